@@ -1,0 +1,1 @@
+//! The RTP forwarding core, sans-IO

@@ -1,0 +1,1 @@
+//! The Prometheus exporter: names, collector and HTTP endpoint

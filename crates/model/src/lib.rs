@@ -1,0 +1,1 @@
+//! Ids, time points, rates, drop reasons and counters by value

@@ -1,0 +1,1 @@
+//! Sockets, pinned workers and mailboxes

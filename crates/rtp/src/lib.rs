@@ -1,0 +1,1 @@
+//! RTP and RTCP views, header extensions, unwrapping and codec descriptors

@@ -1,0 +1,1 @@
+//! Demultiplexing, transports, forwarding and timers of one worker, sans-IO

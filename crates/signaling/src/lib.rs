@@ -1,0 +1,1 @@
+//! Rooms, participants, tracks, SDP and tokens; the LiveKit protocol

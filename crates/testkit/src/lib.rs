@@ -1,0 +1,1 @@
+//! Simulated clocks, networks and peers for tests

@@ -1,0 +1,1 @@
+//! One peer, sans-IO: ICE-lite, DTLS, SRTP, SCTP and data channels
