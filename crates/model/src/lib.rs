@@ -1,1 +1,64 @@
-//! Ids, time points, rates, drop reasons and counters by value
+//! The words every layer shares: time points, rates, ids, drop reasons and counters by value.
+//!
+//! Owns no behaviour. Refuses clocks, sockets and randomness: time points and seeds are handed in.
+
+mod counters;
+mod drop_reason;
+mod ids;
+mod rate;
+mod time;
+mod ufrag;
+
+pub use counters::{Counters, DropCounters, SrtpProfileCounters, TransportStateGauges};
+pub use drop_reason::DropReason;
+pub use ids::{AuthorityId, InvalidAuthority, ShardId, TrackId, TransportId};
+pub use rate::Bitrate;
+pub use time::{NtpTime, Time, WallClock};
+pub use ufrag::{InvalidUfrag, Ufrag};
+
+/// Which kind of media a track carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Sound, for example Opus.
+    Audio,
+    /// Pictures, for example VP8.
+    Video,
+}
+
+/// SRTP protection profiles that Schalter speaks (RFC 5764 §4.1.2, RFC 7714 §14.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SrtpProfile {
+    /// `AEAD_AES_128_GCM` (0x0007).
+    AeadAes128Gcm,
+    /// `AEAD_AES_256_GCM` (0x0008).
+    AeadAes256Gcm,
+    /// `AES128_CM_HMAC_SHA1_80` (0x0001).
+    Aes128CmSha1_80,
+}
+
+impl SrtpProfile {
+    /// All profiles, in Schalter's order of preference.
+    pub const ALL: [Self; 3] = [
+        Self::AeadAes128Gcm,
+        Self::AeadAes256Gcm,
+        Self::Aes128CmSha1_80,
+    ];
+
+    /// The name that RFC 5764 and RFC 7714 register, as metrics and logs show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            Self::Aes128CmSha1_80 => "AES128_CM_HMAC_SHA1_80",
+        }
+    }
+}
+
+/// The way between one of our sockets and a peer, as a datagram shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The peer's address and port.
+    pub remote: std::net::SocketAddr,
+    /// The local address the datagram came to, where the kernel tells (`IP_PKTINFO`); replies leave from it.
+    pub local: Option<std::net::IpAddr>,
+}

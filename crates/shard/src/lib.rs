@@ -1,1 +1,3 @@
-//! Demultiplexing, transports, forwarding and timers of one worker, sans-IO
+//! Demultiplexing, transports, forwarding and timers of one worker, sans-IO.
+
+pub mod control;
