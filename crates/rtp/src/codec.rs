@@ -1,0 +1,1 @@
+//! Codec payload descriptors: what a forwarder must know about a frame without decoding it.
