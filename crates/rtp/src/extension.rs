@@ -22,7 +22,8 @@ pub mod uri {
     pub const TRANSPORT_CC: &str =
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
     /// NTP time of capture and optional clock offset.
-    pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+    pub const ABS_CAPTURE_TIME: &str =
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
     /// Coordination of video orientation (3GPP TS 26.114 §7.4.5).
     pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
     /// Dependency descriptor (AV1 RTP specification, appendix A).
@@ -51,8 +52,13 @@ impl AudioLevel {
     /// # Errors
     /// [`RtpError::ElementLength`] if it is not one byte.
     pub fn parse(value: &[u8]) -> Result<Self, RtpError> {
-        let &[byte] = value else { return Err(RtpError::ElementLength) };
-        Ok(Self { voice: byte & 0x80 != 0, level_dbov: byte & 0x7F })
+        let &[byte] = value else {
+            return Err(RtpError::ElementLength);
+        };
+        Ok(Self {
+            voice: byte & 0x80 != 0,
+            level_dbov: byte & 0x7F,
+        })
     }
 
     /// Encodes the value; levels above 127 are silence.
@@ -78,7 +84,9 @@ pub fn parse_mid(value: &[u8]) -> Result<&str, RtpError> {
 /// # Errors
 /// [`RtpError::ElementText`] if it is empty, too long or has other characters.
 pub fn parse_rid(value: &[u8]) -> Result<&str, RtpError> {
-    parse_text(value, |byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    parse_text(value, |byte| {
+        byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+    })
 }
 
 fn parse_text(value: &[u8], accepts: impl Fn(u8) -> bool) -> Result<&str, RtpError> {
@@ -111,7 +119,9 @@ impl AbsSendTime {
     /// # Errors
     /// [`RtpError::ElementLength`] if it is not three bytes.
     pub fn parse(value: &[u8]) -> Result<Self, RtpError> {
-        let &[a, b, c] = value else { return Err(RtpError::ElementLength) };
+        let &[a, b, c] = value else {
+            return Err(RtpError::ElementLength);
+        };
         Ok(Self(u32::from_be_bytes([0, a, b, c])))
     }
 
@@ -166,7 +176,10 @@ impl AbsCaptureTime {
         }
         let mut reader = Reader::new(value);
         let capture_ntp = reader.u64().ok_or(RtpError::ElementLength)?;
-        Ok(Self { capture_ntp, clock_offset: reader.u64().map(u64::cast_signed) })
+        Ok(Self {
+            capture_ntp,
+            clock_offset: reader.u64().map(u64::cast_signed),
+        })
     }
 
     /// Encodes into a buffer and answers the length, 8 or 16 bytes.
@@ -197,8 +210,14 @@ impl VideoOrientation {
     /// # Errors
     /// [`RtpError::ElementLength`] if it is not one byte.
     pub fn parse(value: &[u8]) -> Result<Self, RtpError> {
-        let &[byte] = value else { return Err(RtpError::ElementLength) };
-        Ok(Self { back_camera: byte & 8 != 0, flipped: byte & 4 != 0, quarter_turns: byte & 3 })
+        let &[byte] = value else {
+            return Err(RtpError::ElementLength);
+        };
+        Ok(Self {
+            back_camera: byte & 8 != 0,
+            flipped: byte & 4 != 0,
+            quarter_turns: byte & 3,
+        })
     }
 
     /// Encodes the value; quarter turns count modulo 4.

@@ -59,7 +59,11 @@ impl<'a> RtpPacket<'a> {
         let mut packet = Self::parse_encrypted(datagram)?;
         if packet.flags & PADDING_BIT != 0 {
             let &padding_len = packet.payload.last().ok_or(RtpError::Padding)?;
-            let end = packet.payload.len().checked_sub(usize::from(padding_len)).ok_or(RtpError::Padding)?;
+            let end = packet
+                .payload
+                .len()
+                .checked_sub(usize::from(padding_len))
+                .ok_or(RtpError::Padding)?;
             if padding_len == 0 {
                 return Err(RtpError::Padding);
             }
@@ -77,9 +81,15 @@ impl<'a> RtpPacket<'a> {
     /// # Errors
     /// [`RtpError::Truncated`] or [`RtpError::Version`].
     pub fn parse_encrypted(datagram: &'a [u8]) -> Result<Self, RtpError> {
-        Self::read(datagram).ok_or(RtpError::Truncated).and_then(|packet| {
-            if packet.flags >> 6 == 2 { Ok(packet) } else { Err(RtpError::Version) }
-        })
+        Self::read(datagram)
+            .ok_or(RtpError::Truncated)
+            .and_then(|packet| {
+                if packet.flags >> 6 == 2 {
+                    Ok(packet)
+                } else {
+                    Err(RtpError::Version)
+                }
+            })
     }
 
     fn read(datagram: &'a [u8]) -> Option<Self> {
@@ -192,15 +202,24 @@ impl<'a> RtpPacket<'a> {
         let form = match self.profile {
             ONE_BYTE_PROFILE => Form::OneByte,
             profile if profile & TWO_BYTE_PROFILE_MASK == TWO_BYTE_PROFILE => Form::TwoByte,
-            _ => return Elements { reader: Reader::new(&[]), form: Form::OneByte },
+            _ => {
+                return Elements {
+                    reader: Reader::new(&[]),
+                    form: Form::OneByte,
+                };
+            }
         };
-        Elements { reader: Reader::new(self.elements), form }
+        Elements {
+            reader: Reader::new(self.elements),
+            form,
+        }
     }
 
     /// The value of the first extension element with this id.
     #[must_use]
     pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
-        self.extensions().find_map(|(found, value)| (found == id).then_some(value))
+        self.extensions()
+            .find_map(|(found, value)| (found == id).then_some(value))
     }
 }
 
@@ -289,8 +308,15 @@ impl RtpHeader {
             return Err(RtpError::PayloadType);
         }
         let mut cursor = Cursor::new(out);
-        let extension_bit = if extensions.is_empty() { 0 } else { EXTENSION_BIT };
-        cursor.put(&[0x80 | extension_bit, u8::from(self.marker) << 7 | self.payload_type])?;
+        let extension_bit = if extensions.is_empty() {
+            0
+        } else {
+            EXTENSION_BIT
+        };
+        cursor.put(&[
+            0x80 | extension_bit,
+            u8::from(self.marker) << 7 | self.payload_type,
+        ])?;
         cursor.put(&self.sequence.to_be_bytes())?;
         cursor.put(&self.timestamp.to_be_bytes())?;
         cursor.put(&self.ssrc.to_be_bytes())?;
@@ -302,9 +328,14 @@ impl RtpHeader {
 }
 
 fn write_elements(elements: &[(u8, &[u8])], cursor: &mut Cursor<'_>) -> Result<(), RtpError> {
-    let one_byte =
-        elements.iter().all(|(id, value)| *id <= ONE_BYTE_MAX_ID && (1..=ONE_BYTE_MAX_LEN).contains(&value.len()));
-    let profile = if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE };
+    let one_byte = elements
+        .iter()
+        .all(|(id, value)| *id <= ONE_BYTE_MAX_ID && (1..=ONE_BYTE_MAX_LEN).contains(&value.len()));
+    let profile = if one_byte {
+        ONE_BYTE_PROFILE
+    } else {
+        TWO_BYTE_PROFILE
+    };
     cursor.put(&profile.to_be_bytes())?;
     let length_at = cursor.len();
     cursor.put(&[0, 0])?;
@@ -339,7 +370,9 @@ pub fn set_padding(packet: &mut [u8], from_len: usize, pad: u8) -> Result<usize,
     if from_len < FIXED_HEADER_LEN {
         return Err(RtpError::Truncated);
     }
-    let end = from_len.checked_add(usize::from(pad)).ok_or(RtpError::NoSpace)?;
+    let end = from_len
+        .checked_add(usize::from(pad))
+        .ok_or(RtpError::NoSpace)?;
     let padding = packet.get_mut(from_len..end).ok_or(RtpError::NoSpace)?;
     padding.fill(0);
     *padding.last_mut().ok_or(RtpError::Padding)? = pad;

@@ -11,8 +11,8 @@ mod writer;
 
 pub use feedback::{Fir, FirEntries, LostSequences, Nack, Remb, RembSsrcs};
 pub use report::{
-    Bye, ByeSources, ReceiverReport, ReportBlock, ReportBlocks, SdesChunk, SdesChunks, SenderReport,
-    SourceDescription,
+    Bye, ByeSources, ReceiverReport, ReportBlock, ReportBlocks, SdesChunk, SdesChunks,
+    SenderReport, SourceDescription,
 };
 pub use transport_cc::{Deltas, TransportCc};
 pub use writer::{RtcpWriter, SenderInfo};
@@ -81,7 +81,9 @@ pub enum Rtcp<'a> {
 /// error and ends the iteration.
 #[must_use]
 pub fn compound(datagram: &[u8]) -> Compound<'_> {
-    Compound { reader: Reader::new(datagram) }
+    Compound {
+        reader: Reader::new(datagram),
+    }
 }
 
 /// The packets of one datagram; see [`compound`].
@@ -125,8 +127,15 @@ impl<'a> Frame<'a> {
             return Err(RtcpError::Version);
         }
         let words = reader.u16().ok_or(RtcpError::Truncated)?;
-        let body = reader.take(usize::from(words) * 4).ok_or(RtcpError::Truncated)?;
-        Ok(Self { padded: flags & 0x20 != 0, count: flags & 0x1F, packet_type, body })
+        let body = reader
+            .take(usize::from(words) * 4)
+            .ok_or(RtcpError::Truncated)?;
+        Ok(Self {
+            padded: flags & 0x20 != 0,
+            count: flags & 0x1F,
+            packet_type,
+            body,
+        })
     }
 
     fn parse(self) -> Result<Rtcp<'a>, RtcpError> {
@@ -143,7 +152,9 @@ impl<'a> Frame<'a> {
                 SourceDescription::read(reader, count).map(Rtcp::SourceDescription)
             }
             (packet_type::BYE, count) => Bye::read(&mut reader, count).map(Rtcp::Bye),
-            (packet_type::TRANSPORT_FEEDBACK, format::NACK) => Nack::read(&mut reader).map(Rtcp::Nack),
+            (packet_type::TRANSPORT_FEEDBACK, format::NACK) => {
+                Nack::read(&mut reader).map(Rtcp::Nack)
+            }
             (packet_type::TRANSPORT_FEEDBACK, format::TRANSPORT_CC) => {
                 TransportCc::read(&mut reader).map(Rtcp::TransportCc)
             }
@@ -163,7 +174,11 @@ impl<'a> Frame<'a> {
         }
         match self.body.last() {
             Some(&padding) if padding > 0 => {
-                let end = self.body.len().checked_sub(usize::from(padding)).ok_or(RtcpError::Padding)?;
+                let end = self
+                    .body
+                    .len()
+                    .checked_sub(usize::from(padding))
+                    .ok_or(RtcpError::Padding)?;
                 self.body.get(..end).ok_or(RtcpError::Padding)
             }
             Some(_) | None => Err(RtcpError::Padding),

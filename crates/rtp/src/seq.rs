@@ -11,7 +11,11 @@ use crate::wire::{low16, low32};
 #[must_use]
 pub fn is_newer_u16(a: u16, b: u16) -> bool {
     let ahead = a.wrapping_sub(b);
-    if ahead == 1 << 15 { a > b } else { ahead != 0 && ahead < 1 << 15 }
+    if ahead == 1 << 15 {
+        a > b
+    } else {
+        ahead != 0 && ahead < 1 << 15
+    }
 }
 
 /// Tells whether timestamp `a` is newer than `b`, modulo 2^32 (RFC 1982 serial numbers).
@@ -20,7 +24,11 @@ pub fn is_newer_u16(a: u16, b: u16) -> bool {
 #[must_use]
 pub fn is_newer_u32(a: u32, b: u32) -> bool {
     let ahead = a.wrapping_sub(b);
-    if ahead == 1 << 31 { a > b } else { ahead != 0 && ahead < 1 << 31 }
+    if ahead == 1 << 31 {
+        a > b
+    } else {
+        ahead != 0 && ahead < 1 << 31
+    }
 }
 
 /// Extends 16-bit sequence numbers to 64 bits that never wrap.

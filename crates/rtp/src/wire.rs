@@ -45,7 +45,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn u24(&mut self) -> Option<u32> {
-        self.array::<3>().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+        self.array::<3>()
+            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
@@ -88,7 +89,10 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let end = self.at.checked_add(bytes.len()).ok_or(Full)?;
-        self.buffer.get_mut(self.at..end).ok_or(Full)?.copy_from_slice(bytes);
+        self.buffer
+            .get_mut(self.at..end)
+            .ok_or(Full)?
+            .copy_from_slice(bytes);
         self.at = end;
         Ok(())
     }

@@ -9,7 +9,10 @@ pub(super) const REMB_IDENTIFIER: [u8; 4] = *b"REMB";
 const FIR_ENTRY_LEN: usize = 8;
 
 pub(super) fn read_pli<'a>(reader: &mut Reader<'a>) -> Option<Rtcp<'a>> {
-    Some(Rtcp::Pli { sender_ssrc: reader.u32()?, media_ssrc: reader.u32()? })
+    Some(Rtcp::Pli {
+        sender_ssrc: reader.u32()?,
+        media_ssrc: reader.u32()?,
+    })
 }
 
 /// Generic negative acknowledgement (RFC 4585 §6.2.1).
@@ -24,13 +27,21 @@ pub struct Nack<'a> {
 
 impl<'a> Nack<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        Some(Self { sender_ssrc: reader.u32()?, media_ssrc: reader.u32()?, entries: *reader })
+        Some(Self {
+            sender_ssrc: reader.u32()?,
+            media_ssrc: reader.u32()?,
+            entries: *reader,
+        })
     }
 
     /// The lost sequence numbers, in the order they are coded; duplicates are the peer's choice.
     #[must_use]
     pub fn lost(&self) -> LostSequences<'a> {
-        LostSequences { entries: self.entries, next: 0, pending: 0 }
+        LostSequences {
+            entries: self.entries,
+            next: 0,
+            pending: 0,
+        }
     }
 }
 
@@ -72,7 +83,10 @@ impl<'a> Fir<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let sender_ssrc = reader.u32()?;
         let _unused_media_ssrc = reader.u32()?;
-        Some(Self { sender_ssrc, entries: FirEntries(*reader) })
+        Some(Self {
+            sender_ssrc,
+            entries: FirEntries(*reader),
+        })
     }
 
     /// The streams that need a key frame, with their request numbers.
@@ -107,7 +121,8 @@ pub struct Remb<'a> {
 
 impl<'a> Remb<'a> {
     pub(super) fn is_remb(body: &[u8]) -> bool {
-        body.get(8..12).is_some_and(|identifier| identifier == REMB_IDENTIFIER)
+        body.get(8..12)
+            .is_some_and(|identifier| identifier == REMB_IDENTIFIER)
     }
 
     pub(super) fn read(reader: &mut Reader<'a>) -> Option<Self> {

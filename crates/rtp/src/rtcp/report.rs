@@ -45,7 +45,11 @@ impl ReportBlock {
 
     /// Encodes the block; the loss counter saturates at 24 bits (RFC 3550 §A.3).
     pub(super) fn encode(&self) -> [u8; REPORT_BLOCK_LEN] {
-        let lost = self.cumulative_lost.clamp(-(1 << 23), (1 << 23) - 1).cast_unsigned() & 0x00FF_FFFF;
+        let lost = self
+            .cumulative_lost
+            .clamp(-(1 << 23), (1 << 23) - 1)
+            .cast_unsigned()
+            & 0x00FF_FFFF;
         let mut bytes = [0; REPORT_BLOCK_LEN];
         let words = [
             self.ssrc,
@@ -68,7 +72,9 @@ pub struct ReportBlocks<'a>(Reader<'a>);
 
 impl<'a> ReportBlocks<'a> {
     fn read(reader: &mut Reader<'a>, count: u8) -> Option<Self> {
-        reader.take(usize::from(count) * REPORT_BLOCK_LEN).map(|bytes| Self(Reader::new(bytes)))
+        reader
+            .take(usize::from(count) * REPORT_BLOCK_LEN)
+            .map(|bytes| Self(Reader::new(bytes)))
     }
 }
 
@@ -134,7 +140,10 @@ pub struct ReceiverReport<'a> {
 
 impl<'a> ReceiverReport<'a> {
     pub(super) fn read(reader: &mut Reader<'a>, count: u8) -> Option<Self> {
-        Some(Self { ssrc: reader.u32()?, reports: ReportBlocks::read(reader, count)? })
+        Some(Self {
+            ssrc: reader.u32()?,
+            reports: ReportBlocks::read(reader, count)?,
+        })
     }
 }
 
@@ -146,7 +155,10 @@ pub struct SourceDescription<'a> {
 
 impl<'a> SourceDescription<'a> {
     pub(super) fn read(reader: Reader<'a>, count: u8) -> Option<Self> {
-        let chunks = SdesChunks { reader, left: count };
+        let chunks = SdesChunks {
+            reader,
+            left: count,
+        };
         // Walked once here, so that an iteration that ends early is an error and not a silent loss.
         (chunks.count() == usize::from(count)).then_some(Self { chunks })
     }

@@ -65,7 +65,15 @@ impl<'a> TransportCc<'a> {
             times: Reader::new(reader.take(delta_bytes)?),
             left: status_count,
         };
-        Some(Self { sender_ssrc, media_ssrc, base_sequence, status_count, reference_time, fb_count, deltas })
+        Some(Self {
+            sender_ssrc,
+            media_ssrc,
+            base_sequence,
+            status_count,
+            reference_time,
+            fb_count,
+            deltas,
+        })
     }
 
     /// One item per packet, starting at [`Self::base_sequence`]: the time since the packet received before
@@ -177,7 +185,10 @@ impl<'a> Feedback<'a> {
             .iter()
             .position(|(_, arrival)| Symbol::next(&mut previous, *arrival).is_none())
             .unwrap_or(packets.len());
-        let mut feedback = Self { packets: packets.get(..encodable)?, reference };
+        let mut feedback = Self {
+            packets: packets.get(..encodable)?,
+            reference,
+        };
         let fitting = feedback.fitting(room.checked_sub(8)?);
         feedback.packets = feedback.packets.get(..fitting)?;
         (fitting > 0).then_some(feedback)
@@ -188,7 +199,10 @@ impl<'a> Feedback<'a> {
     }
 
     fn symbols(&self) -> Symbols<'a> {
-        Symbols { packets: self.packets.iter(), previous: self.reference * TICKS_PER_REFERENCE }
+        Symbols {
+            packets: self.packets.iter(),
+            previous: self.reference * TICKS_PER_REFERENCE,
+        }
     }
 
     /// Number of leading packets whose chunks and deltas take at most `room` bytes.
@@ -197,14 +211,20 @@ impl<'a> Feedback<'a> {
         let mut fitting = 0;
         loop {
             let (_, covered) = encode_chunk(symbols.clone());
-            let Some(after_chunk) = room.checked_sub(2) else { return fitting };
+            let Some(after_chunk) = room.checked_sub(2) else {
+                return fitting;
+            };
             room = after_chunk;
             if covered == 0 {
                 return fitting;
             }
             for _ in 0..covered {
-                let Some(symbol) = symbols.next() else { return fitting };
-                let Some(after_delta) = room.checked_sub(symbol.delta_bytes()) else { return fitting };
+                let Some(symbol) = symbols.next() else {
+                    return fitting;
+                };
+                let Some(after_delta) = room.checked_sub(symbol.delta_bytes()) else {
+                    return fitting;
+                };
                 room = after_delta;
                 fitting += 1;
             }
@@ -222,7 +242,9 @@ impl<'a> Feedback<'a> {
         let mut symbols = self.symbols();
         loop {
             let (chunk, covered) = encode_chunk(symbols.clone());
-            let Some(last) = covered.checked_sub(1) else { break };
+            let Some(last) = covered.checked_sub(1) else {
+                break;
+            };
             cursor.put(&chunk.to_be_bytes())?;
             symbols.nth(last);
         }
@@ -248,7 +270,9 @@ enum Symbol {
 impl Symbol {
     /// Codes one arrival after `previous`; `None` if the time between them has no encoding.
     fn next(previous: &mut i64, arrival: Option<i64>) -> Option<Self> {
-        let Some(arrival) = arrival else { return Some(Self::NotReceived) };
+        let Some(arrival) = arrival else {
+            return Some(Self::NotReceived);
+        };
         let delta = i16::try_from(arrival.checked_sub(*previous)?).ok()?;
         *previous = arrival;
         Some(u8::try_from(delta).map_or(Self::Large(delta), Self::Small))
@@ -293,17 +317,29 @@ impl Iterator for Symbols<'_> {
 /// no large delta is near, else two bits.
 fn encode_chunk(symbols: Symbols<'_>) -> (u16, usize) {
     let mut codes = symbols.clone().map(Symbol::code);
-    let Some(first) = codes.next() else { return (0, 0) };
-    let run = 1 + codes.take(MAX_RUN - 1).take_while(|code| *code == first).count();
+    let Some(first) = codes.next() else {
+        return (0, 0);
+    };
+    let run = 1 + codes
+        .take(MAX_RUN - 1)
+        .take_while(|code| *code == first)
+        .count();
     let window = symbols.clone().take(ONE_BIT_SYMBOLS);
     let near = window.clone().count();
     let narrow = window.clone().all(|symbol| symbol.code() != LARGE_DELTA);
-    let vector_len = near.min(if narrow { ONE_BIT_SYMBOLS } else { TWO_BIT_SYMBOLS });
+    let vector_len = near.min(if narrow {
+        ONE_BIT_SYMBOLS
+    } else {
+        TWO_BIT_SYMBOLS
+    });
     if run >= vector_len {
         return (first << 13 | u16::try_from(run).unwrap_or(0), run);
     }
-    let (mut word, width, capacity) =
-        if narrow { (0b10_u16, 1, ONE_BIT_SYMBOLS) } else { (0b11, 2, TWO_BIT_SYMBOLS) };
+    let (mut word, width, capacity) = if narrow {
+        (0b10_u16, 1, ONE_BIT_SYMBOLS)
+    } else {
+        (0b11, 2, TWO_BIT_SYMBOLS)
+    };
     let mut codes = window.map(Symbol::code);
     for _ in 0..capacity {
         word = word << width | codes.next().unwrap_or(NOT_RECEIVED);

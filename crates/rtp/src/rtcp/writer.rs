@@ -40,7 +40,9 @@ impl<'a> RtcpWriter<'a> {
     /// Starts an empty compound at the front of `out`.
     #[must_use]
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self { cursor: Cursor::new(out) }
+        Self {
+            cursor: Cursor::new(out),
+        }
     }
 
     /// Length of what has been written so far, in bytes; a multiple of 4.
@@ -65,15 +67,23 @@ impl<'a> RtcpWriter<'a> {
     ///
     /// # Errors
     /// [`RtcpError::Unencodable`] for too many blocks, [`RtcpError::NoSpace`].
-    pub fn sender_report(&mut self, sender: &SenderInfo, reports: &[ReportBlock]) -> Result<(), RtcpError> {
-        self.packet(count(reports.len())?, packet_type::SENDER_REPORT, |cursor| {
-            cursor.put(&sender.ssrc.to_be_bytes())?;
-            cursor.put(&sender.ntp.to_be_bytes())?;
-            cursor.put(&sender.rtp_timestamp.to_be_bytes())?;
-            cursor.put(&sender.packet_count.to_be_bytes())?;
-            cursor.put(&sender.octet_count.to_be_bytes())?;
-            put_reports(cursor, reports)
-        })
+    pub fn sender_report(
+        &mut self,
+        sender: &SenderInfo,
+        reports: &[ReportBlock],
+    ) -> Result<(), RtcpError> {
+        self.packet(
+            count(reports.len())?,
+            packet_type::SENDER_REPORT,
+            |cursor| {
+                cursor.put(&sender.ssrc.to_be_bytes())?;
+                cursor.put(&sender.ntp.to_be_bytes())?;
+                cursor.put(&sender.rtp_timestamp.to_be_bytes())?;
+                cursor.put(&sender.packet_count.to_be_bytes())?;
+                cursor.put(&sender.octet_count.to_be_bytes())?;
+                put_reports(cursor, reports)
+            },
+        )
     }
 
     /// Appends a receiver report with at most 31 report blocks (RFC 3550 §6.4.2).
@@ -81,10 +91,14 @@ impl<'a> RtcpWriter<'a> {
     /// # Errors
     /// [`RtcpError::Unencodable`] for too many blocks, [`RtcpError::NoSpace`].
     pub fn receiver_report(&mut self, ssrc: u32, reports: &[ReportBlock]) -> Result<(), RtcpError> {
-        self.packet(count(reports.len())?, packet_type::RECEIVER_REPORT, |cursor| {
-            cursor.put(&ssrc.to_be_bytes())?;
-            put_reports(cursor, reports)
-        })
+        self.packet(
+            count(reports.len())?,
+            packet_type::RECEIVER_REPORT,
+            |cursor| {
+                cursor.put(&ssrc.to_be_bytes())?;
+                put_reports(cursor, reports)
+            },
+        )
     }
 
     /// Appends a source description of one source: its canonical name (RFC 3550 §6.5.1).
@@ -109,7 +123,9 @@ impl<'a> RtcpWriter<'a> {
     /// [`RtcpError::Unencodable`] for too many sources, [`RtcpError::NoSpace`].
     pub fn bye(&mut self, sources: &[u32]) -> Result<(), RtcpError> {
         self.packet(count(sources.len())?, packet_type::BYE, |cursor| {
-            sources.iter().try_for_each(|ssrc| Ok(cursor.put(&ssrc.to_be_bytes())?))
+            sources
+                .iter()
+                .try_for_each(|ssrc| Ok(cursor.put(&ssrc.to_be_bytes())?))
         })
     }
 
@@ -119,28 +135,38 @@ impl<'a> RtcpWriter<'a> {
     ///
     /// # Errors
     /// [`RtcpError::NoSpace`]: the message is written whole or not at all.
-    pub fn nack(&mut self, sender_ssrc: u32, media_ssrc: u32, lost: &[u16]) -> Result<(), RtcpError> {
+    pub fn nack(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        lost: &[u16],
+    ) -> Result<(), RtcpError> {
         if lost.is_empty() {
             return Ok(());
         }
-        self.feedback(format::NACK, packet_type::TRANSPORT_FEEDBACK, [sender_ssrc, media_ssrc], |cursor| {
-            let mut rest = lost;
-            while let Some((&first, mut tail)) = rest.split_first() {
-                let mut mask = 0_u16;
-                while let Some((&next, after)) = tail.split_first() {
-                    match next.wrapping_sub(first) {
-                        0 => {}
-                        distance @ 1..=16 => mask |= 1 << (distance - 1),
-                        _ => break,
+        self.feedback(
+            format::NACK,
+            packet_type::TRANSPORT_FEEDBACK,
+            [sender_ssrc, media_ssrc],
+            |cursor| {
+                let mut rest = lost;
+                while let Some((&first, mut tail)) = rest.split_first() {
+                    let mut mask = 0_u16;
+                    while let Some((&next, after)) = tail.split_first() {
+                        match next.wrapping_sub(first) {
+                            0 => {}
+                            distance @ 1..=16 => mask |= 1 << (distance - 1),
+                            _ => break,
+                        }
+                        tail = after;
                     }
-                    tail = after;
+                    cursor.put(&first.to_be_bytes())?;
+                    cursor.put(&mask.to_be_bytes())?;
+                    rest = tail;
                 }
-                cursor.put(&first.to_be_bytes())?;
-                cursor.put(&mask.to_be_bytes())?;
-                rest = tail;
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
     }
 
     /// Appends a picture loss indication (RFC 4585 §6.3.1).
@@ -149,7 +175,12 @@ impl<'a> RtcpWriter<'a> {
     /// [`RtcpError::NoSpace`].
     pub fn pli(&mut self, sender_ssrc: u32, media_ssrc: u32) -> Result<(), RtcpError> {
         let ssrcs = [sender_ssrc, media_ssrc];
-        self.feedback(format::PLI, packet_type::PAYLOAD_FEEDBACK, ssrcs, |_| Ok(()))
+        self.feedback(
+            format::PLI,
+            packet_type::PAYLOAD_FEEDBACK,
+            ssrcs,
+            |_| Ok(()),
+        )
     }
 
     /// Appends a full intra request for (stream, request number) entries (RFC 5104 §4.3.1).
@@ -157,13 +188,18 @@ impl<'a> RtcpWriter<'a> {
     /// # Errors
     /// [`RtcpError::NoSpace`].
     pub fn fir(&mut self, sender_ssrc: u32, entries: &[(u32, u8)]) -> Result<(), RtcpError> {
-        self.feedback(format::FIR, packet_type::PAYLOAD_FEEDBACK, [sender_ssrc, 0], |cursor| {
-            for (ssrc, request) in entries {
-                cursor.put(&ssrc.to_be_bytes())?;
-                cursor.put(&[*request, 0, 0, 0])?;
-            }
-            Ok(())
-        })
+        self.feedback(
+            format::FIR,
+            packet_type::PAYLOAD_FEEDBACK,
+            [sender_ssrc, 0],
+            |cursor| {
+                for (ssrc, request) in entries {
+                    cursor.put(&ssrc.to_be_bytes())?;
+                    cursor.put(&[*request, 0, 0, 0])?;
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Appends a receiver estimated maximum bitrate (draft-alvestrand-rmcat-remb-03 §2.2).
@@ -172,15 +208,27 @@ impl<'a> RtcpWriter<'a> {
     ///
     /// # Errors
     /// [`RtcpError::Unencodable`] for more than 255 streams, [`RtcpError::NoSpace`].
-    pub fn remb(&mut self, sender_ssrc: u32, bitrate_bps: u64, ssrcs: &[u32]) -> Result<(), RtcpError> {
+    pub fn remb(
+        &mut self,
+        sender_ssrc: u32,
+        bitrate_bps: u64,
+        ssrcs: &[u32],
+    ) -> Result<(), RtcpError> {
         let streams = u8::try_from(ssrcs.len()).map_err(|_| RtcpError::Unencodable)?;
         let exponent = (64 - bitrate_bps.leading_zeros()).saturating_sub(18);
         let coded = exponent << 18 | crate::wire::low32(bitrate_bps >> exponent);
-        self.feedback(format::APPLICATION, packet_type::PAYLOAD_FEEDBACK, [sender_ssrc, 0], |cursor| {
-            cursor.put(&REMB_IDENTIFIER)?;
-            cursor.put(&(u32::from(streams) << 24 | coded).to_be_bytes())?;
-            ssrcs.iter().try_for_each(|ssrc| Ok(cursor.put(&ssrc.to_be_bytes())?))
-        })
+        self.feedback(
+            format::APPLICATION,
+            packet_type::PAYLOAD_FEEDBACK,
+            [sender_ssrc, 0],
+            |cursor| {
+                cursor.put(&REMB_IDENTIFIER)?;
+                cursor.put(&(u32::from(streams) << 24 | coded).to_be_bytes())?;
+                ssrcs
+                    .iter()
+                    .try_for_each(|ssrc| Ok(cursor.put(&ssrc.to_be_bytes())?))
+            },
+        )
     }
 
     /// Appends transport-wide feedback and answers how many of `packets` it covers
@@ -209,9 +257,12 @@ impl<'a> RtcpWriter<'a> {
         let room = room.saturating_sub(FEEDBACK_HEADER_LEN);
         let feedback = Feedback::plan(packets, room).ok_or(RtcpError::NoSpace)?;
         let ssrcs = [sender_ssrc, media_ssrc];
-        self.feedback(format::TRANSPORT_CC, packet_type::TRANSPORT_FEEDBACK, ssrcs, |cursor| {
-            feedback.write(fb_count, cursor)
-        })?;
+        self.feedback(
+            format::TRANSPORT_CC,
+            packet_type::TRANSPORT_FEEDBACK,
+            ssrcs,
+            |cursor| feedback.write(fb_count, cursor),
+        )?;
         Ok(feedback.packet_count())
     }
 
@@ -223,7 +274,9 @@ impl<'a> RtcpWriter<'a> {
         body: impl FnOnce(&mut Cursor<'a>) -> Result<(), RtcpError>,
     ) -> Result<(), RtcpError> {
         self.packet(fmt, packet_type, |cursor| {
-            ssrcs.iter().try_for_each(|ssrc| cursor.put(&ssrc.to_be_bytes()))?;
+            ssrcs
+                .iter()
+                .try_for_each(|ssrc| cursor.put(&ssrc.to_be_bytes()))?;
             body(cursor)
         })
     }
@@ -277,7 +330,9 @@ fn count(items: usize) -> Result<u8, RtcpError> {
 }
 
 fn put_reports(cursor: &mut Cursor<'_>, reports: &[ReportBlock]) -> Result<(), RtcpError> {
-    reports.iter().try_for_each(|report| Ok(cursor.put(&report.encode())?))
+    reports
+        .iter()
+        .try_for_each(|report| Ok(cursor.put(&report.encode())?))
 }
 
 impl From<Full> for RtcpError {
