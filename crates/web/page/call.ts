@@ -1,0 +1,279 @@
+// A call from connecting to its end: the room, its sound, what is said about it.
+
+import {
+  ConnectionError,
+  ConnectionErrorReason,
+  ConnectionState,
+  DisconnectReason,
+  LocalAudioTrack,
+  LocalVideoTrack,
+  Room,
+  RoomEvent,
+  Track,
+  type LocalParticipant,
+  type Participant,
+  type RemoteTrack,
+  type RoomOptions,
+} from 'livekit-client';
+import { Controls } from './controls';
+import { CAMERA, MICROPHONE, problemOf, type DeviceKind } from './devices';
+import { el, setState, showScreen } from './dom';
+import type { Outcome } from './end';
+import { serverUrl, type Link } from './link';
+import type { Entry } from './prejoin';
+import { setText, setTitle, type Message, type TextKey } from './texts';
+import { nameOf, Tiles } from './tiles';
+
+/** Runs one call to its end; `next` is how to enter again. */
+export async function runCall(content: HTMLElement, link: Link, entry: Entry): Promise<{ outcome: Outcome; next: Entry }> {
+  const call = new Call(entry);
+  showScreen(content, call.element);
+  setTitle('call.title');
+  return { outcome: await call.run(link), next: call.nextEntry() };
+}
+
+function roomOptions(entry: Entry): RoomOptions {
+  return {
+    adaptiveStream: true,
+    dynacast: true,
+    audioCaptureDefaults: MICROPHONE,
+    videoCaptureDefaults: CAMERA,
+    ...(entry.speakerId === undefined ? {} : { audioOutput: { deviceId: entry.speakerId } }),
+  };
+}
+
+class Call {
+  readonly #entry: Entry;
+  readonly #room: Room;
+  readonly #tiles = new Tiles();
+  readonly #controls: Controls;
+  readonly #connection = el('p', { class: 'call__connection kern-body', role: 'status' });
+  readonly #news = el('p', { class: 'call__news kern-body', role: 'status' });
+  readonly #alone = setText(el('p', { class: 'call__alone kern-body', hidden: '' }), 'call.alone');
+  readonly #sound = el('div', { hidden: '' });
+  readonly #unblock = soundButton();
+  readonly element: HTMLElement;
+  #wishes: { camera: boolean; microphone: boolean };
+  #began: number | undefined;
+
+  constructor(entry: Entry) {
+    this.#entry = entry;
+    this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
+    this.#room = new Room(roomOptions(entry));
+    this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() });
+    this.element = el('section', { class: 'call' },
+      setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
+      el('div', { class: 'call__status' }, this.#connection, this.#news),
+      this.#unblock, this.#alone, this.#tiles.element, this.#controls.element, this.#sound);
+    this.#unblock.querySelector('button')?.addEventListener('click', () => void this.#room.startAudio());
+  }
+
+  /** Connects, publishes and stays until the call is over. */
+  async run(link: Link): Promise<Outcome> {
+    setState('connecting');
+    this.#say(this.#connection, 'status.connecting');
+    const ended = this.#listen();
+    this.#refresh();
+    try {
+      await this.#room.connect(serverUrl(), link.token);
+    } catch (error) {
+      this.#close();
+      return { reason: reasonOfFailure(error), happened: false, mayRejoin: !isRefusal(error), seconds: 0 };
+    }
+    this.#began = performance.now();
+    this.#state(ConnectionState.Connected);
+    for (const participant of this.#room.remoteParticipants.values()) this.#tiles.update(participant);
+    this.#refresh();
+    await this.#publish(link);
+    const reason = await ended;
+    this.#close();
+    const seconds = (performance.now() - this.#began) / 1000;
+    return { reason: reasonOfEnd(reason), happened: true, mayRejoin: mayRejoin(reason), seconds };
+  }
+
+  nextEntry(): Entry {
+    return { ...this.#entry, ...this.#wishes };
+  }
+
+  #listen(): Promise<DisconnectReason | undefined> {
+    const room = this.#room;
+    const update = (participant: Participant) => this.#update(participant);
+    const updateSecond = (_: unknown, participant: Participant) => this.#update(participant);
+    const updateThird = (_: unknown, __: unknown, participant: Participant) => this.#update(participant);
+    room
+      .on(RoomEvent.ParticipantConnected, (participant) => {
+        update(participant);
+        this.#say(this.#news, { key: 'status.joined', args: { name: nameOf(participant) } });
+      })
+      .on(RoomEvent.ParticipantDisconnected, (participant) => {
+        this.#tiles.remove(participant);
+        this.#refresh();
+        this.#say(this.#news, { key: 'status.left', args: { name: nameOf(participant) } });
+      })
+      .on(RoomEvent.TrackSubscribed, (track, _, participant) => {
+        if (track.kind === Track.Kind.Audio) this.#play(track);
+        update(participant);
+      })
+      .on(RoomEvent.TrackUnsubscribed, (track, _, participant) => {
+        if (track.kind === Track.Kind.Audio) for (const element of track.detach()) element.remove();
+        update(participant);
+      })
+      .on(RoomEvent.TrackPublished, updateSecond)
+      .on(RoomEvent.TrackUnpublished, updateSecond)
+      .on(RoomEvent.TrackMuted, updateSecond)
+      .on(RoomEvent.TrackUnmuted, updateSecond)
+      .on(RoomEvent.TrackStreamStateChanged, updateThird)
+      .on(RoomEvent.LocalTrackPublished, updateSecond)
+      .on(RoomEvent.LocalTrackUnpublished, updateSecond)
+      .on(RoomEvent.ParticipantNameChanged, updateSecond)
+      .on(RoomEvent.ParticipantPermissionsChanged, updateSecond)
+      .on(RoomEvent.ActiveSpeakersChanged, () => {
+        for (const participant of room.remoteParticipants.values()) update(participant);
+        update(room.localParticipant);
+      })
+      .on(RoomEvent.ConnectionStateChanged, (state) => this.#state(state))
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => (this.#unblock.hidden = room.canPlaybackAudio));
+    return new Promise((over) => room.once(RoomEvent.Disconnected, over));
+  }
+
+  #state(state: ConnectionState): void {
+    switch (state) {
+      case ConnectionState.Connected: {
+        const again = document.documentElement.dataset['state'] === 'reconnecting';
+        setState('connected');
+        this.#say(this.#connection, again ? 'status.reconnected' : 'status.connected');
+        break;
+      }
+      case ConnectionState.Reconnecting:
+      case ConnectionState.SignalReconnecting:
+        setState('reconnecting');
+        this.#say(this.#connection, 'status.reconnecting');
+        break;
+      case ConnectionState.Connecting:
+      case ConnectionState.Disconnected:
+        break; // `run` speaks for these
+    }
+  }
+
+  #update(participant: Participant): void {
+    this.#tiles.update(participant as LocalParticipant);
+    this.#refresh();
+  }
+
+  #refresh(): void {
+    const me = this.#room.localParticipant;
+    if (this.#began !== undefined) this.#tiles.update(me);
+    this.#controls.update(me);
+    this.#alone.hidden = this.#began === undefined || this.#room.remoteParticipants.size > 0;
+  }
+
+  async #publish(link: Link): Promise<void> {
+    const me = this.#room.localParticipant;
+    const { name, camera, microphone } = this.#entry;
+    const attempt = async (kind: DeviceKind, work: () => Promise<unknown>) => {
+      try {
+        await work();
+      } catch (error) {
+        this.#trouble(kind, error);
+      }
+    };
+    if (link.mayRename && name !== link.name) await me.setName(name).catch(() => undefined); // the old name stays
+    await Promise.all([
+      microphone && attempt('microphone', () => (microphone instanceof LocalAudioTrack ? me.publishTrack(microphone) : me.setMicrophoneEnabled(true))),
+      camera && attempt('camera', () => (camera instanceof LocalVideoTrack ? me.publishTrack(camera) : me.setCameraEnabled(true))),
+    ]);
+  }
+
+  async #toggle(source: Track.Source): Promise<void> {
+    const me = this.#room.localParticipant;
+    if (this.#began === undefined) return;
+    try {
+      if (source === Track.Source.Microphone) {
+        this.#wishes.microphone = !me.isMicrophoneEnabled;
+        await me.setMicrophoneEnabled(this.#wishes.microphone);
+      } else if (source === Track.Source.Camera) {
+        this.#wishes.camera = !me.isCameraEnabled;
+        await me.setCameraEnabled(this.#wishes.camera);
+      } else {
+        await me.setScreenShareEnabled(!me.isScreenShareEnabled, { contentHint: 'detail', selfBrowserSurface: 'exclude' });
+      }
+    } catch (error) {
+      if (source === Track.Source.ScreenShare) this.#say(this.#news, 'call.screen.failed');
+      else this.#trouble(source === Track.Source.Camera ? 'camera' : 'microphone', error);
+    }
+    this.#refresh();
+  }
+
+  #trouble(kind: DeviceKind, error: unknown): void {
+    this.#wishes[kind] = false;
+    this.#say(this.#news, `device.${kind}.${problemOf(error)}`);
+    this.#refresh();
+  }
+
+  #play(track: RemoteTrack): void {
+    this.#sound.append(track.attach());
+  }
+
+  #say(where: Element, message: Message | TextKey): void {
+    setText(where, message);
+  }
+
+  #close(): void {
+    this.#tiles.clear();
+    this.#sound.replaceChildren();
+    for (const track of [this.#entry.camera, this.#entry.microphone]) if (typeof track !== 'boolean') track.stop();
+    this.#room.removeAllListeners();
+  }
+}
+
+function soundButton(): HTMLElement {
+  const button = el('button', { type: 'button', class: 'kern-btn kern-btn--primary', id: 'start-audio' }, setText(el('span', { class: 'kern-label' }), 'call.audio.start'));
+  return el('div', { class: 'call__sound', role: 'alert', hidden: '' }, setText(el('p', { class: 'kern-body' }), 'call.audio.blocked'), button);
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof ConnectionError && error.reason === ConnectionErrorReason.NotAllowed;
+}
+
+function reasonOfFailure(error: unknown): TextKey {
+  if (!(error instanceof ConnectionError)) return 'end.unreachable';
+  const reason: ConnectionErrorReason = error.reason;
+  switch (reason) {
+    case ConnectionErrorReason.NotAllowed:
+      return 'end.refused';
+    case ConnectionErrorReason.Cancelled:
+      return 'end.left';
+    case ConnectionErrorReason.LeaveRequest:
+      return reasonOfEnd(error.context as DisconnectReason);
+    case ConnectionErrorReason.InternalError:
+      return 'end.media'; // signalling stands, the peer connection does not
+    case ConnectionErrorReason.ServerUnreachable:
+    case ConnectionErrorReason.Timeout:
+    case ConnectionErrorReason.WebSocket:
+    case ConnectionErrorReason.ServiceNotFound:
+      return 'end.unreachable';
+  }
+}
+
+function reasonOfEnd(reason: DisconnectReason | undefined): TextKey {
+  switch (reason) {
+    case DisconnectReason.CLIENT_INITIATED:
+      return 'end.left';
+    case DisconnectReason.DUPLICATE_IDENTITY:
+      return 'end.duplicate';
+    case DisconnectReason.PARTICIPANT_REMOVED:
+      return 'end.removed';
+    case DisconnectReason.ROOM_DELETED:
+    case DisconnectReason.ROOM_CLOSED:
+      return 'end.closed';
+    case DisconnectReason.SERVER_SHUTDOWN:
+      return 'end.shutdown';
+    default:
+      return 'end.lost';
+  }
+}
+
+/** Somebody who was sent away, or whose consultation is closed, is not invited back. */
+function mayRejoin(reason: DisconnectReason | undefined): boolean {
+  return reason !== DisconnectReason.PARTICIPANT_REMOVED && reason !== DisconnectReason.ROOM_DELETED && reason !== DisconnectReason.ROOM_CLOSED;
+}

@@ -1,0 +1,72 @@
+// The buttons of a call. Each says what pressing it does; none changes its place.
+
+import { Track, type LocalParticipant } from 'livekit-client';
+import { el } from './dom';
+import { icon, type IconName } from './icons';
+import { setLabel, setText, type TextKey } from './texts';
+
+export interface ControlActions {
+  toggle(source: Track.Source): Promise<void>;
+  leave(): void;
+}
+
+export class Controls {
+  readonly #microphone: Toggle;
+  readonly #camera: Toggle;
+  readonly #screen: Toggle;
+  readonly element: HTMLElement;
+
+  constructor(actions: ControlActions) {
+    const toggle = (name: 'microphone' | 'camera' | 'screen', source: Track.Source) => new Toggle(name, source, actions);
+    this.#microphone = toggle('microphone', Track.Source.Microphone);
+    this.#camera = toggle('camera', Track.Source.Camera);
+    this.#screen = toggle('screen', Track.Source.ScreenShare);
+    const leave = el('button', { type: 'button', class: 'kern-btn kern-btn--primary control control--leave', id: 'leave' }, icon('leave'), setText(el('span', { class: 'kern-label' }), 'call.leave'));
+    leave.addEventListener('click', () => actions.leave());
+    this.element = setLabel(el('div', { class: 'controls', role: 'group' }, this.#microphone.element, this.#camera.element, this.#screen.element, leave), 'call.controls');
+  }
+
+  /** Brings the buttons in line with what is sent and what may be sent. */
+  update(me: LocalParticipant): void {
+    this.#microphone.update(me, me.isMicrophoneEnabled);
+    this.#camera.update(me, me.isCameraEnabled);
+    this.#screen.update(me, me.isScreenShareEnabled, 'getDisplayMedia' in (navigator.mediaDevices ?? {}));
+  }
+}
+
+class Toggle {
+  readonly #label = el('span', { class: 'kern-label' });
+  readonly element: HTMLButtonElement;
+  readonly #name: 'microphone' | 'camera' | 'screen';
+  readonly #source: Track.Source;
+  #busy = false;
+
+  constructor(name: 'microphone' | 'camera' | 'screen', source: Track.Source, actions: ControlActions) {
+    this.#name = name;
+    this.#source = source;
+    this.element = el('button', { type: 'button', class: 'kern-btn kern-btn--secondary control', id: `toggle-${name}` }, icon(name), this.#label);
+    // Disabling the button meanwhile would take the focus from somebody who uses a keyboard.
+    this.element.addEventListener('click', async () => {
+      if (this.#busy) return;
+      this.#busy = true;
+      await actions.toggle(source).finally(() => (this.#busy = false));
+    });
+  }
+
+  update(me: LocalParticipant, on: boolean, possible = true): void {
+    const key: TextKey = `call.${this.#name}.${on ? 'off' : 'on'}`;
+    setText(this.#label, key);
+    const off: IconName = `${this.#name}-off`;
+    const sharing = this.#name === 'screen';
+    this.element.firstElementChild?.replaceWith(icon(on === sharing ? off : this.#name));
+    this.element.dataset['on'] = String(on);
+    this.element.hidden = !possible || !mayPublish(me, this.#source);
+  }
+}
+
+function mayPublish(me: LocalParticipant, source: Track.Source): boolean {
+  const permissions = me.permissions;
+  if (!permissions) return true;
+  const sources = permissions.canPublishSources.map((allowed) => Track.sourceFromProto(allowed));
+  return permissions.canPublish && (sources.length === 0 || sources.includes(source));
+}

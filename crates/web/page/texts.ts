@@ -1,0 +1,118 @@
+// The words on the page: loaded from files, so that an office can replace them, and switchable while a call runs.
+
+import type german from './texts/de.json';
+
+export type TextKey = keyof typeof german;
+export type Language = 'de' | 'en';
+
+/** A text with its blanks filled; a blank can hold another text, which then follows the language too. */
+export interface Message {
+  readonly key: TextKey;
+  readonly args?: Readonly<Record<string, string | Message>>;
+}
+
+const STORED = 'language';
+const tables = new Map<Language, Record<string, string>>();
+const shown = new WeakMap<Element, { text?: Message; label?: Message }>();
+const listeners = new Set<() => void>();
+let current: Language = 'de';
+let title: Message | undefined;
+
+export function language(): Language {
+  return current;
+}
+
+/** German unless this person chose otherwise here before. */
+export function preferredLanguage(): Language {
+  try {
+    return localStorage.getItem(STORED) === 'en' ? 'en' : 'de';
+  } catch {
+    return 'de'; // storage is switched off
+  }
+}
+
+/** Loads a language if needed and rewrites every text on the page. */
+export async function useLanguage(next: Language): Promise<void> {
+  if (!tables.has(next)) {
+    const answer = await fetch(`assets/texts/${next}.json`);
+    if (!answer.ok) throw new Error(`texts ${next}: ${answer.status}`);
+    tables.set(next, (await answer.json()) as Record<string, string>);
+  }
+  current = next;
+  document.documentElement.lang = next;
+  try {
+    localStorage.setItem(STORED, next);
+  } catch {
+    // the choice holds for this page only
+  }
+  for (const element of document.querySelectorAll('[data-text], [data-label]')) render(element);
+  renderTitle();
+  for (const listener of listeners) listener();
+}
+
+/** Calls `listener` after each change of language. */
+export function onLanguage(listener: () => void): void {
+  listeners.add(listener);
+}
+
+export function translate(message: Message | TextKey): string {
+  const { key, args } = typeof message === 'string' ? { key: message, args: undefined } : message;
+  const template = tables.get(current)?.[key] ?? key;
+  return template.replace(/\{(\w+)\}/g, (blank, name: string) => {
+    const value = args?.[name];
+    return value === undefined ? blank : typeof value === 'string' ? value : translate(value);
+  });
+}
+
+/** Sets what an element says. */
+export function setText<E extends Element>(element: E, message: Message | TextKey): E {
+  remember(element, { text: typeof message === 'string' ? { key: message } : message });
+  return element;
+}
+
+/** Sets an element's accessible name. */
+export function setLabel<E extends Element>(element: E, message: Message | TextKey): E {
+  remember(element, { label: typeof message === 'string' ? { key: message } : message });
+  return element;
+}
+
+/** Empties an element and forgets its text. */
+export function clearText(element: Element): void {
+  shown.delete(element);
+  element.removeAttribute('data-text');
+  element.textContent = '';
+}
+
+export function setTitle(key: TextKey): void {
+  title = { key };
+  renderTitle();
+}
+
+function remember(element: Element, part: { text?: Message; label?: Message }): void {
+  const all = { ...shown.get(element), ...part };
+  shown.set(element, all);
+  if (all.text) element.setAttribute('data-text', all.text.key);
+  if (all.label) element.setAttribute('data-label', all.label.key);
+  render(element);
+}
+
+function render(element: Element): void {
+  const all = shown.get(element);
+  const text = all?.text ?? keyOf(element, 'data-text');
+  if (text) {
+    const words = translate(text);
+    if (element.textContent !== words) element.textContent = words; // an equal text must not be announced again
+  }
+  if (all?.label) element.setAttribute('aria-label', translate(all.label));
+}
+
+/** Elements written in HTML carry their key as an attribute only. */
+function keyOf(element: Element, attribute: string): Message | undefined {
+  const key = element.getAttribute(attribute);
+  return key === null ? undefined : { key: key as TextKey };
+}
+
+function renderTitle(): void {
+  const page = translate('document.title');
+  document.title = title ? `${translate(title)} – ${page}` : page;
+}

@@ -1,0 +1,119 @@
+// The people in the call: one tile for each, and one more for a screen somebody shares.
+
+import { Track, type LocalParticipant, type Participant, type RemoteParticipant, type VideoTrack } from 'livekit-client';
+import { el } from './dom';
+import { setLabel, setText, type Message } from './texts';
+
+/** The name others see; without one the page says so instead of showing an internal identity. */
+export function nameOf(participant: Participant): string | Message {
+  return participant.name || { key: 'participant.unnamed' };
+}
+
+export class Tiles {
+  readonly element = setLabel(el('div', { class: 'tiles', role: 'group' }), 'call.participants');
+  readonly #tiles = new Map<string, Tile>();
+
+  /** Brings a participant's tiles in line with what they send now. */
+  update(participant: LocalParticipant | RemoteParticipant): void {
+    this.#place(participant, Track.Source.Camera, true);
+    this.#place(participant, Track.Source.ScreenShare, videoOf(participant, Track.Source.ScreenShare) !== undefined);
+    this.#count();
+  }
+
+  remove(participant: Participant): void {
+    this.#drop(key(participant, Track.Source.Camera));
+    this.#drop(key(participant, Track.Source.ScreenShare));
+    this.#count();
+  }
+
+  clear(): void {
+    for (const id of [...this.#tiles.keys()]) this.#drop(id);
+  }
+
+  #place(participant: LocalParticipant | RemoteParticipant, source: Track.Source, wanted: boolean): void {
+    const id = key(participant, source);
+    let tile = this.#tiles.get(id);
+    if (!wanted) return this.#drop(id);
+    if (!tile) {
+      tile = new Tile(participant.identity, source, participant.isLocal);
+      this.#tiles.set(id, tile);
+      // A shared screen is what everybody should look at: it comes first. Oneself comes last.
+      if (source === Track.Source.ScreenShare) this.element.prepend(tile.element);
+      else if (participant.isLocal) this.element.append(tile.element);
+      else this.element.insertBefore(tile.element, this.element.querySelector('[data-local]'));
+    }
+    tile.update(participant);
+  }
+
+  #drop(id: string): void {
+    this.#tiles.get(id)?.remove();
+    this.#tiles.delete(id);
+  }
+
+  #count(): void {
+    this.element.dataset['count'] = String(this.#tiles.size);
+  }
+}
+
+function key(participant: Participant, source: Track.Source): string {
+  return `${source} ${participant.identity}`;
+}
+
+function videoOf(participant: Participant, source: Track.Source): VideoTrack | undefined {
+  const publication = participant.getTrackPublication(source);
+  return publication && !publication.isMuted ? publication.videoTrack : undefined;
+}
+
+class Tile {
+  readonly element: HTMLElement;
+  readonly #source: Track.Source;
+  readonly #video = el('video', { autoplay: '', playsinline: '' });
+  readonly #off = setText(el('p', { class: 'tile__off kern-body' }), 'tile.camera.off');
+  readonly #name = el('span', { class: 'tile__name' });
+  readonly #muted = setText(el('span', { class: 'tile__mark tile__mark--muted' }), 'tile.muted');
+  readonly #speaking = setText(el('span', { class: 'tile__mark tile__mark--speaking' }), 'tile.speaking');
+  #track: VideoTrack | undefined;
+
+  constructor(identity: string, source: Track.Source, local: boolean) {
+    this.#source = source;
+    this.#video.muted = true; // sound has elements of its own
+    const marks = source === Track.Source.Camera ? [this.#speaking, this.#muted] : [];
+    this.element = el('article', { class: 'tile' }, this.#video, this.#off, el('div', { class: 'tile__label kern-body' }, this.#name, ...marks));
+    Object.assign(this.element.dataset, { identity, source });
+    if (local) this.element.dataset['local'] = '';
+    this.#video.classList.toggle('mirrored', local && source === Track.Source.Camera);
+  }
+
+  update(participant: LocalParticipant | RemoteParticipant): void {
+    const track = videoOf(participant, this.#source);
+    if (track !== this.#track) {
+      this.#track?.detach(this.#video);
+      track?.attach(this.#video);
+      this.#track = track;
+    }
+    const screen = this.#source === Track.Source.ScreenShare;
+    const name = nameOf(participant);
+    const label: Message = screen
+      ? { key: 'tile.screen', args: { name } }
+      : participant.isLocal
+        ? { key: 'tile.you', args: { name } }
+        : typeof name === 'string'
+          ? { key: 'participant.named', args: { name } }
+          : name;
+    setText(this.#name, label);
+    setLabel(this.element, label);
+    setLabel(this.#video, screen ? label : { key: 'tile.video', args: { name } });
+    this.#video.hidden = track === undefined;
+    this.#off.hidden = track !== undefined;
+    this.#muted.hidden = participant.isMicrophoneEnabled;
+    this.#speaking.hidden = !participant.isSpeaking;
+    this.element.dataset['sid'] = participant.sid;
+    this.element.dataset['muted'] = String(!participant.isMicrophoneEnabled);
+    this.element.dataset['speaking'] = String(!screen && participant.isSpeaking);
+  }
+
+  remove(): void {
+    this.#track?.detach(this.#video);
+    this.element.remove();
+  }
+}
