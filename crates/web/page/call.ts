@@ -7,8 +7,10 @@ import {
   DisconnectReason,
   LocalAudioTrack,
   LocalVideoTrack,
+  LogLevel,
   Room,
   RoomEvent,
+  setLogLevel,
   Track,
   type LocalParticipant,
   type Participant,
@@ -19,6 +21,7 @@ import { Controls } from './controls';
 import { CAMERA, MICROPHONE, problemOf, type DeviceKind } from './devices';
 import { el, setState, showScreen } from './dom';
 import type { Outcome } from './end';
+import { arrange } from './layout';
 import { serverUrl, type Link } from './link';
 import type { Entry } from './prejoin';
 import { setText, setTitle, type Message, type TextKey } from './texts';
@@ -31,6 +34,8 @@ export async function runCall(content: HTMLElement, link: Link, entry: Entry): P
   setTitle('call.title');
   return { outcome: await call.run(link), next: call.nextEntry() };
 }
+
+setLogLevel(LogLevel.warn); // below that the library writes names and addresses to the console
 
 function roomOptions(entry: Entry): RoomOptions {
   return {
@@ -53,6 +58,7 @@ class Call {
   readonly #sound = el('div', { hidden: '' });
   readonly #unblock = soundButton();
   readonly element: HTMLElement;
+  readonly #sizes = new ResizeObserver(() => this.#arrange());
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
 
@@ -72,13 +78,15 @@ class Call {
   async run(link: Link): Promise<Outcome> {
     setState('connecting');
     this.#say(this.#connection, 'status.connecting');
+    for (const part of [document.body, this.#tiles.element, this.#controls.element]) this.#sizes.observe(part);
     const ended = this.#listen();
     this.#refresh();
     try {
       await this.#room.connect(serverUrl(), link.token);
     } catch (error) {
       this.#close();
-      return { reason: reasonOfFailure(error), happened: false, mayRejoin: !isRefusal(error), seconds: 0 };
+      const reason = reasonOfFailure(error);
+      return { reason, succeeded: reason === 'end.left', mayRejoin: reason !== 'end.refused' };
     }
     this.#began = performance.now();
     this.#state(ConnectionState.Connected);
@@ -88,7 +96,11 @@ class Call {
     const reason = await ended;
     this.#close();
     const seconds = (performance.now() - this.#began) / 1000;
-    return { reason: reasonOfEnd(reason), happened: true, mayRejoin: mayRejoin(reason), seconds };
+    return { reason: reasonOfEnd(reason), succeeded: true, mayRejoin: mayRejoin(reason), seconds };
+  }
+
+  #arrange(): void {
+    arrange(this.#tiles.element, this.#controls.element);
   }
 
   nextEntry(): Entry {
@@ -162,9 +174,11 @@ class Call {
 
   #refresh(): void {
     const me = this.#room.localParticipant;
-    if (this.#began !== undefined) this.#tiles.update(me);
-    this.#controls.update(me);
-    this.#alone.hidden = this.#began === undefined || this.#room.remoteParticipants.size > 0;
+    const connected = this.#began !== undefined;
+    if (connected) this.#tiles.update(me);
+    this.#controls.update(me, connected);
+    this.#alone.hidden = !connected || this.#room.remoteParticipants.size > 0;
+    this.#arrange();
   }
 
   async #publish(link: Link): Promise<void> {
@@ -186,7 +200,6 @@ class Call {
 
   async #toggle(source: Track.Source): Promise<void> {
     const me = this.#room.localParticipant;
-    if (this.#began === undefined) return;
     try {
       if (source === Track.Source.Microphone) {
         this.#wishes.microphone = !me.isMicrophoneEnabled;
@@ -219,6 +232,7 @@ class Call {
   }
 
   #close(): void {
+    this.#sizes.disconnect();
     this.#tiles.clear();
     this.#sound.replaceChildren();
     for (const track of [this.#entry.camera, this.#entry.microphone]) if (typeof track !== 'boolean') track.stop();
@@ -229,10 +243,6 @@ class Call {
 function soundButton(): HTMLElement {
   const button = el('button', { type: 'button', class: 'kern-btn kern-btn--primary', id: 'start-audio' }, setText(el('span', { class: 'kern-label' }), 'call.audio.start'));
   return el('div', { class: 'call__sound', role: 'alert', hidden: '' }, setText(el('p', { class: 'kern-body' }), 'call.audio.blocked'), button);
-}
-
-function isRefusal(error: unknown): boolean {
-  return error instanceof ConnectionError && error.reason === ConnectionErrorReason.NotAllowed;
 }
 
 function reasonOfFailure(error: unknown): TextKey {

@@ -26,11 +26,11 @@ export class Controls {
     this.element = setLabel(el('div', { class: 'controls', role: 'group' }, this.#microphone.element, this.#camera.element, this.#screen.element, leave), 'call.controls');
   }
 
-  /** Brings the buttons in line with what is sent and what may be sent. */
-  update(me: LocalParticipant): void {
-    this.#microphone.update(me, me.isMicrophoneEnabled);
-    this.#camera.update(me, me.isCameraEnabled);
-    this.#screen.update(me, me.isScreenShareEnabled, 'getDisplayMedia' in (navigator.mediaDevices ?? {}));
+  /** Brings the buttons in line with what is sent and what may be sent; before a call stands one can only leave. */
+  update(me: LocalParticipant, connected: boolean): void {
+    this.#microphone.update(me, me.isMicrophoneEnabled, connected);
+    this.#camera.update(me, me.isCameraEnabled, connected);
+    this.#screen.update(me, me.isScreenShareEnabled, connected && 'getDisplayMedia' in (navigator.mediaDevices ?? {}));
   }
 }
 
@@ -53,7 +53,7 @@ class Toggle {
     });
   }
 
-  update(me: LocalParticipant, on: boolean, possible = true): void {
+  update(me: LocalParticipant, on: boolean, possible: boolean): void {
     const key: TextKey = `call.${this.#name}.${on ? 'off' : 'on'}`;
     setText(this.#label, key);
     const off: IconName = `${this.#name}-off`;

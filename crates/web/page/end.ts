@@ -6,16 +6,17 @@ import { setText, setTitle, type Message, type TextKey } from './texts';
 /** How a call ended. */
 export interface Outcome {
   readonly reason: TextKey;
-  /** False when the call never began. */
-  readonly happened: boolean;
+  /** False when the call could not begin. */
+  readonly succeeded: boolean;
   readonly mayRejoin: boolean;
-  readonly seconds: number;
+  /** How long the person was connected, if ever. */
+  readonly seconds?: number;
 }
 
 /** Shows the end; resolves when the person wants to join again. */
 export function showEnd(content: HTMLElement, outcome: Outcome): Promise<void> {
   setState('ended');
-  const heading: TextKey = outcome.happened ? 'end.title' : 'end.failed.title';
+  const heading: TextKey = outcome.succeeded ? 'end.title' : 'end.failed.title';
   setTitle(heading);
   const card = el(
     'section',
@@ -23,13 +24,13 @@ export function showEnd(content: HTMLElement, outcome: Outcome): Promise<void> {
     setText(el('h1', { class: 'kern-heading-medium' }), heading),
     setText(el('p', { class: 'kern-body' }), outcome.reason),
   );
-  if (outcome.happened) {
+  if (outcome.seconds !== undefined) {
     card.append(setText(el('p', { class: 'kern-body' }), { key: 'end.duration', args: { duration: duration(outcome.seconds) } }));
-    card.append(setText(el('p', { class: 'kern-body' }), 'end.close'));
   }
+  if (outcome.succeeded) card.append(setText(el('p', { class: 'kern-body' }), 'end.close'));
   return new Promise((rejoin) => {
     if (outcome.mayRejoin) {
-      const style = outcome.happened ? 'kern-btn--secondary' : 'kern-btn--primary';
+      const style = outcome.succeeded ? 'kern-btn--secondary' : 'kern-btn--primary';
       const button = el('button', { type: 'button', class: `kern-btn ${style}`, id: 'rejoin' }, setText(el('span', { class: 'kern-label' }), 'end.rejoin'));
       button.addEventListener('click', () => rejoin(), { once: true });
       card.append(el('div', { class: 'actions' }, button));

@@ -106,7 +106,7 @@ async function check(content: HTMLElement, link: Link, first: readonly DeviceKin
   showScreen(
     content,
     el('section', { class: 'card card--wide' }, heading('prejoin.title'), problems,
-      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers, el('div', { class: 'actions' }, join, joinWithout)))),
+      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers)), el('div', { class: 'actions' }, join, joinWithout)),
   );
   show();
   const onDevices = () => void choices();

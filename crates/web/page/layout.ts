@@ -1,0 +1,36 @@
+// How large tiles are: as large as all of them can be without scrolling, but never too small to see a face.
+
+const GAP = 8;
+const RATIO = 16 / 9;
+/** Below this a face, and a signing hand even more, cannot be made out; the page scrolls instead. */
+const SMALLEST = 144;
+const SMALLEST_SCREEN = 280;
+/** What a shared screen takes of the height, because it is there to be read. */
+const SCREEN_SHARE = 0.68;
+
+/** Sizes the tiles in `area`, which ends where `below` begins. */
+export function arrange(area: HTMLElement, below: HTMLElement): void {
+  const style = getComputedStyle(area);
+  const width = area.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  const top = area.getBoundingClientRect().top + window.scrollY;
+  const height = window.innerHeight - top - below.offsetHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  const screens = area.querySelectorAll('[data-source="screen_share"]').length;
+  const people = area.children.length - screens;
+  // Each screen has a row of its own.
+  const screen = screens === 0 ? 0 : Math.max(largest(1, width, (height * SCREEN_SHARE) / screens), Math.min(width, SMALLEST_SCREEN));
+  const person = largest(people, width, height - screens * (screen / RATIO + GAP));
+  area.style.setProperty('--screen-width', `${Math.floor(screen)}px`);
+  area.style.setProperty('--tile-width', `${Math.floor(person)}px`);
+}
+
+/** The greatest width at which `count` tiles fit into a box. */
+function largest(count: number, width: number, height: number): number {
+  let best = Math.min(SMALLEST, width);
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const across = (width - (columns - 1) * GAP) / columns;
+    const down = ((height - (rows - 1) * GAP) / rows) * RATIO;
+    best = Math.max(best, Math.min(across, down));
+  }
+  return best;
+}
