@@ -7,7 +7,6 @@ use core::fmt;
 
 /// Why RTP bytes could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum RtpError {
     /// The datagram ends before the header it announces (peer).
     Truncated,
@@ -46,7 +45,6 @@ impl core::error::Error for RtpError {}
 
 /// Why RTCP bytes could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum RtcpError {
     /// The datagram ends before the length that a packet header announces (peer).
     Truncated,
@@ -79,7 +77,6 @@ impl core::error::Error for RtcpError {}
 
 /// Why a codec payload or payload descriptor could not be read or patched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum CodecError {
     /// The payload ends inside its descriptor (peer).
     Truncated,

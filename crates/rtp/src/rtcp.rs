@@ -41,7 +41,6 @@ pub(crate) mod format {
 
 /// One RTCP packet of a compound.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum Rtcp<'a> {
     /// Sender report (RFC 3550 §6.4.1).
     SenderReport(SenderReport<'a>),

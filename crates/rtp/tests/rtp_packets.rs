@@ -42,7 +42,11 @@ fn padding_of_an_encrypted_packet_is_left_alone() {
 #[test]
 fn every_cut_inside_the_header_is_truncated() {
     for len in 0..28 {
-        assert_eq!(packet::header_len(&FULL[..len]), Err(RtpError::Truncated), "{len} bytes");
+        assert_eq!(
+            packet::header_len(&FULL[..len]),
+            Err(RtpError::Truncated),
+            "{len} bytes"
+        );
     }
 }
 
@@ -69,15 +73,30 @@ fn padding_may_be_the_whole_payload_but_not_more() {
 #[test]
 fn impossible_padding_is_refused() {
     let mut bytes = [0_u8; 16];
-    assert_eq!(packet::set_padding(&mut bytes, 12, 0), Err(RtpError::Padding));
-    assert_eq!(packet::set_padding(&mut bytes, 12, 5), Err(RtpError::NoSpace));
-    assert_eq!(packet::set_padding(&mut bytes, 11, 1), Err(RtpError::Truncated));
-    assert_eq!(packet::set_padding(&mut bytes, usize::MAX, 1), Err(RtpError::NoSpace));
+    assert_eq!(
+        packet::set_padding(&mut bytes, 12, 0),
+        Err(RtpError::Padding)
+    );
+    assert_eq!(
+        packet::set_padding(&mut bytes, 12, 5),
+        Err(RtpError::NoSpace)
+    );
+    assert_eq!(
+        packet::set_padding(&mut bytes, 11, 1),
+        Err(RtpError::Truncated)
+    );
+    assert_eq!(
+        packet::set_padding(&mut bytes, usize::MAX, 1),
+        Err(RtpError::NoSpace)
+    );
 }
 
 #[test]
 fn a_payload_type_of_eight_bits_is_not_written() {
-    let header = RtpHeader { payload_type: 128, ..RtpHeader::default() };
+    let header = RtpHeader {
+        payload_type: 128,
+        ..RtpHeader::default()
+    };
     assert_eq!(header.write(&[], &mut [0; 64]), Err(RtpError::PayloadType));
 }
 
@@ -86,7 +105,10 @@ fn rtcp_is_told_from_rtp_by_its_packet_type() {
     assert!(is_rtcp(&[0x80, 200, 0, 1]));
     assert!(is_rtcp(&[0x81, 192]) && is_rtcp(&[0x81, 223]));
     assert!(!is_rtcp(&[0x80, 191]) && !is_rtcp(&[0x80, 224]));
-    assert!(!is_rtcp(&[0x80, 0x80 | 96]), "dynamic payload type with marker");
+    assert!(
+        !is_rtcp(&[0x80, 0x80 | 96]),
+        "dynamic payload type with marker"
+    );
     assert!(!is_rtcp(&[0x16, 200]) && !is_rtcp(&[0x80]) && !is_rtcp(&[]));
 }
 
@@ -99,7 +121,10 @@ prop_compose! {
 fn any_elements() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
     let small = (1_u8..=14, prop::collection::vec(any::<u8>(), 1..=16));
     let large = (1_u8..=255, prop::collection::vec(any::<u8>(), 0..=255));
-    prop_oneof![prop::collection::vec(small, 0..6), prop::collection::vec(large, 0..6)]
+    prop_oneof![
+        prop::collection::vec(small, 0..6),
+        prop::collection::vec(large, 0..6)
+    ]
 }
 
 proptest! {
