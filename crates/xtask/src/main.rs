@@ -1,1 +1,54 @@
-fn main() {}
+//! The project's own commands, run as `cargo xtask …`.
+
+mod deps;
+mod install;
+mod step;
+mod test;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Schalter's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the tests need, then run the whole gate
+    Test {
+        /// Soak, long fuzzing, many seeds, long outages
+        #[arg(long)]
+        long: bool,
+        /// Only the steps whose name contains this
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Prove that crates depend downwards only, and that L0 to L2 stay sans-IO
+    Deps,
+    /// Build the pages
+    Web {
+        /// Compare with the committed bundle instead of replacing it
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test { long, only } => test::execute(long, only.as_deref()),
+        Command::Deps => deps::check(),
+        Command::Web { check } => web::build(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            step::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

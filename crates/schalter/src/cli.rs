@@ -1,0 +1,130 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Video consultation for public offices: a selective forwarding unit in one binary.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = false, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+const AFTER_HELP: &str = "\
+Without a command, schalter serves. Without a configuration it listens on http://localhost:7880,
+makes a development key at its first start and prints two links: open them, and you are in a call.
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the server (what happens without a command, too)
+    Serve(ServeArgs),
+    /// Print a token that lets somebody join a room
+    Token(TokenArgs),
+    /// Read a configuration file and say whether it is right
+    CheckConfig(CheckConfigArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (YAML); every key is optional
+    #[arg(short, long, value_name = "FILE", env = "SCHALTER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Open the pages to the local network: HTTPS with a generated certificate, on all addresses
+    #[arg(long)]
+    pub(crate) lan: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Configuration file whose keys sign the token
+    #[arg(short, long, value_name = "FILE", env = "SCHALTER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// API key that signs; needed where the configuration has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// Room to join
+    #[arg(long, value_name = "ROOM")]
+    pub(crate) room: String,
+    /// Identity: unique in the room, opaque to people
+    #[arg(long, value_name = "ID")]
+    pub(crate) identity: String,
+    /// Name that others see
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How long the token is valid: 30s, 15m, 2h or 7d
+    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = parse_duration)]
+    pub(crate) valid_for: Duration,
+    /// The participant may not publish camera, microphone or screen
+    #[arg(long)]
+    pub(crate) no_publish: bool,
+    /// The participant may not receive others
+    #[arg(long)]
+    pub(crate) no_subscribe: bool,
+    /// The participant may not send data messages
+    #[arg(long)]
+    pub(crate) no_data: bool,
+    /// The participant may change its own name and metadata
+    #[arg(long)]
+    pub(crate) update_own_metadata: bool,
+    /// Others don't see the participant
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// Print a link to the page at this address instead of the bare token, e.g. https://video.example.org
+    #[arg(long, value_name = "URL")]
+    pub(crate) link: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArgs {
+    /// The file to check
+    #[arg(value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// Longest life of a token from the command line.
+const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit = text.chars().last().ok_or("empty")?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err("a number with a unit: s, m, h or d".into()),
+    };
+    let number: u64 =
+        text[..text.len() - 1].parse().map_err(|_| "a number with a unit: s, m, h or d")?;
+    let duration = Duration::from_secs(number.saturating_mul(factor));
+    if duration.is_zero() || duration > MAX_TTL {
+        return Err("from 1s to 366d".into());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_bounds() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "5", "h", "0s", "367d", "99999999999999999999d", "-1s", "1ü"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

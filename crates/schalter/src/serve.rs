@@ -1,0 +1,282 @@
+//! `schalter serve`: brings the parts up, prints what an operator needs, takes them down again.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use schalter_metrics::{AdminAuth, Exporter, Readiness, admin_router};
+use schalter_model::ShardId;
+use schalter_net::{NetError, Workers, WorkersConfig};
+use schalter_shard::control::Event;
+use schalter_shard::{Shard, ShardConfig, ShardLimits};
+use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
+use schalter_signaling::token::{Claims, VideoClaims};
+use schalter_signaling::Signaling;
+use schalter_transport::{Identity, TransportLimits};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::addresses::media_addresses;
+use crate::certificate::{LanCertificate, lan_certificate};
+use crate::cli::ServeArgs;
+use crate::config::Config;
+use crate::keys::{self, DEVELOPMENT_KEY, Keys};
+use crate::media::{Sources, WorkerMedia};
+use crate::state::StateDir;
+use crate::{Failure, admin, say, token};
+
+/// How long requests in flight may take when the server stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How long the links of the first start are good for.
+const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let mut config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
+    if args.lan {
+        config.bind_addresses = vec![IpAddr::from([0, 0, 0, 0])];
+    }
+    start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SIGNALING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Running(format!("can't start threads: {error}")))?;
+    runtime.block_on(serve(config, args.lan))
+}
+
+/// Threads for signaling and pages. Media has its own; two keep one slow request from holding up all others.
+const SIGNALING_THREADS: usize = 2;
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SCHALTER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
+    // Signals are taken over first: one that comes while starting must not be lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::setup)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::setup)?;
+
+    let state = || StateDir::open(config.state_dir.as_deref());
+    let keys = keys::load(&config)?;
+    let addresses = media_addresses(config.rtc.node_ip)?;
+    let listeners = http_listeners(&config)?;
+    let identity = Arc::new(Identity::generate().map_err(Failure::setup)?);
+
+    let (events_in, events) = mpsc::unbounded_channel();
+    let workers = Arc::new(start_workers(&config, &addresses.bind, &identity, events_in)?);
+    let media = Arc::new(WorkerMedia::new(workers.clone(), &addresses.advertised, &identity));
+    let ring = Arc::new(ArcSwap::from_pointee(keys.ring.clone()));
+    let signaling = Signaling::new(signaling_config(&config), ring, media, events);
+
+    let ready = Arc::new(AtomicBool::new(true));
+    let admin_token = admin::token(&config.admin, state)?;
+    let exporter =
+        Exporter::new(Arc::new(Sources { workers: workers.clone(), signaling: signaling.clone() }))
+            .map_err(Failure::setup)?;
+    let readiness = ready.clone();
+    let admin_routes = admin_router(exporter, AdminAuth::new(&admin_token), move || {
+        if readiness.load(Ordering::Relaxed) { Readiness::Ready } else { Readiness::Draining }
+    });
+    let admin_task = admin::serve(&config.admin.listen, admin_routes).await?;
+
+    let app = schalter_web::router().merge(signaling.router());
+    let tls = if lan {
+        let certificate = lan_certificate(&state()?, &addresses.advertised)?;
+        Some(rustls_config(certificate).await?)
+    } else {
+        None
+    };
+    let port = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .map_or(config.port.0, |address| address.port());
+    let handle = Handle::new();
+    let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
+    greet(&config, &keys, port, lan.then_some(&addresses.advertised[..]))?;
+
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        reason = worker_failure(&workers) => Some(reason),
+    };
+    ready.store(false, Ordering::Relaxed);
+    tracing::info!("shutting down");
+    signaling.shutdown(SHUTDOWN_GRACE).await;
+    handle.graceful_shutdown(Some(SHUTDOWN_GRACE));
+    for server in servers {
+        if let Ok(Err(error)) = server.await {
+            tracing::warn!(%error, "a listener did not stop cleanly");
+        }
+    }
+    admin_task.abort();
+    workers.shutdown();
+    tracing::info!("stopped");
+    failed.map_or(Ok(()), |reason| Err(Failure::Running(reason)))
+}
+
+/// Opens the pages' port on every configured address. Done before anything else starts, so that a port in use is one
+/// line and not a half-started server.
+fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut port = config.port.0;
+    let mut listeners = Vec::new();
+    for ip in &config.bind_addresses {
+        let address = SocketAddr::new(*ip, port);
+        let listener = TcpListener::bind(address).map_err(|error| {
+            let reason = match error.kind() {
+                std::io::ErrorKind::AddrInUse => "is in use".to_owned(),
+                std::io::ErrorKind::PermissionDenied => "needs a permission that this user lacks".to_owned(),
+                std::io::ErrorKind::AddrNotAvailable => {
+                    return Failure::setup(format!("{ip} (bind_addresses) is not an address of this machine"));
+                }
+                _ => error.to_string(),
+            };
+            Failure::setup(format!("port {port} (port) {reason}"))
+        })?;
+        listener.set_nonblocking(true).map_err(Failure::setup)?;
+        // With port 0 the system chooses once; the other addresses get the same.
+        port = listener.local_addr().map_err(Failure::setup)?.port();
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        return Err(Failure::setup("bind_addresses is empty: nobody could reach the pages"));
+    }
+    Ok(listeners)
+}
+
+fn start_workers(
+    config: &Config,
+    bind: &[IpAddr],
+    identity: &Arc<Identity>,
+    events: mpsc::UnboundedSender<(ShardId, Event)>,
+) -> Result<Workers, Failure> {
+    let workers_config = WorkersConfig {
+        bind: bind.to_vec(),
+        base_port: config.rtc.udp_port.0,
+        shards: config.rtc.workers.0,
+        pin: config.rtc.pin_workers,
+        ..WorkersConfig::default()
+    };
+    let limits = ShardLimits {
+        transports: config.limits.transports_per_worker.0 as usize,
+        half_open_transports: config.limits.half_open_transports_per_worker.0 as usize,
+        ..ShardLimits::default()
+    };
+    let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst());
+    let make = move |id, epoch, wall| {
+        let mut shard = ShardConfig::new(id, epoch, wall, rand::random(), identity.clone());
+        shard.limits = limits;
+        shard.crypto = crypto;
+        shard.burst = burst;
+        Shard::new(shard)
+    };
+    let report = move |shard, event| {
+        // Signaling is gone only while the process ends; its events are of no use then.
+        let _ = events.send((shard, event));
+    };
+    Workers::start(workers_config, make, Box::new(report)).map_err(|error| match error {
+        NetError::PortInUse { port } => Failure::setup(format!("port {port} (rtc.udp_port) is in use")),
+        other => Failure::setup(format!("{other} (rtc)")),
+    })
+}
+
+fn signaling_config(config: &Config) -> SignalingConfig {
+    let defaults = Limits::default();
+    SignalingConfig {
+        limits: Limits {
+            message_bytes: config.limits.message_bytes.0 as usize,
+            messages_per_second: config.limits.messages_per_second.0,
+            tracks_per_participant: config.limits.tracks_per_participant.0 as usize,
+            rooms: config.limits.rooms.0 as usize,
+            rooms_per_authority: config.limits.rooms.0 as usize,
+            data_messages_per_second: config.limits.data_messages_per_second.0,
+            data_bytes_per_second: u64::from(config.limits.data_bytes_per_second.0),
+            ..defaults
+        },
+        room: RoomDefaults {
+            empty_timeout: Duration::from_secs(u64::from(config.room.empty_timeout)),
+            departure_timeout: Duration::from_secs(u64::from(config.room.departure_timeout)),
+            max_participants: config.room.max_participants.0,
+        },
+        allowed_origins: config.allowed_origins.clone(),
+        ..SignalingConfig::default()
+    }
+}
+
+async fn rustls_config(certificate: LanCertificate) -> Result<RustlsConfig, Failure> {
+    // Several dependencies could bring a default; ours is the library that media uses, too. An earlier one stays.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    RustlsConfig::from_pem(certificate.certificate.into_bytes(), certificate.key.into_bytes())
+        .await
+        .map_err(Failure::setup)
+}
+
+type Server = tokio::task::JoinHandle<std::io::Result<()>>;
+
+fn start_http(
+    listeners: Vec<TcpListener>,
+    app: axum::Router,
+    tls: Option<&RustlsConfig>,
+    handle: &Handle<SocketAddr>,
+) -> Result<Vec<Server>, Failure> {
+    listeners
+        .into_iter()
+        .map(|listener| {
+            let (service, handle) = (app.clone().into_make_service(), handle.clone());
+            Ok(match tls {
+                Some(tls) => {
+                    let server = axum_server::from_tcp_rustls(listener, tls.clone()).map_err(Failure::setup)?;
+                    tokio::spawn(server.handle(handle).serve(service))
+                }
+                None => {
+                    let server = axum_server::from_tcp(listener).map_err(Failure::setup)?;
+                    tokio::spawn(server.handle(handle).serve(service))
+                }
+            })
+        })
+        .collect()
+}
+
+/// Prints where the server is and, with the development key, two links that just work.
+fn greet(config: &Config, keys: &Keys, port: u16, lan: Option<&[IpAddr]>) -> Result<(), Failure> {
+    let bases: Vec<String> = match lan {
+        None => vec![format!("http://localhost:{port}")],
+        Some(addresses) => {
+            addresses.iter().map(|ip| format!("https://{}", SocketAddr::new(*ip, port))).collect()
+        }
+    };
+    say(&format!("Schalter {} is ready: {}", env!("CARGO_PKG_VERSION"), bases.join("  ")));
+    if !keys.development {
+        say("`schalter token --link URL` prints a link into a room.");
+        return Ok(());
+    }
+    let base = bases.first().map_or("", String::as_str);
+    say("\nOpen these two links, in two windows or on two machines:\n");
+    for (identity, name) in [("citizen", "Erika Beispiel"), ("official", "Amt für Beispiele")] {
+        let claims = Claims {
+            identity: Some(identity.to_owned()),
+            name: Some(name.to_owned()),
+            video: Some(VideoClaims {
+                room: Some("demo".to_owned()),
+                room_join: Some(true),
+                can_update_own_metadata: Some(true),
+                ..VideoClaims::default()
+            }),
+            ..Claims::default()
+        };
+        let token = token::mint(&keys.ring, DEVELOPMENT_KEY, &claims, LINK_TTL)?;
+        say(&format!("  {name}\n  {}\n", token::page_link(base, &token)));
+    }
+    if lan.is_some() {
+        say("The certificate is generated: browsers warn once, and the warning is to be accepted.");
+    }
+    if config.keys.is_empty() {
+        say("The links use a development key and end in 24 hours. For real use, set `keys` in a configuration file.");
+    }
+    Ok(())
+}

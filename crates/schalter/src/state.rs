@@ -1,0 +1,72 @@
+//! The state directory: what Schalter generates at its first start and keeps for the next.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::Failure;
+
+/// A folder that only its owner can read.
+pub(crate) struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Opens the configured folder, or the one of this user (`$STATE_DIRECTORY` of systemd, `$XDG_STATE_HOME`,
+    /// `~/.local/state`).
+    pub(crate) fn open(configured: Option<&Path>) -> Result<Self, Failure> {
+        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let path = configured
+            .map(Path::to_path_buf)
+            .or_else(|| variable("STATE_DIRECTORY"))
+            .or_else(|| variable("XDG_STATE_HOME").map(|base| base.join("schalter")))
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state/schalter")))
+            .ok_or_else(|| Failure::setup("no place for generated keys: set state_dir in the configuration"))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Failure::setup(format!("state_dir {}: {error}", path.display())))?;
+        Ok(Self { path })
+    }
+
+    /// The content of a file, made by `make` at the first time.
+    pub(crate) fn file_or(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<String, Failure> {
+        let path = self.path.join(name);
+        let complain = |error: std::io::Error| Failure::setup(format!("{}: {error}", path.display()));
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let text = make()?;
+                self.write(&path, &text).map_err(complain)?;
+                Ok(text)
+            }
+            Err(error) => Err(complain(error)),
+        }
+    }
+
+    /// Writes beside and renames, so that a crash leaves either nothing or the whole file.
+    fn write(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        let beside = path.with_extension("new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    }
+}
+
+/// A random secret of `bytes` bytes, as text for URLs and headers.
+pub(crate) fn random_secret(bytes: usize) -> String {
+    let mut buffer = vec![0; bytes];
+    rand::fill(&mut buffer[..]);
+    URL_SAFE_NO_PAD.encode(buffer)
+}

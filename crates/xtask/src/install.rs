@@ -1,0 +1,109 @@
+//! What the tests need beside Rust and Node: installed here, so that a fresh Debian machine is enough.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::step::{Failure, cargo, program, root, run, say};
+
+/// Debian packages with a file that tells whether they are there.
+const DEBIAN: &[(&str, &str)] = &[
+    ("chromium", "/usr/bin/chromium"),
+    ("firefox-esr", "/usr/bin/firefox-esr"),
+    ("pulseaudio", "/usr/bin/pulseaudio"),
+    ("pulseaudio-utils", "/usr/bin/pactl"),
+    ("prometheus", "/usr/bin/promtool"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("nftables", "/usr/sbin/nft"),
+    ("python3-venv", "/usr/share/doc/python3-venv"),
+];
+
+/// Cargo tools with their versions.
+const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-fuzz", "0.13.2")];
+
+/// Python packages of the SDK tests, with their versions.
+const PYTHON: &[&str] = &["livekit==1.2.1", "livekit-api==1.1.0", "numpy"];
+
+/// Installs Debian's packages that are missing.
+pub(crate) fn debian() -> Result<(), Failure> {
+    let missing: Vec<&str> = DEBIAN
+        .iter()
+        .filter(|(_, witness)| !Path::new(witness).exists())
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        say("all Debian packages are there");
+        return Ok(());
+    }
+    let mut update = apt(&["update", "-q"]);
+    run(&mut update)?;
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(missing);
+    run(&mut apt(&arguments))
+}
+
+/// As root apt-get works as it is; everybody else needs sudo.
+fn apt(arguments: &[&str]) -> Command {
+    let root_user = std::fs::metadata("/proc/self").is_ok_and(|meta| {
+        use std::os::unix::fs::MetadataExt;
+        meta.uid() == 0
+    });
+    let mut command = if root_user {
+        program(".", "apt-get", arguments)
+    } else {
+        let mut all = vec!["apt-get"];
+        all.extend(arguments);
+        program(".", "sudo", &all)
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Installs cargo's tools that are missing or have another version.
+pub(crate) fn cargo_tools() -> Result<(), Failure> {
+    for (tool, version) in CARGO_TOOLS {
+        let subcommand = tool.trim_start_matches("cargo-");
+        let there = cargo(&[subcommand, "--version"])
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version));
+        if !there {
+            run(&mut cargo(&[
+                "install",
+                "--locked",
+                "--quiet",
+                tool,
+                "--version",
+                version,
+            ]))?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs the npm packages of the browser tests.
+pub(crate) fn node() -> Result<(), Failure> {
+    run(&mut program(
+        "crates/testkit/browser",
+        "npm",
+        &["ci", "--no-audit", "--no-fund"],
+    ))
+}
+
+/// The Python interpreter with the SDKs, in a virtual environment of the tests.
+pub(crate) fn python() -> Result<PathBuf, Failure> {
+    let folder = root().join("target/test-python");
+    let interpreter = folder.join("bin/python");
+    if !interpreter.exists() {
+        run(Command::new("python3").arg("-m").arg("venv").arg(&folder))?;
+    }
+    let mut pip = Command::new(&interpreter);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ])
+    .args(PYTHON);
+    run(&mut pip)?;
+    Ok(interpreter)
+}

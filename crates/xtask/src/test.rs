@@ -1,0 +1,198 @@
+//! The gate: every check of the project, one after the other, with a summary at the end.
+
+use std::time::{Duration, Instant};
+
+use crate::step::{Failure, cargo, output, program, root, run, say};
+use crate::{deps, install, web};
+
+/// Seconds that each fuzz target runs in the gate, and in `--long`.
+const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS_LONG: u32 = 600;
+
+/// Packages with fuzz targets.
+const FUZZED: &[&str] = &["rtp", "transport", "signaling"];
+
+type Step = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
+
+/// Runs the gate. Every step runs even if an earlier one failed; the last line counts.
+fn run_steps(steps: Vec<Step>) -> Result<(), Failure> {
+    let mut results: Vec<(&str, Duration, Result<(), Failure>)> = Vec::new();
+    for (name, step) in steps {
+        say(&format!("\n=== {name}"));
+        let start = Instant::now();
+        let result = step();
+        if let Err(error) = &result {
+            say(&format!("*** {name}: {error}"));
+        }
+        results.push((name, start.elapsed(), result));
+    }
+    say("\n=== summary");
+    for (name, time, result) in &results {
+        let mark = if result.is_ok() { "ok    " } else { "FAILED" };
+        say(&format!("{mark} {:>6.1} s  {name}", time.as_secs_f64()));
+    }
+    let failed = results
+        .iter()
+        .filter(|(_, _, result)| result.is_err())
+        .count();
+    say(&format!(
+        "{} passed, {failed} failed",
+        results.len() - failed
+    ));
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failed} steps failed"))
+    }
+}
+
+/// Installs what is needed and runs the gate, or the long tests.
+pub(crate) fn execute(long: bool, only: Option<&str>) -> Result<(), Failure> {
+    let mut steps = if long { long_steps() } else { gate() };
+    if let Some(text) = only {
+        steps.retain(|(name, _)| name.contains(text));
+        if steps.is_empty() {
+            return Err(format!("no step's name contains {text:?}"));
+        }
+    }
+    run_steps(steps)
+}
+
+fn gate() -> Vec<Step> {
+    vec![
+        step("install: Debian packages", install::debian),
+        step("install: cargo tools", install::cargo_tools),
+        step("install: npm packages", install::node),
+        step("install: Python packages", || install::python().map(|_| ())),
+        step("format", || run(&mut cargo(&["fmt", "--all", "--check"]))),
+        step("layers", deps::check),
+        step("licences, bans, sources", || {
+            run(&mut cargo(&[
+                "deny", "check", "bans", "licenses", "sources",
+            ]))
+        }),
+        step("clippy", || {
+            run(&mut cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+        }),
+        step("documentation", || {
+            let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
+            run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+        }),
+        step("unit and behaviour tests", || {
+            run(&mut cargo(&["test", "--workspace", "--locked", "--quiet"]))
+        }),
+        step("pages: bundle is what the sources build", || {
+            web::build(true)
+        }),
+        step("fuzz: a short run of every target", || fuzz(FUZZ_SECONDS)),
+        step("release build", || {
+            run(&mut cargo(&[
+                "build",
+                "--release",
+                "--locked",
+                "-p",
+                "schalter",
+                "-p",
+                "schalter-load",
+            ]))
+        }),
+        step("command line and metrics of the real binary", || {
+            node_tests("test:server")
+        }),
+        step("browsers", || node_tests("test:browsers")),
+        step("SDKs", || {
+            let python = install::python()?;
+            let mut tests = program("crates/testkit/browser", "npm", &["run", "test:sdks"]);
+            run(tests.env("SCHALTER_TEST_PYTHON", python))
+        }),
+        step("load: delivery and latency", || {
+            run(&mut cargo(&LOAD_SMOKE))
+        }),
+    ]
+}
+
+/// A short run of the load generator against the release binary: everything must arrive.
+const LOAD_SMOKE: [&str; 9] = [
+    "run",
+    "--release",
+    "--locked",
+    "--quiet",
+    "-p",
+    "schalter-load",
+    "--",
+    "smoke",
+    "--spawn",
+];
+
+fn long_steps() -> Vec<Step> {
+    vec![
+        step("install: cargo tools", install::cargo_tools),
+        step("fuzz: ten minutes for every target", || {
+            fuzz(FUZZ_SECONDS_LONG)
+        }),
+        step("simulations: thousands of seeds", || {
+            let mut tests = cargo(&["test", "--release", "--locked", "-p", "schalter-testkit"]);
+            run(tests.env("SCHALTER_SEEDS", "2000"))
+        }),
+        step("property tests: many cases", || {
+            let mut tests = cargo(&[
+                "test",
+                "--release",
+                "--locked",
+                "-p",
+                "schalter-rtp",
+                "-p",
+                "schalter-forward",
+            ]);
+            run(tests.env("PROPTEST_CASES", "20000"))
+        }),
+    ]
+}
+
+fn step(name: &'static str, work: impl Fn() -> Result<(), Failure> + 'static) -> Step {
+    (name, Box::new(work))
+}
+
+fn node_tests(script: &str) -> Result<(), Failure> {
+    run(&mut program(
+        "crates/testkit/browser",
+        "npm",
+        &["run", script],
+    ))
+}
+
+/// Runs every fuzz target for `seconds`. No sanitizer: nothing here is `unsafe`, and stable Rust is enough.
+fn fuzz(seconds: u32) -> Result<(), Failure> {
+    let target_dir = root().join("target/fuzz");
+    for package in FUZZED {
+        let folder = format!("crates/{package}");
+        let cargo = || {
+            let mut command = program(&folder, "cargo", &["fuzz"]);
+            command.env("CARGO_TARGET_DIR", &target_dir);
+            command
+        };
+        let targets = output(cargo().arg("list"))?;
+        for target in targets.lines() {
+            say(&format!("--- {package}: {target}"));
+            let total = format!("-max_total_time={seconds}");
+            run(cargo().args([
+                "run",
+                "--sanitizer",
+                "none",
+                target,
+                "--",
+                &total,
+                "-verbosity=0",
+            ]))?;
+        }
+    }
+    Ok(())
+}
