@@ -1,0 +1,88 @@
+// A call between test pages: opening participants, measuring what they see and hear, judging it.
+import assert from 'node:assert/strict';
+
+let rooms = 0;
+/** A room name that no other test uses. */
+export const newRoom = (name) => `${name}-${process.pid}-${++rooms}`;
+
+/** Prints a measured figure, one line each, so that a run can be read and compared. */
+export function figure(test, what, value) {
+  console.log(`${test}: ${what} = ${typeof value === 'number' ? Math.round(value * 10) / 10 : typeof value === 'string' ? value : JSON.stringify(value)}`);
+}
+
+export const sleep = (ms) => new Promise((later) => setTimeout(later, ms));
+
+/** Opens a page of playwright or puppeteer in a window of its own, so that it is never in the background. */
+export async function openPage(browser, url) {
+  const context = browser.newContext ? await browser.newContext() : browser; // puppeteer: Firefox has one
+  const page = await context.newPage();
+  const failures = [];
+  page.on('pageerror', (error) => failures.push(error.message));
+  await page.goto(url);
+  return Object.assign(page, { failures, closeAll: () => (context === browser ? page.close() : context.close()) });
+}
+
+/**
+ * Lets `page` join. `server` gives address and token; `port` leads signalling through a relay, `relay` media.
+ */
+export async function join(page, server, { room, identity, name = identity, grant = {}, options = {}, port = server.port, relayPort }) {
+  const relay = relayPort === undefined ? undefined : { from: server.udpPort, to: relayPort };
+  const url = `ws://127.0.0.1:${port}`;
+  const token = server.token({ room, identity, name, video: grant });
+  return page.evaluate((wish) => window.client.join(wish), { url, token, options, relay });
+}
+
+/** Calls a function of the page's `client`. */
+export const ask = (page, name, ...args) => page.evaluate(([n, a]) => window.client[n](...a), [name, args]);
+
+/** Lets everything warm up (bandwidth estimation takes its time), then measures all receivers over the same span. */
+export async function measure(pages, { warmMs = 12_000, ms = 20_000 } = {}) {
+  await sleep(warmMs);
+  await Promise.all(pages.map((page) => ask(page, 'resetMeters')));
+  await sleep(ms);
+}
+
+/** Checks the picture of `sender` as `page` sees it, and prints the figures. */
+export async function checkVideo(test, page, { from, id, minFps, minGoodShare = 0.99, maxP95Ms = 150, maxGapMs, size }) {
+  const report = await ask(page, 'video', from);
+  assert.ok(report, `${test}: no video of ${from}`);
+  const share = report.good / Math.max(1, report.frames);
+  figure(test, `${from} fps`, report.fps);
+  figure(test, `${from} frames with the right barcode, %`, share * 100);
+  figure(test, `${from} latency p50/p95/max, ms`, `${report.latency.p50}/${report.latency.p95}/${report.latency.max}`);
+  figure(test, `${from} longest gap, ms`, report.maxGapMs);
+  figure(test, `${from} sizes`, report.sizes);
+  assert.ok(report.fps >= minFps, `${test}: ${report.fps.toFixed(1)} fps of ${from}, wanted ${minFps}`);
+  assert.ok(share >= minGoodShare, `${test}: ${(share * 100).toFixed(2)} % of the frames of ${from} are readable`);
+  assert.deepEqual(Object.keys(report.ids), [String(id)], `${test}: the frames are ${from}'s`);
+  if (maxP95Ms !== null) assert.ok(report.latency.p95 <= maxP95Ms, `${test}: p95 latency ${report.latency.p95} ms`);
+  if (maxGapMs !== undefined) assert.ok(report.maxGapMs <= maxGapMs, `${test}: video of ${from} stood still for ${report.maxGapMs} ms`);
+  if (size) assert.ok(report.sizes[size] > 0, `${test}: size ${size} expected, got ${JSON.stringify(report.sizes)}`);
+  return report;
+}
+
+/** Checks that `page` hears `sender` at the right pitch. */
+export async function checkAudio(test, page, { from, hz }) {
+  const heard = await ask(page, 'audio', from);
+  assert.ok(heard, `${test}: no audio of ${from}`);
+  figure(test, `${from} tone, Hz`, heard.hz);
+  assert.ok(heard.running, `${test}: the AudioContext has no clock`);
+  assert.ok(Math.abs(heard.hz - hz) <= 6, `${test}: heard ${heard.hz.toFixed(1)} Hz of ${from}, sent ${hz}`);
+  assert.ok(heard.rms > 0.01, `${test}: ${from} is silent (rms ${heard.rms})`);
+}
+
+export const stats = (page) => page.evaluate(() => window.allStats());
+
+/** Checks that media is encrypted by an AEAD, and the codec that arrives. */
+export async function checkTransport(test, page, { codec } = {}) {
+  const all = await stats(page);
+  const transports = all.filter((s) => s.type === 'transport' && s.srtpCipher !== undefined);
+  figure(test, 'SRTP', [...new Set(transports.map((s) => s.srtpCipher))]);
+  assert.ok(transports.length > 0, `${test}: no transport with SRTP`);
+  for (const { srtpCipher } of transports) assert.match(srtpCipher, /^(SRTP_)?AEAD_AES_(128|256)_GCM$/, test);
+  if (codec) {
+    const arriving = all.filter((s) => s.type === 'inbound-rtp' && s.kind === 'video' && s.framesDecoded > 0).map((s) => s.codec);
+    figure(test, 'codec', [...new Set(arriving)]);
+    assert.ok(arriving.length > 0 && arriving.every((c) => c?.toLowerCase() === codec.toLowerCase()), `${test}: ${arriving} instead of ${codec}`);
+  }
+}

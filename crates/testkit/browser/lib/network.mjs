@@ -1,0 +1,85 @@
+// A network that can be made worse: a TCP relay whose connections can be cut, and a UDP relay that loses packets by a
+// seeded draw, so that a run can be repeated.
+import dgram from 'node:dgram';
+import net from 'node:net';
+
+/** Relays TCP to `port`; `cut(ms)` drops all connections and refuses new ones for a while. */
+export async function tcpRelay(port) {
+  const pairs = new Set();
+  let blocked = false;
+  const server = net.createServer((client) => {
+    if (blocked) return client.resetAndDestroy();
+    const upstream = net.connect(port, '127.0.0.1');
+    const pair = { end: () => [client, upstream].forEach((socket) => socket.destroy()) };
+    pairs.add(pair);
+    for (const socket of [client, upstream]) {
+      socket.setNoDelay(true).on('error', pair.end).on('close', () => {
+        pair.end();
+        pairs.delete(pair);
+      });
+    }
+    client.pipe(upstream).pipe(client);
+  });
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  return {
+    port: server.address().port,
+    async cut(ms) {
+      blocked = true;
+      const count = pairs.size;
+      for (const pair of pairs) pair.end();
+      await new Promise((later) => setTimeout(later, ms));
+      blocked = false;
+      return count;
+    },
+    close() {
+      for (const pair of pairs) pair.end();
+      return new Promise((closed) => server.close(closed));
+    },
+  };
+}
+
+/** Xorshift, 0 ≤ x < 1. */
+function random(seed) {
+  let state = seed >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+/** Relays UDP to `port`, with one upstream socket per client; `loss` is a share per direction and can be changed. */
+export async function udpRelay(port, { seed = 1 } = {}) {
+  // A generator for each direction: how the two interleave depends on the machine, and must not change a draw.
+  const draws = { up: random(seed), down: random(seed + 1) };
+  const front = dgram.createSocket('udp4');
+  const upstreams = new Map();
+  const count = { up: 0, upLost: 0, down: 0, downLost: 0 };
+  const relay = { loss: 0, count };
+  const passes = (direction) => {
+    count[direction]++;
+    if (draws[direction]() >= relay.loss) return true;
+    count[`${direction}Lost`]++;
+    return false;
+  };
+  front.on('message', (data, from) => {
+    const name = `${from.address}:${from.port}`;
+    let upstream = upstreams.get(name);
+    if (!upstream) {
+      upstream = dgram.createSocket({ type: 'udp4', recvBufferSize: 1 << 20, sendBufferSize: 1 << 20 });
+      upstream.on('message', (answer) => passes('down') && front.send(answer, from.port, from.address));
+      upstreams.set(name, upstream);
+    }
+    if (passes('up')) upstream.send(data, port, '127.0.0.1');
+  });
+  await new Promise((ready) => front.bind(0, '127.0.0.1', ready));
+  front.setRecvBufferSize(1 << 20);
+  return Object.assign(relay, {
+    port: front.address().port,
+    close() {
+      for (const upstream of upstreams.values()) upstream.close();
+      return new Promise((closed) => front.close(closed));
+    },
+  });
+}

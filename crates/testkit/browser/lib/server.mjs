@@ -1,0 +1,103 @@
+// The built server under test: a configuration in a temporary folder, free ports, and a clean end.
+import { spawn } from 'node:child_process';
+import dgram from 'node:dgram';
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { token } from './token.mjs';
+
+const BINARY = process.env.SCHALTER_BIN ?? fileURLToPath(new URL('../../../../target/release/schalter', import.meta.url));
+const KEY = 'devkey';
+const SECRET = 'a-secret-for-tests-that-is-long-enough-0123456789';
+const START_MS = 15_000;
+const STOP_MS = 12_000;
+
+/** The one place that knows the configuration file. JSON is YAML. */
+function configuration({ port, udpPort, adminPort, tokenFile, stateDir, override }) {
+  return JSON.stringify({
+    port,
+    bind_addresses: ['127.0.0.1'],
+    rtc: { udp_port: udpPort, node_ip: '127.0.0.1', workers: 1, pin_workers: false, ...override.rtc },
+    keys: { [KEY]: SECRET },
+    admin: { listen: `127.0.0.1:${adminPort}`, token_file: tokenFile },
+    state_dir: stateDir,
+    ...Object.fromEntries(Object.entries(override).filter(([name]) => name !== 'rtc')),
+  }, null, 2);
+}
+
+async function freePort(kind) {
+  if (kind === 'udp') {
+    const socket = dgram.createSocket('udp4');
+    await new Promise((ready, failed) => socket.once('error', failed).bind(0, '127.0.0.1', ready));
+    const { port } = socket.address();
+    await new Promise((closed) => socket.close(closed));
+    return port;
+  }
+  const listener = net.createServer();
+  await new Promise((ready) => listener.listen(0, '127.0.0.1', ready));
+  const { port } = listener.address();
+  await new Promise((closed) => listener.close(closed));
+  return port;
+}
+
+/**
+ * Starts a server and waits until it answers. `override` is merged into the configuration.
+ */
+export async function startServer(override = {}) {
+  if (!fs.existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it with \`cargo build --release\`, or set SCHALTER_BIN`);
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-test-'));
+  const [port, adminPort, udpPort] = [await freePort('tcp'), await freePort('tcp'), await freePort('udp')];
+  const tokenFile = path.join(folder, 'admin-token');
+  const stateDir = path.join(folder, 'state');
+  const configFile = path.join(folder, 'schalter.yaml');
+  const adminToken = 'admin-token-for-tests-0123456789abcdef0123456789';
+  fs.mkdirSync(stateDir, { mode: 0o700 });
+  fs.writeFileSync(tokenFile, adminToken, { mode: 0o600 });
+  fs.writeFileSync(configFile, configuration({ port, udpPort, adminPort, tokenFile, stateDir, override }), { mode: 0o600 });
+
+  const child = spawn(BINARY, ['serve', '--config', configFile], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log = (log + data).slice(-200_000)));
+  const exited = new Promise((done) => child.once('exit', (code, signal) => done({ code, signal })));
+  let ended;
+  void exited.then((how) => (ended = how));
+
+  const url = `http://127.0.0.1:${port}`;
+  const deadline = Date.now() + START_MS;
+  for (;;) {
+    if (ended) throw new Error(`the server ended while starting (${JSON.stringify(ended)}):\n${log}`);
+    const answer = await fetch(url, { headers: { accept: '*/*' } }).then((r) => r.text(), () => undefined);
+    if (answer === 'OK') break;
+    if (Date.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`the server did not answer OK within ${START_MS} ms (last: ${answer}):\n${log}`);
+    }
+    await new Promise((later) => setTimeout(later, 50));
+  }
+
+  return {
+    url,
+    port,
+    udpPort,
+    wsUrl: `ws://127.0.0.1:${port}`,
+    admin: { url: `http://127.0.0.1:${adminPort}`, token: adminToken },
+    log: () => log,
+    token: (options) => token({ key: KEY, secret: SECRET, ...options }),
+    /** The link a person would get. */
+    link: (options) => `${url}/#room=${encodeURIComponent(options.room)}&token=${token({ key: KEY, secret: SECRET, ...options })}`,
+    /** Stops the server as an operator would. Fails if it had died, panicked, or does not end in time. */
+    async stop() {
+      const early = ended;
+      child.kill('SIGTERM');
+      const how = await Promise.race([exited, new Promise((late) => setTimeout(late, STOP_MS, 'late'))]);
+      if (how === 'late') child.kill('SIGKILL');
+      fs.rmSync(folder, { recursive: true, force: true });
+      if (early) throw new Error(`the server had ended by itself (${JSON.stringify(early)}):\n${log}`);
+      if (how === 'late') throw new Error(`the server did not stop within ${STOP_MS} ms:\n${log}`);
+      if (how.code !== 0) throw new Error(`the server ended with ${JSON.stringify(how)}:\n${log}`);
+      if (/panicked at/.test(log)) throw new Error(`the server panicked:\n${log}`);
+    },
+  };
+}
