@@ -1,8 +1,26 @@
 //! One peer, sans-IO: ICE-lite, DTLS, SRTP, SCTP and data channels.
 
+mod channels;
+mod config;
+mod data_channel;
+mod dtls;
+pub mod ice;
+mod identity;
 mod params;
+mod sctp;
+pub mod srtp;
+pub mod stun;
+mod transport;
 
+pub use config::{
+    CertificateChoice, DataError, TransportConfig, TransportError, TransportEvent,
+    TransportFailureKind, TransportLimits,
+};
+pub use data_channel::{Dcep, MalformedDcep};
+pub use dtls::{ClientHello, MalformedHello};
+pub use identity::{Identity, IdentityError};
 pub use params::{
     CertificateKind, ChannelId, CryptoProfile, DataChannelConfig, Fingerprint, FingerprintHash,
     InvalidFingerprint, LocalIce, Reliability, RemoteIce,
 };
+pub use transport::{SealError, Transport};
