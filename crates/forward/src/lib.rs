@@ -1,10 +1,48 @@
-//! The RTP forwarding core, sans-IO.
+//! The RTP forwarding core, sans-IO: producers, consumers and the router between them.
+//!
+//! A [`Router`] holds all media of one shard. Plaintext packets go in ([`Router::on_rtp`], [`Router::on_rtcp`],
+//! [`Router::on_envelope`]), rewritten ones come out ([`Router::next_ready`] and [`Router::pop`],
+//! [`Router::next_rtcp`], [`Router::next_tap`]). Every packet is stored once per encoding; subscribers' queues hold
+//! small entries that say how it differs for them. Time comes in as an argument, and equal seeds and inputs give equal
+//! outputs. Refuses sockets, clocks, encryption, signaling, and congestion control.
 
+#![forbid(unsafe_code)]
+
+mod audio_level;
+mod cache;
 mod config;
+mod consumer;
+mod egress;
+mod encoding;
 mod envelope;
+mod error;
+mod event;
+mod fanout;
+mod feedback;
+mod ingress;
+mod keyframe;
+mod nack;
+mod owner;
+mod producer;
+mod random;
+mod report;
+mod resend;
+mod rewrite;
+mod router;
+mod select;
+mod settings;
+mod slab;
+mod twcc;
+mod write;
 
 pub use config::{
     Codec, CodecBinding, ConsumerConfig, ConsumerTarget, EncodingConfig, ExtensionIds,
     ProducerConfig,
 };
+pub use consumer::ConsumerStats;
 pub use envelope::EnvelopeMeta;
+pub use error::RouterError;
+pub use event::ForwardEvent;
+pub use owner::Owner;
+pub use router::Router;
+pub use settings::{CacheSize, RouterConfig};

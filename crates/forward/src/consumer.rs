@@ -1,0 +1,576 @@
+//! One subscription: which packets it takes, as what, and what its subscriber says about them.
+//!
+//! Decides per packet by comparing a few numbers; what it answers is a small [`Pending`], never a copy of the
+//! payload. Refuses to know the network: queues are [`crate::egress`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schalter_model::{MediaKind, Time, TrackId};
+
+use crate::cache::{PASSED_KINDS, Stored, passed_elements};
+use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, ExtensionIds};
+use crate::encoding::Encoding;
+use crate::producer::passed_ids;
+use crate::random::Random;
+use crate::resend::ResendLimit;
+use crate::rewrite::{Rewriter, Shift, Source};
+use crate::settings::RouterConfig;
+
+/// Packets that carry the mid while no receiver report has shown that the subscriber knows the stream.
+const MID_PACKETS: u16 = 250;
+/// A keyframe that was overtaken by more packets than this is too old to start with.
+const MAX_START_LAG: u64 = 128;
+/// Two ways to continue timestamps that differ by more than this mean that a sender report is wrong.
+const MAX_CLOCK_ERROR_SECS: u32 = 2;
+/// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
+const ONE_BYTE_MAX: (u8, usize) = (14, 16);
+
+/// Which part of a cached payload is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The primary block of RED.
+    RedPrimary,
+    /// Nothing: the packet was left out for this subscriber, but too late to close the gap.
+    Empty,
+}
+
+/// A packet on its way to one subscriber: where its bytes are, and what differs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) seq: u64,
+    pub(crate) consumer: u32,
+    pub(crate) slot: u32,
+    pub(crate) shift: Shift,
+    /// Output sequence number.
+    pub(crate) sequence: u16,
+    /// Plaintext length.
+    pub(crate) len: u16,
+    pub(crate) part: Part,
+    pub(crate) with_mid: bool,
+    pub(crate) retransmission: bool,
+}
+
+/// What becomes of a packet for one consumer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Placement {
+    Send(Pending),
+    Nothing,
+    /// A segment may begin with this packet.
+    Start,
+}
+
+/// How a subscriber gets one of the publisher's formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) payload_type: u8,
+    pub(crate) rtx_payload_type: Option<u8>,
+    /// Only the primary block of RED is sent.
+    pub(crate) unwrap_red: bool,
+    /// Payload type that RED's blocks must name.
+    pub(crate) red_inner: Option<u8>,
+}
+
+/// Header extensions of a subscriber.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EgressExtensions {
+    /// Ids by [`crate::cache::PassedKind`], 0 for none.
+    pub(crate) passed: [u8; PASSED_KINDS],
+    pub(crate) mid: u8,
+    pub(crate) transport_cc: u8,
+    pub(crate) abs_send_time: u8,
+}
+
+impl EgressExtensions {
+    fn new(ids: &ExtensionIds) -> Self {
+        let transport_cc = ids.transport_cc.unwrap_or(0);
+        Self {
+            passed: passed_ids(ids),
+            mid: ids.mid.unwrap_or(0),
+            transport_cc,
+            // With both, receivers feed back on the transport-wide numbers: the time would be dead weight.
+            abs_send_time: if transport_cc == 0 {
+                ids.abs_send_time.unwrap_or(0)
+            } else {
+                0
+            },
+        }
+    }
+}
+
+/// Reception as the subscriber reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerStats {
+    /// Packets sent, retransmissions not counted.
+    pub packets: u64,
+    /// Payload bytes of them.
+    pub octets: u64,
+    /// Retransmissions sent.
+    pub retransmitted: u64,
+    /// Share lost in the last report interval, in 1/256.
+    pub fraction_lost: u8,
+    /// Packets lost since the start.
+    pub cumulative_lost: i32,
+    /// Interarrival jitter in timestamp ticks.
+    pub jitter: u32,
+    /// Last measured round trip.
+    pub round_trip: Option<Duration>,
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) owner: u32,
+    pub(crate) producer: u32,
+    pub(crate) rewriter: Rewriter,
+    pub(crate) target: ConsumerTarget,
+    /// Encoding it wants; the open segment's may still be another.
+    pub(crate) desired: Option<u8>,
+    form: Option<Form>,
+    form_of: u8,
+    kind: MediaKind,
+    pub(crate) mid_left: u16,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) rtx_sequence: u16,
+    pub(crate) extensions: EgressExtensions,
+    pub(crate) mid: Option<Arc<str>>,
+    pub(crate) stats: ConsumerStats,
+    first_timestamp: u32,
+    forms: Box<[Option<Form>]>,
+    pub(crate) resend: Option<ResendLimit>,
+    pub(crate) track: TrackId,
+    pub(crate) cname: Arc<str>,
+    /// The last sender report: middle of its NTP time, and when it went.
+    pub(crate) reported: Option<(u32, Time)>,
+}
+
+impl Consumer {
+    /// `None` if publisher and subscriber share no format.
+    pub(crate) fn new(
+        owner: u32,
+        producer: u32,
+        track: TrackId,
+        config: &ConsumerConfig,
+        source: &[CodecBinding],
+        random: &mut Random,
+    ) -> Option<Self> {
+        let forms = forms(source, &config.codecs)?;
+        let kind = source.first()?.codec.kind();
+        let drawn = random.next();
+        Some(Self {
+            owner,
+            producer,
+            // Below half the range, so that SRTP's rollover guess is right even if the first packets are lost.
+            rewriter: Rewriter::new((drawn as u16 & 0x7fff).max(1)),
+            target: config.target,
+            desired: None,
+            form: forms.first().copied().flatten(),
+            form_of: 0,
+            kind,
+            mid_left: MID_PACKETS,
+            ssrc: config.ssrc,
+            rtx_ssrc: config.rtx_ssrc,
+            rtx_sequence: (drawn >> 16) as u16 & 0x7fff,
+            extensions: EgressExtensions::new(&config.extensions),
+            mid: config.mid.clone(),
+            stats: ConsumerStats::default(),
+            first_timestamp: (drawn >> 32) as u32,
+            forms,
+            resend: None,
+            track,
+            cname: config.cname.clone(),
+            reported: None,
+        })
+    }
+
+    /// Takes over another configuration; `false` (and no change) if no format is shared any more.
+    pub(crate) fn replace(&mut self, config: &ConsumerConfig, source: &[CodecBinding]) -> bool {
+        let Some(forms) = forms(source, &config.codecs) else {
+            return false;
+        };
+        self.form = forms.first().copied().flatten();
+        self.form_of = 0;
+        self.forms = forms;
+        if self.ssrc != config.ssrc || self.mid != config.mid {
+            self.mid_left = MID_PACKETS;
+        }
+        self.ssrc = config.ssrc;
+        self.rtx_ssrc = config.rtx_ssrc;
+        self.extensions = EgressExtensions::new(&config.extensions);
+        self.mid = config.mid.clone();
+        self.cname = config.cname.clone();
+        true
+    }
+
+    /// The publisher's formats changed; the subscriber's stay what they were.
+    pub(crate) fn on_formats(&mut self, old: &[CodecBinding], new: &[CodecBinding]) {
+        let known = |codec: Codec| {
+            let index = old.iter().position(|binding| binding.codec == codec)?;
+            self.forms.get(index).copied().flatten()
+        };
+        self.forms = new.iter().map(|binding| known(binding.codec)).collect();
+        self.form = self.forms.first().copied().flatten();
+        self.form_of = 0;
+    }
+
+    #[inline]
+    pub(crate) fn form(&mut self, format: u8) -> Option<Form> {
+        if format != self.form_of {
+            self.form = self.forms.get(usize::from(format)).copied().flatten();
+            self.form_of = format;
+        }
+        self.form
+    }
+
+    /// The part that this subscriber gets; `None` if the packet is left out.
+    #[inline]
+    fn part(&mut self, stored: &Stored) -> Option<Part> {
+        let form = self.form(stored.format)?;
+        if form.unwrap_red {
+            (stored.red_primary_at < stored.payload_len).then_some(Part::RedPrimary)
+        } else {
+            (stored.payload_len > 0).then_some(Part::Whole)
+        }
+    }
+
+    /// Decides about one packet of an encoding.
+    #[inline]
+    pub(crate) fn place(
+        &mut self,
+        now: Time,
+        own: u32,
+        slot: u32,
+        encoding: &Encoding,
+        stored: &Stored,
+        elements: &[u8],
+    ) -> Placement {
+        if self.target.paused {
+            return Placement::Nothing;
+        }
+        let seq = stored.seq;
+        if let Some(open) = self.rewriter.open_segment()
+            && open.slot == slot
+            && seq > self.rewriter.highest()
+            && (open.start >= encoding.epoch_start || seq < encoding.epoch_start)
+        {
+            let Some(part) = self.part(stored) else {
+                self.rewriter.leave_out(seq);
+                return Placement::Nothing;
+            };
+            return match self.rewriter.send(now, stored) {
+                Some(place) => {
+                    Placement::Send(self.pending(own, slot, stored, part, place, elements))
+                }
+                None => Placement::Nothing,
+            };
+        }
+        if let Some(place) = self.rewriter.late(slot, seq) {
+            let part = self.part(stored).unwrap_or(Part::Empty);
+            return Placement::Send(self.pending(own, slot, stored, part, place, elements));
+        }
+        let starts = self.desired == Some(encoding.index)
+            && (stored.starts || self.kind == MediaKind::Audio)
+            && seq >= encoding.epoch_start
+            && seq + MAX_START_LAG >= encoding.highest
+            && self.rewriter.may_begin(slot, seq)
+            && self.part(stored).is_some();
+        if starts {
+            Placement::Start
+        } else {
+            Placement::Nothing
+        }
+    }
+
+    /// Begins a segment with this packet; it and those that overtook it are to be placed after this.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        slot: u32,
+        encoding: &Encoding,
+        previous: Option<&Encoding>,
+        stored: &Stored,
+    ) {
+        let timestamp = self.continue_timestamp(now, slot, encoding, previous, stored);
+        let (picture_id, tl0picidx) = self.rewriter.continue_vp8(stored);
+        let shift = Shift {
+            timestamp,
+            picture_id,
+            tl0picidx,
+        };
+        self.rewriter.begin(slot, stored.seq, shift);
+    }
+
+    /// What to add to the encoding's timestamps so that time goes on as it did for the sender.
+    fn continue_timestamp(
+        &self,
+        now: Time,
+        slot: u32,
+        encoding: &Encoding,
+        previous: Option<&Encoding>,
+        stored: &Stored,
+    ) -> u32 {
+        let (Some(last), Some(previous)) = (self.rewriter.last(), previous) else {
+            let first = self.rewriter.last().map_or(self.first_timestamp, |last| {
+                last.timestamp
+                    .wrapping_add(ticks(now - last.at, encoding.clock_rate).max(1))
+            });
+            return first.wrapping_sub(stored.timestamp);
+        };
+        let shift = self.last_shift();
+        let same_clock = last.seq >= previous.clock_start;
+        let elapsed = last
+            .timestamp
+            .wrapping_add(ticks(now - last.at, encoding.clock_rate));
+        let candidate = if last.slot == slot && same_clock {
+            stored.timestamp.wrapping_add(shift)
+        } else {
+            let by_clock = encoding
+                .ntp_of(stored.timestamp)
+                .filter(|_| same_clock)
+                .and_then(|ntp| previous.timestamp_at(ntp))
+                .map(|timestamp| timestamp.wrapping_add(shift));
+            let limit = MAX_CLOCK_ERROR_SECS * encoding.clock_rate;
+            by_clock
+                .filter(|t| t.wrapping_sub(elapsed).cast_signed().unsigned_abs() < limit)
+                .unwrap_or(elapsed)
+        };
+        let ahead = candidate.wrapping_sub(last.timestamp).cast_signed();
+        let next = if ahead > 0 {
+            candidate
+        } else {
+            last.timestamp.wrapping_add(1)
+        };
+        next.wrapping_sub(stored.timestamp)
+    }
+
+    /// Timestamp shift of the last segment that something was sent in.
+    pub(crate) fn last_shift(&self) -> u32 {
+        self.rewriter
+            .last()
+            .and_then(|last| self.rewriter.late(last.slot, last.seq))
+            .map_or(0, |(_, shift)| shift.timestamp)
+    }
+
+    fn pending(
+        &mut self,
+        own: u32,
+        slot: u32,
+        stored: &Stored,
+        part: Part,
+        (sequence, shift): (u16, Shift),
+        elements: &[u8],
+    ) -> Pending {
+        let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
+        if with_mid {
+            self.mid_left -= 1;
+        }
+        let payload = payload_len(stored, part);
+        self.stats.packets += 1;
+        self.stats.octets += payload as u64;
+        let len = 12 + self.extension_len(elements, with_mid) + payload;
+        Pending {
+            seq: stored.seq,
+            consumer: own,
+            slot,
+            shift,
+            sequence,
+            len: len as u16,
+            part,
+            with_mid,
+            retransmission: false,
+        }
+    }
+
+    /// A packet that the subscriber asked for again.
+    pub(crate) fn resend(
+        &mut self,
+        own: u32,
+        sequence: u16,
+        source: &Source,
+        stored: &Stored,
+        elements: &[u8],
+    ) -> Option<Pending> {
+        let form = self.form(stored.format)?;
+        let retransmission = self.rtx_ssrc.is_some() && form.rtx_payload_type.is_some();
+        let part = self.part(stored).unwrap_or(Part::Empty);
+        let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
+        let payload = payload_len(stored, part) + if retransmission { 2 } else { 0 };
+        self.stats.retransmitted += 1;
+        let len = 12 + self.extension_len(elements, with_mid) + payload;
+        Some(Pending {
+            seq: stored.seq,
+            consumer: own,
+            slot: source.slot,
+            shift: source.shift,
+            sequence,
+            len: len as u16,
+            part,
+            with_mid,
+            retransmission,
+        })
+    }
+
+    /// Length of the extension block that [`crate::write`] will write.
+    #[inline]
+    fn extension_len(&self, elements: &[u8], with_mid: bool) -> usize {
+        let ids = &self.extensions;
+        let (mut count, mut bytes, mut one_byte) = (0, 0, true);
+        let mut add = |id: u8, len: usize| {
+            count += 1;
+            bytes += len;
+            one_byte &= id <= ONE_BYTE_MAX.0 && (1..=ONE_BYTE_MAX.1).contains(&len);
+        };
+        if with_mid {
+            add(ids.mid, self.mid.as_ref().map_or(0, |mid| mid.len()));
+        }
+        if ids.transport_cc != 0 {
+            add(ids.transport_cc, 2);
+        }
+        if ids.abs_send_time != 0 {
+            add(ids.abs_send_time, 3);
+        }
+        for (kind, value) in passed_elements(elements) {
+            if ids.passed[kind] != 0 {
+                add(ids.passed[kind], value.len());
+            }
+        }
+        if count == 0 {
+            return 0;
+        }
+        4 + (bytes + count * if one_byte { 1 } else { 2 }).next_multiple_of(4)
+    }
+
+    /// The subscriber reported on the stream: it knows the SSRC, the mid has done its work.
+    pub(crate) fn on_report(&mut self, now: Time, block: &schalter_rtp::rtcp::ReportBlock) {
+        self.mid_left = 0;
+        self.stats.fraction_lost = block.fraction_lost;
+        self.stats.cumulative_lost = block.cumulative_lost;
+        self.stats.jitter = block.jitter;
+        if let Some((middle, at)) = self.reported
+            && block.last_sr == middle
+        {
+            let held =
+                Duration::from_nanos(u64::from(block.delay_since_last_sr) * 1_000_000_000 / 65_536);
+            self.stats.round_trip = Some((now - at).saturating_sub(held));
+        }
+    }
+
+    pub(crate) fn resend_limit(&mut self, config: &RouterConfig) -> &mut ResendLimit {
+        self.resend
+            .get_or_insert_with(|| ResendLimit::new(config.resend_rate, config.resend_guard))
+    }
+}
+
+fn payload_len(stored: &Stored, part: Part) -> usize {
+    match part {
+        Part::Whole => usize::from(stored.payload_len),
+        Part::RedPrimary => usize::from(stored.payload_len - stored.red_primary_at),
+        Part::Empty => 0,
+    }
+}
+
+pub(crate) fn ticks(span: Duration, clock_rate: u32) -> u32 {
+    (span.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u32
+}
+
+/// For each of the publisher's formats, what the subscriber gets; `None` if it gets nothing at all.
+fn forms(source: &[CodecBinding], accepted: &[CodecBinding]) -> Option<Box<[Option<Form>]>> {
+    let accepts = |codec: Codec| accepted.iter().find(|binding| fits(codec, binding.codec));
+    let opus = accepts(Codec::Opus).map(|binding| binding.payload_type);
+    let source_opus = source
+        .iter()
+        .find(|binding| binding.codec == Codec::Opus)
+        .map(|binding| binding.payload_type);
+    let forms: Box<[Option<Form>]> = source
+        .iter()
+        .map(|binding| {
+            if let Some(same) = accepts(binding.codec) {
+                let is_red = binding.codec == Codec::Red;
+                return Some(Form {
+                    payload_type: same.payload_type,
+                    rtx_payload_type: same.rtx_payload_type,
+                    unwrap_red: false,
+                    red_inner: if is_red && opus != source_opus {
+                        opus
+                    } else {
+                        None
+                    },
+                });
+            }
+            let plain = accepts(Codec::Opus).filter(|_| binding.codec == Codec::Red)?;
+            Some(Form {
+                payload_type: plain.payload_type,
+                rtx_payload_type: plain.rtx_payload_type,
+                unwrap_red: true,
+                red_inner: None,
+            })
+        })
+        .collect();
+    forms.iter().any(Option::is_some).then_some(forms)
+}
+
+/// Whether a subscriber that negotiated `accepted` can be sent `offered`.
+fn fits(offered: Codec, accepted: Codec) -> bool {
+    match (offered, accepted) {
+        (
+            Codec::H264 {
+                packetization_mode: a,
+                profile: p,
+            },
+            Codec::H264 {
+                packetization_mode: b,
+                profile: q,
+            },
+        ) => a == b && p >> 8 == q >> 8,
+        (offered, accepted) => offered == accepted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(payload_type: u8, codec: Codec) -> CodecBinding {
+        CodecBinding {
+            payload_type,
+            codec,
+            rtx_payload_type: None,
+        }
+    }
+
+    fn h264(packetization_mode: u8, profile: u16) -> Codec {
+        Codec::H264 {
+            packetization_mode,
+            profile,
+        }
+    }
+
+    #[test]
+    fn h264_fits_by_mode_and_profile_idc() {
+        assert!(fits(h264(1, 0x42e0), h264(1, 0x4200)));
+        assert!(!fits(h264(1, 0x42e0), h264(0, 0x42e0)));
+        assert!(!fits(h264(1, 0x42e0), h264(1, 0x6400)));
+        assert!(!fits(Codec::Vp9 { profile: 0 }, Codec::Vp9 { profile: 2 }));
+    }
+
+    #[test]
+    fn red_passes_is_unwrapped_or_has_no_form() {
+        let source = [binding(63, Codec::Red), binding(111, Codec::Opus)];
+        let both = forms(
+            &source,
+            &[binding(96, Codec::Opus), binding(97, Codec::Red)],
+        )
+        .unwrap();
+        let form = both[0].unwrap();
+        assert_eq!(
+            (form.payload_type, form.unwrap_red, form.red_inner),
+            (97, false, Some(96))
+        );
+        assert_eq!(both[1].unwrap().payload_type, 96);
+        let plain = forms(&source, &[binding(111, Codec::Opus)]).unwrap();
+        assert!(plain[0].unwrap().unwrap_red);
+        assert!(forms(&source, &[binding(96, Codec::Vp8)]).is_none());
+    }
+}

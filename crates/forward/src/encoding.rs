@@ -1,0 +1,382 @@
+//! One encoding as its publisher sends it: sequence numbers made monotonic, loss and jitter (RFC 3550 §A),
+//! restarts, the publisher's clock, and everything that belongs to the stream (cache, NACKs, keyframe gate).
+
+use std::time::Duration;
+
+use schalter_model::{DropReason, MediaKind, NtpTime, Time};
+use schalter_rtp::rtcp::ReportBlock;
+use schalter_rtp::seq::SequenceUnwrapper;
+
+use crate::cache::PacketCache;
+use crate::envelope::EnvelopeMeta;
+use crate::keyframe::KeyframeGate;
+use crate::nack::{Hopeless, NackList, NackPolicy};
+use crate::settings::RouterConfig;
+
+/// A step ahead larger than this is a restart, if the next packet follows it (RFC 3550 §A.1 MAX_DROPOUT).
+const MAX_DROPOUT: u64 = 3_000;
+/// Distance between the sequence numbers of two lives of a stream: nothing late can reach over it.
+const RESTART_DISTANCE: u64 = 1 << 20;
+
+/// The publisher's clock: one instant as NTP time and RTP timestamp, and when we learnt it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SenderClock {
+    pub(crate) ntp: NtpTime,
+    pub(crate) rtp_timestamp: u32,
+    pub(crate) arrived: Time,
+}
+
+/// What is known about a packet's place, before it is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Unwrapped sequence number.
+    pub(crate) seq: u64,
+    /// So much was lost that repair is hopeless, or the stream restarted.
+    pub(crate) needs_keyframe: bool,
+    /// The gap list changed: look at its deadlines.
+    pub(crate) gap: bool,
+}
+
+#[derive(Debug, Default)]
+struct Reception {
+    /// First sequence number of this life of the stream.
+    base: u64,
+    received: u64,
+    expected_prior: u64,
+    received_prior: u64,
+    transit: Option<u32>,
+    /// Jitter in 1/16 timestamp ticks (RFC 3550 §A.8).
+    jitter: u32,
+}
+
+/// A stream of a producer.
+#[derive(Debug)]
+pub(crate) struct Encoding {
+    pub(crate) producer: u32,
+    pub(crate) index: u8,
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
+    /// The SSRC before, whose late packets are of no use.
+    pub(crate) retired_ssrc: Option<u32>,
+    pub(crate) cache: PacketCache,
+    pub(crate) nack: NackList,
+    pub(crate) keyframe: KeyframeGate,
+    pub(crate) clock: Option<SenderClock>,
+    pub(crate) first_arrival: Option<Time>,
+    pub(crate) last_arrival: Option<Time>,
+    pub(crate) active: bool,
+    pub(crate) started: bool,
+    /// Consumers may only go on within sequence numbers from here: set by restarts and after a mute.
+    pub(crate) epoch_start: u64,
+    /// Timestamps before this sequence number are of another clock.
+    pub(crate) clock_start: u64,
+    pub(crate) highest: u64,
+    pub(crate) clock_rate: u32,
+    unwrapper: SequenceUnwrapper,
+    /// Added to unwrapped numbers, so that a restart lands ahead of everything before it.
+    base: u64,
+    /// The number that would confirm a restart (RFC 3550 §A.1 `bad_seq`).
+    suspect: Option<u16>,
+    reception: Reception,
+}
+
+impl Encoding {
+    pub(crate) fn new(producer: u32, index: u8, kind: MediaKind, config: &RouterConfig) -> Self {
+        let (size, clock_rate) = match kind {
+            MediaKind::Audio => (config.audio_cache, 48_000),
+            MediaKind::Video => (config.video_cache, 90_000),
+        };
+        Self {
+            producer,
+            index,
+            ssrc: None,
+            rtx_ssrc: None,
+            retired_ssrc: None,
+            cache: PacketCache::new(size),
+            nack: NackList::new(NackPolicy::from(config)),
+            keyframe: KeyframeGate::new(config.keyframe_interval),
+            clock: None,
+            first_arrival: None,
+            last_arrival: None,
+            active: false,
+            started: false,
+            epoch_start: 0,
+            clock_start: 0,
+            highest: 0,
+            clock_rate,
+            unwrapper: SequenceUnwrapper::new(),
+            base: 0,
+            suspect: None,
+            reception: Reception::default(),
+        }
+    }
+
+    /// Starts a new life: another SSRC, or the same one from somewhere else.
+    pub(crate) fn restart(&mut self) {
+        if self.highest > 0 {
+            self.base = self.highest + RESTART_DISTANCE;
+            self.epoch_start = self.base;
+            self.clock_start = self.base;
+        }
+        self.unwrapper = SequenceUnwrapper::new();
+        self.suspect = None;
+        self.clock = None;
+        self.nack.clear();
+        self.reception = Reception::default();
+        self.started = false;
+    }
+
+    /// Makes consumers begin anew with what comes from now on: what came before was withheld from them.
+    pub(crate) fn begin_epoch(&mut self) {
+        if self.highest > 0 {
+            self.epoch_start = self.highest + 1;
+        }
+    }
+
+    /// Takes note of a packet from the publisher.
+    ///
+    /// # Errors
+    /// [`DropReason::RtpDuplicate`] or [`DropReason::RtpTooOld`]; a number far off counts as too old until a
+    /// second one confirms that the stream restarted.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        sequence: u16,
+        timestamp: u32,
+        origin: Origin,
+    ) -> Result<Received, DropReason> {
+        let mut restarted = false;
+        if self.unwrapper.highest().is_some() {
+            let seq = self.base + self.unwrapper.peek(sequence);
+            let ahead = seq > self.highest + MAX_DROPOUT;
+            let behind = seq + self.cache.window() <= self.highest;
+            if ahead || behind {
+                // Retransmissions are of the past; they prove no restart.
+                if origin == Origin::Retransmission || self.suspect != Some(sequence) {
+                    if origin == Origin::Media {
+                        self.suspect = Some(sequence.wrapping_add(1));
+                    }
+                    return Err(DropReason::RtpTooOld);
+                }
+                self.restart();
+                restarted = true;
+            }
+        } else if origin == Origin::Retransmission {
+            return Err(DropReason::RtpTooOld);
+        }
+        let first = self.unwrapper.highest().is_none();
+        let seq = self.base + self.unwrapper.peek(sequence);
+        if self.cache.has_seen(seq) {
+            return Err(DropReason::RtpDuplicate);
+        }
+        self.unwrapper.unwrap(sequence);
+        if origin == Origin::Media {
+            self.suspect = None;
+            self.count(now, seq, timestamp, first);
+        }
+        let mut received = Received {
+            seq,
+            needs_keyframe: restarted,
+            gap: false,
+        };
+        if first {
+            self.highest = seq;
+        } else if seq > self.highest {
+            let before = self.highest;
+            self.highest = seq;
+            received.gap = seq > before + 1 || self.nack.next_due().is_some();
+            let repair = self.nack.on_newest(now, before, seq);
+            received.needs_keyframe |= repair == Err(Hopeless);
+        } else {
+            self.nack
+                .on_late(now, seq, origin == Origin::Retransmission);
+        }
+        Ok(received)
+    }
+
+    fn count(&mut self, now: Time, seq: u64, timestamp: u32, first: bool) {
+        let reception = &mut self.reception;
+        if first {
+            reception.base = seq;
+        }
+        reception.received += 1;
+        let arrival = now.as_micros().wrapping_mul(u64::from(self.clock_rate)) / 1_000_000;
+        let transit = (arrival as u32).wrapping_sub(timestamp);
+        if let Some(previous) = reception.transit.replace(transit) {
+            let step = transit.wrapping_sub(previous).cast_signed().unsigned_abs();
+            reception.jitter = reception
+                .jitter
+                .saturating_add(step)
+                .saturating_sub((reception.jitter + 8) >> 4);
+        }
+    }
+
+    /// Reports reception since the last report (RFC 3550 §A.3); `None` before the first packet.
+    pub(crate) fn report(&mut self, now: Time) -> Option<ReportBlock> {
+        let ssrc = self.ssrc?;
+        self.unwrapper.highest()?;
+        let reception = &mut self.reception;
+        if reception.received == 0 {
+            return None;
+        }
+        let expected = self.highest + 1 - reception.base.min(self.highest);
+        let lost = expected.cast_signed() - reception.received.cast_signed();
+        let expected_interval = expected.saturating_sub(reception.expected_prior);
+        let received_interval = reception.received - reception.received_prior;
+        reception.expected_prior = expected;
+        reception.received_prior = reception.received;
+        let lost_interval = expected_interval.saturating_sub(received_interval);
+        let fraction = (lost_interval << 8)
+            .checked_div(expected_interval)
+            .unwrap_or(0);
+        let (last_sr, delay) = self.clock.map_or((0, 0), |clock| {
+            let delay = (now - clock.arrived).as_micros() * 65_536 / 1_000_000;
+            (clock.ntp.middle(), u32::try_from(delay).unwrap_or(u32::MAX))
+        });
+        // The unwrapper starts one cycle above zero, reports start at cycle 0.
+        let extended = self.highest - self.base - (1 << 16);
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost: fraction.min(255) as u8,
+            cumulative_lost: lost.clamp(-(1 << 23), (1 << 23) - 1) as i32,
+            highest_sequence: extended as u32,
+            jitter: reception.jitter >> 4,
+            last_sr,
+            delay_since_last_sr: delay,
+        })
+    }
+
+    /// The NTP time, as 32.32 fixed point, at which this timestamp was due by the publisher's clock.
+    pub(crate) fn ntp_of(&self, timestamp: u32) -> Option<i128> {
+        let clock = self.clock?;
+        let ticks = i128::from(timestamp.wrapping_sub(clock.rtp_timestamp).cast_signed());
+        Some(i128::from(clock.ntp.0) + (ticks << 32) / i128::from(self.clock_rate))
+    }
+
+    /// The timestamp of this encoding's clock at an NTP time.
+    pub(crate) fn timestamp_at(&self, ntp: i128) -> Option<u32> {
+        let clock = self.clock?;
+        let ticks = ((ntp - i128::from(clock.ntp.0)) * i128::from(self.clock_rate)) >> 32;
+        Some(clock.rtp_timestamp.wrapping_add(ticks as u32))
+    }
+
+    /// Takes over what the publisher's shard knows.
+    ///
+    /// # Errors
+    /// [`DropReason::RtpDuplicate`] or [`DropReason::RtpTooOld`].
+    pub(crate) fn on_remote(&mut self, meta: &EnvelopeMeta) -> Result<(), DropReason> {
+        if meta.sequence + self.cache.window() <= self.highest {
+            return Err(DropReason::RtpTooOld);
+        }
+        if self.cache.has_seen(meta.sequence) {
+            return Err(DropReason::RtpDuplicate);
+        }
+        if meta.clock_start > self.clock_start {
+            self.clock_start = meta.clock_start;
+            self.clock = None;
+        }
+        self.epoch_start = self.epoch_start.max(meta.epoch_start);
+        self.highest = self.highest.max(meta.sequence);
+        self.ssrc = Some(meta.ssrc);
+        Ok(())
+    }
+
+    /// Whether somebody waits for a keyframe.
+    pub(crate) fn wants_keyframe(&self) -> bool {
+        self.keyframe.due().is_some()
+    }
+
+    /// Whether no packet came for `silent_after`.
+    pub(crate) fn is_silent(&self, now: Time, silent_after: Duration) -> bool {
+        self.last_arrival
+            .is_none_or(|last| now - last > silent_after)
+    }
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Under the stream's own SSRC.
+    Media,
+    /// As retransmission (RFC 4588).
+    Retransmission,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Stored;
+
+    fn encoding() -> Encoding {
+        let mut encoding = Encoding::new(0, 0, MediaKind::Video, &RouterConfig::default());
+        encoding.ssrc = Some(1);
+        encoding
+    }
+
+    fn take(encoding: &mut Encoding, sequence: u16, at: u64) -> Result<Received, DropReason> {
+        let now = Time::from_millis(at);
+        let received = encoding.receive(now, sequence, (at * 90) as u32, Origin::Media)?;
+        let entry = Stored {
+            seq: received.seq,
+            ..Stored::EMPTY
+        };
+        encoding.cache.insert(entry, &[], &[0]);
+        Ok(received)
+    }
+
+    #[test]
+    fn loss_is_reported_per_interval_and_in_sum() {
+        let mut encoding = encoding();
+        for sequence in [65_534, 65_535, 0, 1, 4, 5] {
+            take(&mut encoding, sequence, 0).unwrap();
+        }
+        let report = encoding.report(Time::from_millis(0)).unwrap();
+        assert_eq!((report.cumulative_lost, report.fraction_lost), (2, 64));
+        assert_eq!(report.highest_sequence, (1 << 16) + 5);
+        for sequence in 6..10 {
+            take(&mut encoding, sequence, 0).unwrap();
+        }
+        let report = encoding.report(Time::from_millis(0)).unwrap();
+        assert_eq!((report.cumulative_lost, report.fraction_lost), (2, 0));
+    }
+
+    #[test]
+    fn steady_arrival_has_no_jitter() {
+        let mut encoding = encoding();
+        for n in 0..100 {
+            take(&mut encoding, n, u64::from(n) * 10).unwrap();
+        }
+        assert_eq!(encoding.report(Time::ZERO).unwrap().jitter, 0);
+        for n in 100..200 {
+            take(&mut encoding, n, u64::from(n) * 10).unwrap();
+            encoding.reception.transit = encoding.reception.transit.map(|t| t ^ 512);
+        }
+        assert!(encoding.report(Time::ZERO).unwrap().jitter > 200);
+    }
+
+    #[test]
+    fn one_stray_number_is_dropped_and_two_in_a_row_restart() {
+        let mut encoding = encoding();
+        take(&mut encoding, 10, 0).unwrap();
+        let before = encoding.highest;
+        assert_eq!(take(&mut encoding, 30_000, 1), Err(DropReason::RtpTooOld));
+        take(&mut encoding, 11, 2).unwrap();
+        assert_eq!(encoding.epoch_start, 0);
+        assert_eq!(take(&mut encoding, 30_000, 3), Err(DropReason::RtpTooOld));
+        let received = take(&mut encoding, 30_001, 4).unwrap();
+        assert!(received.needs_keyframe && received.seq > before + RESTART_DISTANCE);
+        assert_eq!(encoding.clock_start, encoding.epoch_start);
+        assert!(received.seq >= encoding.epoch_start);
+    }
+
+    #[test]
+    fn duplicates_are_told_apart_from_late_packets() {
+        let mut encoding = encoding();
+        for sequence in [1, 2, 4] {
+            take(&mut encoding, sequence, 0).unwrap();
+        }
+        assert_eq!(take(&mut encoding, 2, 0), Err(DropReason::RtpDuplicate));
+        take(&mut encoding, 3, 0).unwrap();
+        assert_eq!(take(&mut encoding, 3, 0), Err(DropReason::RtpDuplicate));
+    }
+}

@@ -1,0 +1,208 @@
+//! From an accepted packet to everybody who wants it, and from their queues to bytes.
+
+use std::time::Duration;
+
+use schalter_model::{DropReason, ShardId, Time, TrackId};
+use schalter_rtp::RtpHeader;
+
+use crate::consumer::{Part, Placement};
+use crate::envelope::EnvelopeMeta;
+use crate::owner::Owner;
+use crate::producer::passed_ids;
+use crate::router::Router;
+use crate::write::{write_envelope, write_packet};
+
+/// A packet on its way to another shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapPending {
+    pub(crate) track: TrackId,
+    pub(crate) shard: ShardId,
+    pub(crate) slot: u32,
+    seq: u64,
+    since: Time,
+}
+
+/// A packet that waited so long for another shard is late for everybody there.
+const MAX_TAP_AGE: Duration = Duration::from_millis(500);
+
+impl Router {
+    /// Offers a cached packet to every consumer and tap of its producer.
+    pub(crate) fn fan_out(&mut self, now: Time, slot: u32, seq: u64) {
+        let Some(encoding) = self.encodings.of(slot) else {
+            return;
+        };
+        let Some(producer) = self.producers.of(encoding.producer) else {
+            return;
+        };
+        let Some((stored, elements, _)) = encoding.cache.find(seq) else {
+            return;
+        };
+        let urgent = stored.marker || !producer.is_video();
+        let mut starts = std::mem::take(&mut self.scratch.starts);
+        for &index in &producer.consumers {
+            let Some(consumer) = self.consumers.of_mut(index) else {
+                continue;
+            };
+            match consumer.place(now, index, slot, encoding, stored, elements) {
+                Placement::Nothing => {}
+                Placement::Start => starts.push(index),
+                Placement::Send(pending) => {
+                    if self
+                        .egress
+                        .push(now, consumer.owner, pending, urgent)
+                        .is_err()
+                    {
+                        self.tally.drops.count(DropReason::EgressFull);
+                    }
+                }
+            }
+        }
+        for &shard in &producer.taps {
+            if self.taps.len() >= self.config.max_pending_taps {
+                self.tally.drops.count(DropReason::MailboxFull);
+                continue;
+            }
+            self.taps.push_back(TapPending {
+                track: producer.track,
+                shard,
+                slot,
+                seq,
+                since: now,
+            });
+        }
+        for index in starts.drain(..) {
+            self.start(now, index, slot, seq);
+        }
+        self.scratch.starts = starts;
+    }
+
+    /// Begins a consumer's segment with a packet, and sends those after it that came before it.
+    fn start(&mut self, now: Time, index: u32, slot: u32, seq: u64) {
+        let (Some(consumer), Some(encoding)) =
+            (self.consumers.of_mut(index), self.encodings.of(slot))
+        else {
+            return;
+        };
+        let Some((first, _, _)) = encoding.cache.find(seq) else {
+            return;
+        };
+        let previous = consumer
+            .rewriter
+            .last()
+            .and_then(|last| self.encodings.of(last.slot));
+        consumer.begin(now, slot, encoding, previous, first);
+        let is_video = self
+            .producers
+            .of(consumer.producer)
+            .is_some_and(|producer| producer.is_video());
+        for seq in seq..=encoding.highest {
+            let Some((stored, elements, _)) = encoding.cache.find(seq) else {
+                continue;
+            };
+            let placed = consumer.place(now, index, slot, encoding, stored, elements);
+            if let Placement::Send(pending) = placed {
+                let urgent = stored.marker || !is_video;
+                if self
+                    .egress
+                    .push(now, consumer.owner, pending, urgent)
+                    .is_err()
+                {
+                    self.tally.drops.count(DropReason::EgressFull);
+                }
+            }
+        }
+    }
+
+    /// An owner with packets to be sent now; the same one until [`Self::pop`] emptied its queue.
+    pub fn next_ready(&mut self, now: Time) -> Option<Owner> {
+        self.egress.next_ready(now).map(Owner)
+    }
+
+    /// Plaintext length, in bytes, of the packet that [`Self::pop`] will most likely write next.
+    ///
+    /// It is wrong only if that packet left the cache while it waited; then the one after it is written.
+    #[inline]
+    pub fn peek_len(&self, owner: Owner) -> Option<usize> {
+        self.egress
+            .peek(owner.0)
+            .map(|pending| usize::from(pending.len))
+    }
+
+    /// Writes an owner's next packet into `out` and answers its length in bytes; `None` if there is none.
+    ///
+    /// A packet that is gone from the cache or larger than `out` is dropped, counted, and the next one taken.
+    #[inline]
+    pub fn pop(&mut self, now: Time, owner: Owner, out: &mut [u8]) -> Option<usize> {
+        loop {
+            let pending = self.egress.pop(owner.0)?;
+            let transport_sequence = self.egress.transport_sequence(owner.0)?;
+            let (Some(consumer), Some(encoding)) = (
+                self.consumers.of_mut(pending.consumer),
+                self.encodings.of(pending.slot),
+            ) else {
+                self.tally.drops.count(DropReason::EgressFull);
+                continue;
+            };
+            let Some(cached) = encoding.cache.find(pending.seq) else {
+                self.tally.drops.count(DropReason::EgressFull);
+                continue;
+            };
+            let written = write_packet(now, consumer, &pending, cached, transport_sequence, out);
+            let Some(len) = written else {
+                self.tally.drops.count(DropReason::Oversize);
+                continue;
+            };
+            debug_assert_eq!(len, usize::from(pending.len), "peek_len is a promise");
+            debug_assert!(pending.part != Part::Empty || len < 1_000);
+            self.tally.rtp_out += 1;
+            return Some(len);
+        }
+    }
+
+    /// Writes the next packet for another shard into `out`; its length in bytes is last.
+    pub fn next_tap(
+        &mut self,
+        now: Time,
+        out: &mut [u8],
+    ) -> Option<(ShardId, TrackId, EnvelopeMeta, usize)> {
+        loop {
+            let tap = self.taps.pop_front()?;
+            if now - tap.since > MAX_TAP_AGE {
+                self.tally.drops.count(DropReason::MailboxFull);
+                continue;
+            }
+            let Some(encoding) = self.encodings.of(tap.slot) else {
+                continue;
+            };
+            let Some(producer) = self.producers.of(encoding.producer) else {
+                continue;
+            };
+            let Some((stored, elements, payload)) = encoding.cache.find(tap.seq) else {
+                self.tally.drops.count(DropReason::MailboxFull);
+                continue;
+            };
+            let format = producer.config.codecs.get(usize::from(stored.format));
+            let ssrc = encoding.ssrc.unwrap_or(0);
+            let header = RtpHeader {
+                marker: stored.marker,
+                payload_type: format.map_or(0, |binding| binding.payload_type),
+                sequence: stored.seq as u16,
+                timestamp: stored.timestamp,
+                ssrc,
+            };
+            let ids = passed_ids(&producer.config.extensions);
+            let Some(len) = write_envelope(header, &ids, elements, payload, out) else {
+                self.tally.drops.count(DropReason::Oversize);
+                continue;
+            };
+            let meta = EnvelopeMeta {
+                encoding: encoding.index,
+                sequence: stored.seq,
+                epoch_start: encoding.epoch_start,
+                clock_start: encoding.clock_start,
+                ssrc,
+            };
+            return Some((tap.shard, tap.track, meta, len));
+        }
+    }
+}

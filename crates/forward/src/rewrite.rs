@@ -1,0 +1,316 @@
+//! Sequence numbers, timestamps and VP8 counters of one outgoing stream, continuous over whatever is behind it.
+//!
+//! The stream is a list of [`Segment`]s. Within one, output differs from source by constants, so that late packets
+//! and NACKs find their partner. A new segment begins when a packet is left out on purpose, at a switch to another
+//! encoding, after a pause, and when the source restarts. Losses of the source stay losses.
+
+use std::collections::VecDeque;
+
+use schalter_model::Time;
+
+use crate::cache::Stored;
+
+/// Segments remembered: beyond them a late packet is dropped and a NACK is not served.
+const MAX_SEGMENTS: usize = 32;
+
+/// A run of source packets whose output differs by constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Slot of the encoding.
+    pub(crate) slot: u32,
+    /// First source sequence number.
+    pub(crate) start: u64,
+    /// One past the last one; [`u64::MAX`] while it is open.
+    end: u64,
+    /// Source sequence number minus output sequence number, wrapping.
+    sequence_offset: u64,
+    pub(crate) shift: Shift,
+}
+
+/// What is added to source values, wrapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shift {
+    pub(crate) timestamp: u32,
+    pub(crate) picture_id: u16,
+    pub(crate) tl0picidx: u8,
+}
+
+impl Segment {
+    #[inline]
+    fn output(&self, seq: u64) -> u64 {
+        seq.wrapping_sub(self.sequence_offset)
+    }
+
+    fn holds(&self, slot: u32, seq: u64) -> bool {
+        self.slot == slot && (self.start..self.end).contains(&seq)
+    }
+}
+
+/// The newest packet sent, which the next segment continues.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last {
+    pub(crate) slot: u32,
+    /// Its source sequence number.
+    pub(crate) seq: u64,
+    /// Its output timestamp.
+    pub(crate) timestamp: u32,
+    pub(crate) at: Time,
+    picture_id: u16,
+    tl0picidx: u8,
+}
+
+/// State of one outgoing stream.
+#[derive(Debug)]
+pub(crate) struct Rewriter {
+    open: Option<Segment>,
+    /// Highest source sequence number of the open segment that was sent or left out.
+    highest: u64,
+    /// Output sequence number that comes next.
+    next_output: u64,
+    last: Option<Last>,
+    closed: VecDeque<Segment>,
+}
+
+impl Rewriter {
+    /// A stream whose first packet has this sequence number.
+    pub(crate) fn new(first: u16) -> Self {
+        Self {
+            open: None,
+            highest: 0,
+            // One cycle up, so that looking back from it never falls below zero.
+            next_output: u64::from(first) + (1 << 16),
+            last: None,
+            closed: VecDeque::with_capacity(MAX_SEGMENTS),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn open_segment(&self) -> Option<&Segment> {
+        self.open.as_ref()
+    }
+
+    pub(crate) fn last(&self) -> Option<&Last> {
+        self.last.as_ref()
+    }
+
+    /// Highest source sequence number that the open segment dealt with.
+    #[inline]
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Picture id and base layer index that continue from the last packet, as shifts of a packet's own.
+    pub(crate) fn continue_vp8(&self, stored: &Stored) -> (u16, u8) {
+        let Some(last) = &self.last else {
+            return (0, 0);
+        };
+        let after = |previous: u16, own: Option<u16>| {
+            own.map_or(0, |own| previous.wrapping_add(1).wrapping_sub(own))
+        };
+        (
+            after(last.picture_id, stored.picture_id),
+            stored
+                .tl0picidx
+                .map_or(0, |own| last.tl0picidx.wrapping_add(1).wrapping_sub(own)),
+        )
+    }
+
+    /// Begins a segment at source number `seq`; the next output number goes to it.
+    pub(crate) fn begin(&mut self, slot: u32, seq: u64, shift: Shift) {
+        self.close();
+        self.highest = seq.wrapping_sub(1);
+        self.open = Some(Segment {
+            slot,
+            start: seq,
+            end: u64::MAX,
+            sequence_offset: seq.wrapping_sub(self.next_output),
+            shift,
+        });
+    }
+
+    /// Ends the open segment: later source packets need another.
+    pub(crate) fn close(&mut self) {
+        if let Some(mut segment) = self.open.take() {
+            segment.end = self.highest.wrapping_add(1);
+            self.remember(segment);
+        }
+    }
+
+    fn remember(&mut self, segment: Segment) {
+        if segment.start >= segment.end {
+            return;
+        }
+        if self.closed.len() == MAX_SEGMENTS {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(segment);
+    }
+
+    /// Sends the newest packet of the open segment; answers its output number and shifts.
+    #[inline]
+    pub(crate) fn send(&mut self, now: Time, stored: &Stored) -> Option<(u16, Shift)> {
+        let segment = self.open.as_ref()?;
+        let output = segment.output(stored.seq);
+        let shift = segment.shift;
+        let before = self
+            .last
+            .as_ref()
+            .map_or((0, 0), |l| (l.picture_id, l.tl0picidx));
+        self.last = Some(Last {
+            slot: segment.slot,
+            seq: stored.seq,
+            timestamp: stored.timestamp.wrapping_add(shift.timestamp),
+            at: now,
+            picture_id: stored
+                .picture_id
+                .map_or(before.0, |id| id.wrapping_add(shift.picture_id)),
+            tl0picidx: stored
+                .tl0picidx
+                .map_or(before.1, |index| index.wrapping_add(shift.tl0picidx)),
+        });
+        self.highest = stored.seq;
+        self.next_output = output + 1;
+        Some((output as u16, shift))
+    }
+
+    /// Leaves out the newest packet of the open segment; what follows moves up.
+    pub(crate) fn leave_out(&mut self, seq: u64) {
+        let Some(segment) = self.open.as_mut() else {
+            return;
+        };
+        self.next_output = segment.output(seq);
+        self.highest = seq;
+        let finished = Segment {
+            end: seq,
+            ..*segment
+        };
+        segment.start = seq + 1;
+        segment.sequence_offset = segment.sequence_offset.wrapping_add(1);
+        self.remember(finished);
+    }
+
+    /// The place of a packet that was overtaken, if one was kept for it.
+    pub(crate) fn late(&self, slot: u32, seq: u64) -> Option<(u16, Shift)> {
+        if let Some(open) = &self.open
+            && open.slot == slot
+            && seq >= open.start
+            && seq <= self.highest
+        {
+            return Some((open.output(seq) as u16, open.shift));
+        }
+        let segment = self.closed.iter().rev().find(|s| s.holds(slot, seq))?;
+        Some((segment.output(seq) as u16, segment.shift))
+    }
+
+    /// Whether a segment at `seq` would lie behind everything sent of this encoding.
+    pub(crate) fn may_begin(&self, slot: u32, seq: u64) -> bool {
+        let behind_open = self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.slot != slot || seq > self.highest);
+        behind_open
+            && self
+                .closed
+                .iter()
+                .all(|segment| segment.slot != slot || seq >= segment.end)
+    }
+
+    /// The source of an output sequence number: slot, source number, shifts, and the number extended.
+    pub(crate) fn source_of(&self, sequence: u16) -> Option<Source> {
+        let newest = self.next_output - 1;
+        let output = newest - u64::from((newest as u16).wrapping_sub(sequence));
+        self.open
+            .iter()
+            .chain(self.closed.iter().rev())
+            .find(|segment| output >= segment.output(segment.start))
+            .map(|segment| Source {
+                slot: segment.slot,
+                seq: output.wrapping_add(segment.sequence_offset),
+                end: segment.end,
+                output,
+                shift: segment.shift,
+            })
+            .filter(|source| source.seq < source.end)
+    }
+}
+
+/// Where an output packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) slot: u32,
+    pub(crate) seq: u64,
+    end: u64,
+    /// Extended output sequence number.
+    pub(crate) output: u64,
+    pub(crate) shift: Shift,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(seq: u64) -> Stored {
+        Stored {
+            seq,
+            picture_id: Some(seq as u16),
+            ..Stored::EMPTY
+        }
+    }
+
+    fn send(rewriter: &mut Rewriter, seq: u64) -> u16 {
+        rewriter.send(Time::ZERO, &packet(seq)).unwrap().0
+    }
+
+    #[test]
+    fn leaving_out_closes_the_gap_and_late_packets_keep_their_place() {
+        let mut rewriter = Rewriter::new(7);
+        rewriter.begin(0, 100, Shift::default());
+        assert_eq!(send(&mut rewriter, 100), 7);
+        rewriter.leave_out(102);
+        rewriter.leave_out(103);
+        assert_eq!(send(&mut rewriter, 104), 9);
+        assert_eq!(rewriter.late(0, 101).map(|place| place.0), Some(8));
+        assert_eq!(rewriter.late(0, 102), None);
+        assert_eq!(rewriter.late(1, 101), None);
+        let source = |sequence| rewriter.source_of(sequence).map(|source| source.seq);
+        assert_eq!(
+            [source(7), source(8), source(9)],
+            [Some(100), Some(101), Some(104)]
+        );
+        assert_eq!((source(6), source(10)), (None, None));
+    }
+
+    #[test]
+    fn another_encoding_continues_numbers_and_pictures() {
+        let mut rewriter = Rewriter::new(0xfffe);
+        rewriter.begin(0, 100, Shift::default());
+        send(&mut rewriter, 100);
+        send(&mut rewriter, 101);
+        let (picture_id, _) = rewriter.continue_vp8(&packet(5_000));
+        let shift = Shift {
+            picture_id,
+            ..Shift::default()
+        };
+        assert!(rewriter.may_begin(1, 5_000));
+        rewriter.begin(1, 5_000, shift);
+        assert_eq!(send(&mut rewriter, 5_000), 0);
+        assert_eq!(5_000_u16.wrapping_add(shift.picture_id), 102);
+        assert!(!rewriter.may_begin(0, 101) && rewriter.may_begin(0, 102));
+        assert_eq!(
+            rewriter.source_of(0xffff).map(|s| (s.slot, s.seq)),
+            Some((0, 101))
+        );
+    }
+
+    #[test]
+    fn remembered_segments_are_bounded() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.begin(0, 1, Shift::default());
+        for seq in (1..200).step_by(2) {
+            send(&mut rewriter, seq);
+            rewriter.leave_out(seq + 1);
+        }
+        assert_eq!(rewriter.closed.len(), MAX_SEGMENTS);
+        assert_eq!(rewriter.source_of(5), None);
+    }
+}
