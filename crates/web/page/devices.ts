@@ -91,7 +91,8 @@ export async function listDevices(): Promise<Choices> {
   return { cameras: of('videoinput'), microphones: of('audioinput'), speakers: canChoose ? of('audiooutput') : [] };
 }
 
-export type Loudness = 'silent' | 'low' | 'good' | 'loud';
+/** `unmeasured`: the browser lets no audio clock run, for example on a machine without any loudspeaker. */
+export type Loudness = 'unmeasured' | 'silent' | 'low' | 'good' | 'loud';
 
 const REPORT_MS = 100;
 /** Speech at a normal distance is around −25 dBFS; below −55 there is only room noise. */
@@ -107,6 +108,7 @@ export function measure(track: MediaStreamTrack, report: (level: number, loudnes
   const samples = new Float32Array(analyser.fftSize);
   let smooth = FLOOR_DB;
   const timer = setInterval(() => {
+    if (context.state !== 'running') return report(0, 'unmeasured');
     analyser.getFloatTimeDomainData(samples);
     const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
     const db = Math.max(FLOOR_DB, 10 * Math.log10(power + 1e-9));

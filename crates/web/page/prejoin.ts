@@ -219,7 +219,7 @@ class Level {
     this.#source = source;
     clearText(this.#words);
     this.#bar.value = 0;
-    setText(this.#words, source ? 'prejoin.level.silent' : 'prejoin.level.off');
+    setText(this.#words, source ? 'prejoin.level.unmeasured' : 'prejoin.level.off');
     if (source) {
       this.#stop = measure(source, (level, loudness) => {
         this.#bar.value = level;
