@@ -68,9 +68,15 @@ const ASSETS: &[Source] = embed! {
     "texts/en.json": "application/json",
 };
 
-static LOADED: LazyLock<Vec<Asset>> = LazyLock::new(|| ASSETS.iter().copied().map(Asset::new).collect());
-static LOADED_PAGE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new((PAGE, "text/html; charset=utf-8", include_bytes!("../dist/index.html"))));
+static LOADED: LazyLock<Vec<Asset>> =
+    LazyLock::new(|| ASSETS.iter().copied().map(Asset::new).collect());
+static LOADED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new((
+        PAGE,
+        "text/html; charset=utf-8",
+        include_bytes!("../dist/index.html"),
+    ))
+});
 
 /// The files a page loads.
 pub(crate) fn assets() -> &'static [Asset] {
@@ -87,8 +93,11 @@ pub(crate) fn page() -> &'static Asset {
 fn etag(content: &[u8]) -> HeaderValue {
     let hash = content
         .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    HeaderValue::from_str(&format!("W/\"{:x}-{hash:016x}\"", content.len())).expect("hexadecimal digits are header text")
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    HeaderValue::from_str(&format!("W/\"{:x}-{hash:016x}\"", content.len()))
+        .expect("hexadecimal digits are header text")
 }
 
 fn gzip(content: &[u8]) -> Option<Bytes> {
@@ -119,7 +128,10 @@ mod tests {
         let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
         let mut built = Vec::new();
         files(&dist.join("assets"), &mut built);
-        let mut built: Vec<_> = built.iter().filter_map(|path| path.split("/dist").nth(1)).collect();
+        let mut built: Vec<_> = built
+            .iter()
+            .filter_map(|path| path.split("/dist").nth(1))
+            .collect();
         let mut embedded: Vec<_> = assets().iter().map(|asset| asset.path).collect();
         built.sort_unstable();
         embedded.sort_unstable();
@@ -130,7 +142,10 @@ mod tests {
     fn page_names_only_embedded_files() {
         let html = std::str::from_utf8(page().content).expect("the page is UTF-8");
         for reference in html.split(['"']).filter(|part| part.starts_with("assets/")) {
-            assert!(assets().iter().any(|asset| asset.path[1..] == *reference), "{reference} is not embedded");
+            assert!(
+                assets().iter().any(|asset| asset.path[1..] == *reference),
+                "{reference} is not embedded"
+            );
         }
         assert!(!html.contains("//"), "the page loads from nowhere else");
     }

@@ -25,9 +25,14 @@ const PERMISSIONS_POLICY: HeaderValue =
 
 /// Serves `GET /` and the files the page loads. Needs no state and can be mounted as a fallback.
 pub fn router() -> Router {
-    assets().iter().fold(Router::new().route("/", get(index)), |router, asset| {
-        router.route(asset.path, get(async |request: HeaderMap| asset.respond(&request)))
-    })
+    assets()
+        .iter()
+        .fold(Router::new().route("/", get(index)), |router, asset| {
+            router.route(
+                asset.path,
+                get(async |request: HeaderMap| asset.respond(&request)),
+            )
+        })
 }
 
 /// Answers `GET /`: the page for browsers, `OK` for health checks, which do not ask for HTML.
@@ -37,7 +42,9 @@ pub async fn index(request: HeaderMap) -> Response<Body> {
     } else {
         "OK".into_response()
     };
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
@@ -46,11 +53,26 @@ impl Asset {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static(self.cache_control),
+        );
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers.insert(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        );
+        headers.insert(
+            "cross-origin-resource-policy",
+            HeaderValue::from_static("same-origin"),
+        );
         if self.is_page() {
             headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
             headers.insert("permissions-policy", PERMISSIONS_POLICY);
@@ -75,7 +97,9 @@ impl Asset {
 
     /// Whether the client holds this very content: `If-None-Match`, compared weakly (RFC 9110 §13.1.2).
     fn is_known_to(&self, request: &HeaderMap) -> bool {
-        let Ok(etag) = self.etag.to_str() else { return false };
+        let Ok(etag) = self.etag.to_str() else {
+            return false;
+        };
         request
             .get_all(header::IF_NONE_MATCH)
             .iter()
@@ -94,7 +118,9 @@ fn wants(request: &HeaderMap, name: header::HeaderName, item: &str) -> bool {
         .flat_map(|value| value.split(','))
         .any(|entry| {
             let mut parts = entry.split(';').map(str::trim);
-            let named = parts.next().is_some_and(|first| first.eq_ignore_ascii_case(item));
+            let named = parts
+                .next()
+                .is_some_and(|first| first.eq_ignore_ascii_case(item));
             let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
             named && !refused
         })

@@ -17,7 +17,9 @@ describe('codecs', { timeout: 300_000 }, () => {
   let client;
   let browser;
   before(async () => {
-    [client, server, browser] = await Promise.all([serveClientPage(), startServer(), launchChromium()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();

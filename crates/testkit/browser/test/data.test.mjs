@@ -15,7 +15,9 @@ describe('data', { timeout: 120_000 }, () => {
   let browser;
   const people = {};
   before(async () => {
-    [client, server, browser] = await Promise.all([serveClientPage(), startServer(), launchChromium()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    browser = await launchChromium();
     const room = newRoom('data');
     for (const identity of ['anna', 'ben', 'cem']) {
       people[identity] = await openPage(browser, client.url);

@@ -13,7 +13,10 @@ describe('call between Chromium and Firefox', { timeout: 300_000 }, () => {
   let chromium;
   let firefox;
   before(async () => {
-    [client, server, chromium, firefox] = await Promise.all([serveClientPage(), startServer(), launchChromium(), launchFirefox()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    chromium = await launchChromium();
+    firefox = await launchFirefox();
   });
   after(async () => {
     await chromium?.close();

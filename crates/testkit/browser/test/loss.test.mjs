@@ -15,7 +15,9 @@ describe('loss', { timeout: 180_000 }, () => {
   let browser;
   let relay;
   before(async () => {
-    [client, server, browser] = await Promise.all([serveClientPage(), startServer(), launchChromium()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    browser = await launchChromium();
     relay = await udpRelay(server.udpPort, { seed: SEED });
   });
   after(async () => {

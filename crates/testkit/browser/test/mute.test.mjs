@@ -13,7 +13,9 @@ describe('mute and unpublish', { timeout: 180_000 }, () => {
   let anna;
   let ben;
   before(async () => {
-    [client, server, browser] = await Promise.all([serveClientPage(), startServer(), launchChromium()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    browser = await launchChromium();
     const room = newRoom('mute');
     [anna, ben] = [await openPage(browser, client.url), await openPage(browser, client.url)];
     await join(anna, server, { room, identity: 'anna' });

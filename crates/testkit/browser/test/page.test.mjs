@@ -19,7 +19,9 @@ describe('page', { timeout: 400_000 }, () => {
   let browser;
   let devices;
   before(async () => {
-    [server, browser, devices] = await Promise.all([startServer(), launchChromium(), bundle('devices.js')]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    browser = await launchChromium();
+    devices = await bundle('devices.js');
   });
   after(async () => {
     await browser?.close();

@@ -16,7 +16,9 @@ describe('three people', { timeout: 180_000 }, () => {
   let client;
   let browser;
   before(async () => {
-    [client, server, browser] = await Promise.all([serveClientPage(), startServer(), launchChromium()]);
+    server = await startServer(); // first: what fails here leaves nothing behind
+    client = await serveClientPage();
+    browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();
