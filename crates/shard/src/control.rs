@@ -9,6 +9,8 @@ use schalter_transport::{
     CertificateKind, ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce,
 };
 
+pub use schalter_transport::TransportFailureKind as TransportFailure;
+
 /// A request to one shard. Requests of one sender arrive in order; none is ever dropped.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -199,21 +201,6 @@ pub enum TransportState {
     Closed,
 }
 
-/// Why a transport failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TransportFailure {
-    /// No valid check within the limit after opening.
-    NeverConnected,
-    /// Checks stopped (RFC 7675).
-    ConsentLost,
-    /// The DTLS handshake failed or timed out.
-    Dtls,
-    /// The peer's certificate is not the one its SDP announced.
-    FingerprintMismatch,
-    /// The peer offers no SRTP profile that we accept.
-    NoSrtpProfile,
-}
-
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -223,6 +210,8 @@ pub enum Refusal {
     UnknownTrack,
     /// Subscriber and publisher share no format.
     NoCommonCodec,
+    /// The configuration contradicts itself or another one: a track of another transport, an SSRC used twice.
+    InvalidConfig,
     /// A limit of this shard.
     Limit,
 }

@@ -1,0 +1,662 @@
+//! The shard itself: takes inputs, keeps transports and router in step, queues outputs.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use schalter_forward::{ForwardEvent, Owner, Router, RouterConfig, RouterError};
+use schalter_model::{
+    Counters, DropReason, Path, ShardId, Time, TrackId, TransportId, TransportStateGauges, Ufrag,
+};
+use schalter_transport::{Transport, TransportConfig, TransportEvent, stun};
+
+use crate::config::ShardConfig;
+use crate::control::{Command, Event, Refusal, TransportFailure, TransportState};
+use crate::demux::{Protocol, protocol};
+use crate::peer::PeerMessage;
+use crate::remote::RemoteTrack;
+use crate::slots::{FailedChecks, Slot, Slots, Stage, WaitingConsumer, WaitingMessage};
+use crate::timers::Timers;
+
+/// One worker's part of the media plane.
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) slots: Slots,
+    /// Transports whose handshake is not finished.
+    half_open: usize,
+    pub(crate) router: Router,
+    pub(crate) timers: Timers,
+    /// Transports that may have something to send.
+    pub(crate) dirty: Vec<Owner>,
+    /// Datagrams that are ready but belong to no run: last words of transports that are gone, and the odd packet that
+    /// turned out longer than the run it was meant for.
+    pub(crate) stray: VecDeque<(Path, Vec<u8>)>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) peer_messages: VecDeque<(ShardId, PeerMessage)>,
+    /// Tracks of other shards that transports here subscribe to.
+    pub(crate) remote: FxHashMap<TrackId, RemoteTrack>,
+    /// Shards that take copies of our tracks.
+    pub(crate) taps: FxHashMap<TrackId, Vec<ShardId>>,
+    /// Shards that asked for a track before its producer came.
+    pub(crate) waiting_taps: Vec<(TrackId, ShardId)>,
+    pub(crate) counters: Counters,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(config: ShardConfig) -> Self {
+        let router = Router::new(RouterConfig {
+            wall: config.wall,
+            seed: config.seed,
+            burst: config.burst,
+            ..RouterConfig::default()
+        });
+        Self {
+            config,
+            slots: Slots::default(),
+            half_open: 0,
+            router,
+            timers: Timers::default(),
+            dirty: Vec::new(),
+            stray: VecDeque::new(),
+            events: VecDeque::new(),
+            peer_messages: VecDeque::new(),
+            remote: FxHashMap::default(),
+            taps: FxHashMap::default(),
+            waiting_taps: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.config.id
+    }
+
+    /// Carries out a request of signaling. What can't be carried out is answered by [`Event::Refused`].
+    pub fn on_command(&mut self, now: Time, command: Command) {
+        match command {
+            Command::OpenTransport {
+                transport,
+                ice,
+                certificate,
+                channels,
+            } => {
+                let config = TransportConfig {
+                    epoch: self.config.epoch,
+                    identity: self.config.identity.clone(),
+                    certificate: certificate.into(),
+                    crypto: self.config.crypto,
+                    ice,
+                    channels,
+                    limits: self.config.transport_limits,
+                };
+                self.open_transport(now, transport, config);
+            }
+            Command::SetRemote {
+                transport,
+                ice,
+                fingerprints,
+            } => {
+                if let Some(owner) = self.known(transport, None)
+                    && let Some(slot) = self.slots.slot_mut(owner)
+                {
+                    slot.transport.set_remote(now, ice, fingerprints);
+                    self.after_transport_input(now, owner);
+                }
+            }
+            Command::RestartIce { transport, ice } => {
+                if let Some(owner) = self.known(transport, None) {
+                    self.slots.learn_ufrag(owner, ice.ufrag);
+                    if let Some(slot) = self.slots.slot_mut(owner) {
+                        slot.transport.restart_ice(now, &ice);
+                    }
+                    self.after_transport_input(now, owner);
+                }
+            }
+            Command::CloseTransport { transport } => self.close_transport(now, transport),
+            Command::AddProducer {
+                transport,
+                track,
+                config,
+            } => {
+                let Some(owner) = self.known(transport, Some(track)) else {
+                    return;
+                };
+                match self.router.add_producer(now, owner, track, config) {
+                    Ok(()) => {
+                        if let Some(slot) = self.slots.slot_mut(owner)
+                            && !slot.tracks.contains(&track)
+                        {
+                            slot.tracks.push(track);
+                        }
+                        self.announce_producer(now, track);
+                    }
+                    Err(error) => self.refuse(transport, Some(track), refusal(&error)),
+                }
+            }
+            Command::RemoveProducer { track } => {
+                // A remote track ends by its own shard's word, never by signaling's.
+                if !self.remote.contains_key(&track) {
+                    self.router.remove_producer(now, track);
+                    self.slots.forget_track(track);
+                    self.producer_gone(track);
+                }
+            }
+            Command::MuteProducer { track, muted } => self.router.mute_producer(now, track, muted),
+            Command::AddConsumer {
+                transport,
+                track,
+                producer_shard,
+                config,
+            } => {
+                let Some(owner) = self.known(transport, Some(track)) else {
+                    return;
+                };
+                self.add_consumer(
+                    now,
+                    owner,
+                    WaitingConsumer {
+                        track,
+                        producer_shard,
+                        config,
+                    },
+                );
+            }
+            Command::SetConsumerTarget {
+                transport,
+                track,
+                target,
+            } => {
+                let Some(owner) = self.known(transport, Some(track)) else {
+                    return;
+                };
+                if let Some(waiting) = self.waiting_consumer(owner, track) {
+                    waiting.config.target = target;
+                } else {
+                    self.router.set_target(now, owner, track, target);
+                }
+            }
+            Command::RemoveConsumer { transport, track } => {
+                let Some(owner) = self.slots.by_id(transport) else {
+                    return;
+                };
+                self.remove_consumer(now, owner, track);
+            }
+            Command::SendData {
+                transports,
+                label,
+                binary,
+                data,
+            } => {
+                for transport in transports {
+                    let message = WaitingMessage {
+                        label: label.clone(),
+                        binary,
+                        data: data.clone(),
+                    };
+                    self.send_data(now, transport, message);
+                }
+            }
+        }
+    }
+
+    /// Takes one received datagram; decrypts media in place.
+    pub fn on_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        if let Err(reason) = self.dispatch(now, path, datagram) {
+            self.counters.drops.count(reason);
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> Result<(), DropReason> {
+        match protocol(datagram) {
+            Protocol::Rtp => {
+                let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
+                let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
+                let len = slot.transport.open_rtp(now, path, datagram)?;
+                self.router.on_rtp(now, owner, &datagram[..len])
+            }
+            Protocol::Rtcp => {
+                let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
+                let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
+                let len = slot.transport.open_rtcp(now, path, datagram)?;
+                self.router.on_rtcp(now, owner, &datagram[..len])
+            }
+            Protocol::Stun => self.on_stun(now, path, datagram),
+            Protocol::Dtls => {
+                let owner = self.slots.by_path(&path).ok_or(DropReason::DtlsBeforeIce)?;
+                let slot = self
+                    .slots
+                    .slot_mut(owner)
+                    .ok_or(DropReason::DtlsBeforeIce)?;
+                let result = slot.transport.on_dtls(now, path, datagram);
+                self.after_transport_input(now, owner);
+                result
+            }
+            Protocol::Unknown => Err(DropReason::UnknownProtocol),
+        }
+    }
+
+    fn on_stun(&mut self, now: Time, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
+        let limit = self.config.limits.failed_checks_per_second;
+        let (local, _) = stun::username_of(datagram).ok_or(DropReason::StunMalformed)?;
+        let ufrag = Ufrag::parse(local).map_err(|_| DropReason::StunUnknownUser)?;
+        let owner = self
+            .slots
+            .by_ufrag(&ufrag)
+            .ok_or(DropReason::StunUnknownUser)?;
+        let known_path = self.slots.by_path(&path) == Some(owner);
+        let slot = self
+            .slots
+            .slot_mut(owner)
+            .ok_or(DropReason::StunUnknownUser)?;
+        // A valid peer's own path is never locked out by what a stranger sends from elsewhere.
+        if !known_path && slot.failed_checks.exhausted(now, limit) {
+            return Err(DropReason::StunRateLimited);
+        }
+        match slot.transport.on_stun(now, path, datagram) {
+            Ok(()) => {
+                self.slots.learn_path(owner, path);
+                self.after_transport_input(now, owner);
+                Ok(())
+            }
+            Err(reason) => {
+                slot.failed_checks.count(now);
+                Err(reason)
+            }
+        }
+    }
+
+    /// When [`Self::on_timeout`] wants to be called next.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match (self.timers.next(), self.router.next_timeout()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Does what time asks for.
+    pub fn on_timeout(&mut self, now: Time) {
+        while let Some((at, owner)) = self.timers.pop_due(now) {
+            let Some(slot) = self.slots.slot_mut(owner) else {
+                continue;
+            };
+            if slot.scheduled != Some(at) {
+                continue;
+            }
+            slot.scheduled = None;
+            slot.transport.on_timeout(now);
+            self.after_transport_input(now, owner);
+        }
+        if self.router.next_timeout().is_some_and(|at| at <= now) {
+            self.router.on_timeout(now);
+            self.drain_router_events();
+        }
+    }
+
+    /// What happened since the last call, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.drain_router_events();
+        self.events.pop_front()
+    }
+
+    /// Everything counted so far; gauges as of now.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters;
+        self.router.counters(&mut counters);
+        let mut gauges = TransportStateGauges::default();
+        for (_, slot) in self.slots.iter() {
+            match slot.stage {
+                Stage::New => gauges.new += 1,
+                Stage::Connecting => gauges.connecting += 1,
+                Stage::Connected => gauges.connected += 1,
+                Stage::Disconnected => gauges.disconnected += 1,
+            }
+        }
+        counters.transports = gauges;
+        counters
+    }
+
+    fn open_transport(&mut self, now: Time, id: TransportId, config: TransportConfig) {
+        let full = self.slots.len() >= self.config.limits.transports
+            || self.half_open >= self.config.limits.half_open_transports
+            || self.slots.by_id(id).is_some();
+        if full {
+            self.counters.drops.count(DropReason::TransportLimit);
+            self.refuse(id, None, Refusal::Limit);
+            return;
+        }
+        let ufrag = config.ice.ufrag;
+        let transport = match Transport::new(now, config) {
+            Ok(transport) => transport,
+            Err(_) => {
+                self.refuse(id, None, Refusal::Limit);
+                return;
+            }
+        };
+        let owner = self.slots.insert(Slot {
+            id,
+            transport,
+            stage: Stage::New,
+            ufrags: vec![ufrag],
+            paths: Vec::new(),
+            media: false,
+            waiting_consumers: Vec::new(),
+            waiting_messages: VecDeque::new(),
+            waiting_bytes: 0,
+            tracks: Vec::new(),
+            failed_checks: FailedChecks::default(),
+            scheduled: None,
+            dirty: false,
+        });
+        self.half_open += 1;
+        if self.router.add_owner(owner).is_err() {
+            self.remove_transport(now, owner);
+            self.refuse(id, None, Refusal::Limit);
+            return;
+        }
+        self.after_transport_input(now, owner);
+    }
+
+    fn close_transport(&mut self, now: Time, id: TransportId) {
+        let Some(owner) = self.slots.by_id(id) else {
+            return;
+        };
+        if let Some(slot) = self.slots.slot_mut(owner) {
+            slot.transport.close(now);
+        }
+        self.flush_closing(now, owner);
+        self.remove_transport(now, owner);
+    }
+
+    /// Forgets a transport and everything that hangs on it.
+    fn remove_transport(&mut self, now: Time, owner: Owner) {
+        let tracks = self
+            .slots
+            .slot_mut(owner)
+            .map(|slot| std::mem::take(&mut slot.tracks))
+            .unwrap_or_default();
+        self.router.remove_owner(now, owner);
+        for track in tracks {
+            self.producer_gone(track);
+        }
+        self.forget_remote_consumers(now, owner);
+        if self.slots.remove(owner).is_some_and(|slot| !slot.media) {
+            self.half_open -= 1;
+        }
+    }
+
+    /// Brings timers, outputs and events up to date after anything touched a transport.
+    pub(crate) fn after_transport_input(&mut self, now: Time, owner: Owner) {
+        let mut over = None;
+        while let Some(event) = self
+            .slots
+            .slot_mut(owner)
+            .and_then(|slot| slot.transport.poll_event())
+        {
+            if let Some(end) = self.on_transport_event(now, owner, event) {
+                over = Some(end);
+            }
+        }
+        if let Some(state) = over {
+            let Some(id) = self.slots.slot(owner).map(|slot| slot.id) else {
+                return;
+            };
+            self.flush_closing(now, owner);
+            self.remove_transport(now, owner);
+            self.push_event(Event::TransportState {
+                transport: id,
+                state,
+            });
+            return;
+        }
+        let Some(slot) = self.slots.slot_mut(owner) else {
+            return;
+        };
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(owner);
+        }
+        let wanted = slot.transport.next_timeout();
+        if let Some(at) = wanted
+            && slot.scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            slot.scheduled = Some(at);
+            self.timers.schedule(at, owner);
+        }
+    }
+
+    /// Handles one event; returns the final state if the transport is over.
+    fn on_transport_event(
+        &mut self,
+        now: Time,
+        owner: Owner,
+        event: TransportEvent,
+    ) -> Option<TransportState> {
+        let slot = self.slots.slot_mut(owner)?;
+        let transport = slot.id;
+        let state = match event {
+            TransportEvent::Connecting => {
+                slot.stage = Stage::Connecting;
+                TransportState::Connecting
+            }
+            TransportEvent::Connected { profile } => {
+                slot.stage = Stage::Connected;
+                slot.media = true;
+                self.half_open -= 1;
+                let waiting = std::mem::take(&mut slot.waiting_consumers);
+                self.counters.srtp_profiles.count(profile);
+                for consumer in waiting {
+                    self.add_consumer(now, owner, consumer);
+                }
+                TransportState::Connected { profile }
+            }
+            TransportEvent::Disconnected => {
+                slot.stage = Stage::Disconnected;
+                TransportState::Disconnected
+            }
+            TransportEvent::Reconnected => {
+                slot.stage = if slot.media {
+                    Stage::Connected
+                } else {
+                    Stage::Connecting
+                };
+                TransportState::Reconnected
+            }
+            TransportEvent::PathChanged => {
+                self.counters.address_changes += 1;
+                return None;
+            }
+            TransportEvent::Failed(reason) => {
+                match reason {
+                    TransportFailure::ConsentLost => self.counters.consent_losses += 1,
+                    TransportFailure::Dtls
+                    | TransportFailure::FingerprintMismatch
+                    | TransportFailure::NoSrtpProfile => self.counters.dtls_failures += 1,
+                    TransportFailure::NeverConnected => {}
+                }
+                return Some(TransportState::Failed { reason });
+            }
+            TransportEvent::Closed => return Some(TransportState::Closed),
+            TransportEvent::ChannelOpened { channel, config } => {
+                self.push_event(Event::ChannelOpened {
+                    transport,
+                    channel,
+                    config,
+                });
+                self.send_waiting(now, owner);
+                return None;
+            }
+            TransportEvent::ChannelClosed { channel } => {
+                self.push_event(Event::ChannelClosed { transport, channel });
+                return None;
+            }
+            TransportEvent::Data {
+                channel,
+                label,
+                binary,
+                data,
+            } => {
+                self.counters.data_in += 1;
+                self.push_event(Event::Data {
+                    transport,
+                    channel,
+                    label,
+                    binary,
+                    data,
+                });
+                return None;
+            }
+        };
+        self.push_event(Event::TransportState { transport, state });
+        None
+    }
+
+    fn send_data(&mut self, now: Time, transport: TransportId, message: WaitingMessage) {
+        let Some(owner) = self.slots.by_id(transport) else {
+            return;
+        };
+        let limits = self.config.limits;
+        let Some(slot) = self.slots.slot_mut(owner) else {
+            return;
+        };
+        match slot.transport.channel_by_label(&message.label) {
+            Some(channel) => {
+                match slot
+                    .transport
+                    .send_data(now, channel, message.binary, message.data)
+                {
+                    Ok(()) => self.counters.data_out += 1,
+                    Err(_) => self.counters.drops.count(DropReason::DataOverload),
+                }
+                self.after_transport_input(now, owner);
+            }
+            None => {
+                let bytes = slot.waiting_bytes + message.data.len();
+                if slot.waiting_messages.len() >= limits.waiting_messages
+                    || bytes > limits.waiting_bytes
+                {
+                    self.counters.drops.count(DropReason::DataOverload);
+                    return;
+                }
+                slot.waiting_bytes = bytes;
+                slot.waiting_messages.push_back(message);
+            }
+        }
+    }
+
+    /// Sends what waited for a channel that is open now.
+    fn send_waiting(&mut self, now: Time, owner: Owner) {
+        let Some(slot) = self.slots.slot_mut(owner) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut slot.waiting_messages);
+        slot.waiting_bytes = 0;
+        let id = slot.id;
+        for message in waiting {
+            self.send_data(now, id, message);
+        }
+    }
+
+    pub(crate) fn drain_router_events(&mut self) {
+        while let Some(event) = self.router.poll_event() {
+            match event {
+                ForwardEvent::EncodingStarted {
+                    track,
+                    encoding,
+                    ssrc,
+                    codec,
+                } => {
+                    // Remote copies of a track start, too; the publisher's own shard is the one that reports.
+                    if !self.remote.contains_key(&track) {
+                        self.push_event(Event::EncodingStarted {
+                            track,
+                            encoding,
+                            ssrc,
+                            codec,
+                        });
+                    }
+                }
+                ForwardEvent::AudioLevel {
+                    track,
+                    level,
+                    active,
+                } => {
+                    if !self.remote.contains_key(&track) {
+                        self.push_event(Event::AudioLevel {
+                            track,
+                            level,
+                            active,
+                        });
+                    }
+                }
+                ForwardEvent::KeyframeNeeded { track, encoding } => {
+                    if let Some(remote) = self.remote.get(&track) {
+                        let message = PeerMessage::KeyframeRequest { track, encoding };
+                        self.peer_messages.push_back((remote.shard, message));
+                    }
+                }
+                ForwardEvent::SenderReport {
+                    track,
+                    encoding,
+                    ntp,
+                    rtp_timestamp,
+                } => {
+                    for shard in self.taps.get(&track).into_iter().flatten() {
+                        let message = PeerMessage::SenderReport {
+                            track,
+                            encoding,
+                            ntp,
+                            rtp_timestamp,
+                        };
+                        self.peer_messages.push_back((*shard, message));
+                    }
+                }
+            }
+        }
+    }
+
+    fn waiting_consumer(&mut self, owner: Owner, track: TrackId) -> Option<&mut WaitingConsumer> {
+        let slot = self.slots.slot_mut(owner)?;
+        slot.waiting_consumers
+            .iter_mut()
+            .find(|waiting| waiting.track == track)
+    }
+
+    fn known(&mut self, transport: TransportId, track: Option<TrackId>) -> Option<Owner> {
+        let owner = self.slots.by_id(transport);
+        if owner.is_none() {
+            self.refuse(transport, track, Refusal::UnknownTransport);
+        }
+        owner
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        transport: TransportId,
+        track: Option<TrackId>,
+        reason: Refusal,
+    ) {
+        self.push_event(Event::Refused {
+            transport,
+            track,
+            reason,
+        });
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+}
+
+/// A router's error in signaling's words.
+pub(crate) fn refusal(error: &RouterError) -> Refusal {
+    match error {
+        RouterError::UnknownTrack => Refusal::UnknownTrack,
+        RouterError::UnknownOwner => Refusal::UnknownTransport,
+        RouterError::NoCommonCodec => Refusal::NoCommonCodec,
+        RouterError::Limit => Refusal::Limit,
+        RouterError::ForeignTrack | RouterError::InvalidConfig | RouterError::SsrcInUse => {
+            Refusal::InvalidConfig
+        }
+    }
+}
