@@ -1,1 +1,16 @@
-//! The Prometheus exporter: names, collector and HTTP endpoint
+//! The Prometheus exporter: names, collector and HTTP endpoint.
+//!
+//! Owns the names under which Schalter is watched, and the HTTP routes for operators. Counts nothing itself: it reads
+//! a [`Source`] by value whenever it is asked. Refuses labels for rooms and participants: they would be personal data
+//! and have no bound.
+
+mod admin;
+mod exporter;
+mod families;
+mod media;
+mod process;
+mod signaling;
+
+pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, require_token};
+pub use exporter::{BuildInfo, Exporter, MetricsError, Source};
+pub use signaling::SignalingSnapshot;
