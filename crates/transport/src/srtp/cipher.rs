@@ -313,3 +313,101 @@ fn sha1_mac(key: &hmac::Key, packet: &[u8], trailer: &[u8; 4]) -> hmac::Tag {
 fn verify_sha1(mac: &hmac::Tag, tag: &[u8]) -> Result<(), Forged> {
     constant_time::verify_slices_are_equal(&mac.as_ref()[..SHA1_TAG_LEN], tag).map_err(|_| Forged)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+        let pairs = digits.as_chunks().0;
+        pairs.iter().map(|[h, l]| (h << 4 | l) as u8).collect()
+    }
+
+    /// Session key and salt of RFC 7714 §16 and §17.
+    fn gcm(profile: SrtpProfile) -> Cipher {
+        let key: Vec<u8> = (0..master_key_len(profile) as u8).collect();
+        Cipher::gcm(profile, &key, Zeroizing::new(*b"Quid pro quo")).unwrap()
+    }
+
+    const RTP_SSRC: u32 = 0x5501_a0b2;
+    const RTP_INDEX: u64 = 0xf17b;
+    const RTP: &str = "8040f17b 8041f8d3 5501a0b2
+        47616c6c 6961206f 6d6e6973 20657374 20646976 69736120
+        696e2070 61727465 73207472 6573";
+    const RTP_128: &str = "8040f17b 8041f8d3 5501a0b2
+        f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf 8833899d
+        7f27beb1 6a9152cf 765ee439 0cce";
+    const RTP_256: &str = "8040f17b 8041f8d3 5501a0b2
+        32b1de78 a822fe12 ef9f78fa 332e33aa b1801238 9a58e2f3 b50b2a02 76ffae0f 1ba63799 b87b7aa3
+        db36dfff d6b0f9bb 7878d7a7 6c13";
+    const RTCP_SSRC: u32 = 0x4d61_7273;
+    const RTCP_INDEX: u32 = 0x5d4;
+    const RTCP: &str = "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
+        deadbeef deadbeef deadbeef deadbeef deadbeef";
+    const RTCP_128: &str = "81c8000d 4d617273
+        63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46 86303ded
+        0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4";
+    const RTCP_256: &str = "81c8000d 4d617273
+        d50ae4d1 f5ce5d30 4ba297e4 7d470c28 2c3ece5d bffe0a50 a2eaa5c1 110555be 8415f658 c61de047
+        6f1b6fad 1d1eb30c 4446839f 57ff6f6c b26ac3be 800005d4";
+
+    #[test]
+    fn rtp_is_sealed_and_opened_as_in_rfc_7714_16() {
+        for (profile, expected) in [
+            (SrtpProfile::AeadAes128Gcm, RTP_128),
+            (SrtpProfile::AeadAes256Gcm, RTP_256),
+        ] {
+            let cipher = gcm(profile);
+            let plain = hex(RTP);
+            let mut packet = plain.clone();
+            packet.resize(plain.len() + GCM_TAG_LEN, 0);
+            cipher
+                .seal_rtp(&mut packet, 12, RTP_SSRC, RTP_INDEX)
+                .unwrap();
+            assert_eq!(packet, hex(expected), "{}", profile.name());
+            cipher
+                .open_rtp(&mut packet, 12, RTP_SSRC, RTP_INDEX)
+                .unwrap();
+            assert_eq!(packet[..plain.len()], plain);
+        }
+    }
+
+    #[test]
+    fn rtcp_is_sealed_and_opened_as_in_rfc_7714_17() {
+        for (profile, expected) in [
+            (SrtpProfile::AeadAes128Gcm, RTCP_128),
+            (SrtpProfile::AeadAes256Gcm, RTCP_256),
+        ] {
+            let cipher = gcm(profile);
+            let plain = hex(RTCP);
+            let mut packet = plain.clone();
+            packet.resize(plain.len() + GCM_TAG_LEN + SRTCP_INDEX_LEN, 0);
+            cipher
+                .seal_rtcp(&mut packet, RTCP_SSRC, RTCP_INDEX)
+                .unwrap();
+            assert_eq!(packet, hex(expected), "{}", profile.name());
+            assert_eq!(cipher.rtcp_index(&packet), Some(RTCP_INDEX));
+            cipher
+                .open_rtcp(&mut packet, RTCP_SSRC, RTCP_INDEX)
+                .unwrap();
+            assert_eq!(packet[..plain.len()], plain);
+        }
+    }
+
+    #[test]
+    fn the_key_stream_is_that_of_rfc_3711_b_2() {
+        let key = UnboundCipherKey::new(&cipher::AES_128, &hex("2B7E151628AED2A6ABF7158809CF4F3C"))
+            .and_then(EncryptingKey::ctr)
+            .unwrap();
+        let salt: [u8; 14] = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap();
+        let mut stream = vec![0; 0xFF02 * 16];
+        keystream(&key, &salt, 0, 0, &mut stream).unwrap();
+        let first = "E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB
+            41E95B3BB0A2E8DD477901E4FCA894C0";
+        let last = "EC8CDF7398607CB0F2D21675EA9EA1E4 362B7C3C6773516318A077D7FC5073AE
+            6A2CC3787889374FBEB4C81B17BA6C44";
+        assert_eq!(stream[..48], hex(first));
+        assert_eq!(stream[0xFEFF * 16..0xFF02 * 16], hex(last));
+    }
+}
