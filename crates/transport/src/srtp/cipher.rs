@@ -333,7 +333,7 @@ mod tests {
     const RTP_SSRC: u32 = 0x5501_a0b2;
     const RTP_INDEX: u64 = 0xf17b;
     const RTP: &str = "8040f17b 8041f8d3 5501a0b2
-        47616c6c 6961206f 6d6e6973 20657374 20646976 69736120
+        47616c6c 69612065 7374206f 6d6e6973 20646976 69736120
         696e2070 61727465 73207472 6573";
     const RTP_128: &str = "8040f17b 8041f8d3 5501a0b2
         f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf 8833899d
