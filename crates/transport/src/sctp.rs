@@ -207,8 +207,9 @@ impl Sctp {
             }
             // Packets first: an abort still has to leave.
             self.gather(index, now);
-            let (_, association) = &self.candidates[index];
-            dead |= association.is_closed();
+            let association = &self.candidates[index].1;
+            // An association that waits for the peer's COOKIE ECHO counts as closed, too.
+            dead |= matches!(self.state, State::Established) && association.is_closed();
             if association.stream_ids().len() > self.limits.max_streams {
                 self.abort(now);
                 return;

@@ -34,32 +34,34 @@ use schalter_transport::{
     Identity, LocalIce, RemoteIce, Transport, TransportConfig, TransportEvent, TransportLimits,
 };
 
-pub const GCM_128: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
-pub const GCM_256: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm;
-pub const SHA1_80: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
-pub const SHA1_32: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32;
+pub(crate) const GCM_128: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
+pub(crate) const GCM_256: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm;
+pub(crate) const SHA1_80: SrtpProtectionProfile =
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
+pub(crate) const SHA1_32: SrtpProtectionProfile =
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32;
 
 const PASSWORD: &str = "a-password-of-22-chars";
 const CLIENT_UFRAG: &str = "client";
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 
 /// Key generation takes long; every test may share it.
-pub static IDENTITY: LazyLock<Arc<Identity>> =
+pub(crate) static IDENTITY: LazyLock<Arc<Identity>> =
     LazyLock::new(|| Arc::new(Identity::generate().unwrap()));
 
-pub fn path(port: u16) -> Path {
+pub(crate) fn path(port: u16) -> Path {
     Path {
         remote: SocketAddr::from(([127, 0, 0, 1], port)),
         local: None,
     }
 }
 
-pub struct ClientConfigOf {
-    pub profiles: Vec<SrtpProtectionProfile>,
-    pub suites: Vec<CipherSuiteId>,
-    pub mtu: usize,
+pub(crate) struct ClientConfigOf {
+    pub(crate) profiles: Vec<SrtpProtectionProfile>,
+    pub(crate) suites: Vec<CipherSuiteId>,
+    pub(crate) mtu: usize,
     /// Sends INIT by itself, as browsers do.
-    pub initiates_sctp: bool,
+    pub(crate) initiates_sctp: bool,
 }
 
 impl Default for ClientConfigOf {
@@ -76,8 +78,8 @@ impl Default for ClientConfigOf {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum ClientEvent {
+#[derive(Debug, PartialEq)]
+pub(crate) enum ClientEvent {
     Open {
         stream: u16,
         config: schalter_transport::DataChannelConfig,
@@ -95,18 +97,20 @@ pub enum ClientEvent {
     },
 }
 
-pub struct Client {
-    pub dtls: Endpoint,
+pub(crate) struct Client {
+    pub(crate) dtls: Endpoint,
     config: Option<Arc<rtc_dtls::config::HandshakeConfig>>,
-    pub certificate: Vec<u8>,
-    pub complete: bool,
-    pub closed: bool,
-    pub failed: bool,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) complete: bool,
+    pub(crate) closed: bool,
+    pub(crate) failed: bool,
     initiates_sctp: bool,
     sctp: rtc_sctp::Endpoint,
-    pub association: Option<(AssociationHandle, Association)>,
-    pub established: bool,
-    pub events: Vec<ClientEvent>,
+    pub(crate) association: Option<(AssociationHandle, Association)>,
+    pub(crate) established: bool,
+    pub(crate) events: Vec<ClientEvent>,
+    /// Channels whose ACK waits for our COOKIE ACK, if that was lost.
+    unacknowledged: Vec<u16>,
     transaction: u8,
 }
 
@@ -143,11 +147,12 @@ impl Client {
             association: None,
             established: false,
             events: Vec::new(),
+            unacknowledged: Vec::new(),
             transaction: 0,
         }
     }
 
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
             hash: FingerprintHash::Sha256,
             digest: aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate)
@@ -157,7 +162,7 @@ impl Client {
     }
 
     /// A check, as an ICE agent sends it.
-    pub fn check(&mut self, ufrag: Ufrag, password: &str) -> Vec<u8> {
+    pub(crate) fn check(&mut self, ufrag: Ufrag, password: &str) -> Vec<u8> {
         self.transaction += 1;
         let mut out = vec![0; 256];
         let mut writer = StunWriter::new(
@@ -228,7 +233,7 @@ impl Client {
         }
     }
 
-    pub fn pump(&mut self, now: Instant) {
+    pub(crate) fn pump(&mut self, now: Instant) {
         let Some((_, association)) = &mut self.association else {
             return;
         };
@@ -244,14 +249,7 @@ impl Client {
                         if message.ppi == PayloadProtocolIdentifier::Dcep {
                             match Dcep::parse(&data).unwrap() {
                                 Dcep::Open(config) => {
-                                    let mut stream = association.stream(id).unwrap();
-                                    stream
-                                        .write_with_ppi(
-                                            now,
-                                            &Dcep::Ack.to_bytes(),
-                                            PayloadProtocolIdentifier::Dcep,
-                                        )
-                                        .unwrap();
+                                    self.unacknowledged.push(id);
                                     self.events.push(ClientEvent::Open { stream: id, config });
                                 }
                                 Dcep::Ack => self.events.push(ClientEvent::Ack { stream: id }),
@@ -268,6 +266,14 @@ impl Client {
                 _ => {}
             }
         }
+        if self.established {
+            for id in self.unacknowledged.drain(..) {
+                let mut stream = association.stream(id).unwrap();
+                stream
+                    .write_with_ppi(now, &Dcep::Ack.to_bytes(), PayloadProtocolIdentifier::Dcep)
+                    .unwrap();
+            }
+        }
         while let Some(transmit) = association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.message {
                 for packet in packets {
@@ -278,7 +284,7 @@ impl Client {
     }
 
     /// The client's end of the negotiated SRTP session.
-    pub fn media(&self, profile: SrtpProfile) -> (Outbound, Inbound) {
+    pub(crate) fn media(&self, profile: SrtpProfile) -> (Outbound, Inbound) {
         let keys = self
             .dtls
             .get_connection_state(SERVER)
@@ -314,37 +320,37 @@ impl Client {
 }
 
 /// Which datagrams get lost.
-pub type Loss = Box<dyn FnMut(Direction, usize) -> bool>;
+pub(crate) type Loss = Box<dyn FnMut(Direction, usize) -> bool>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     ToServer,
     ToClient,
 }
 
-pub struct Pair {
-    pub epoch: Instant,
-    pub now: Time,
-    pub server: Transport,
-    pub client: Client,
+pub(crate) struct Pair {
+    pub(crate) epoch: Instant,
+    pub(crate) now: Time,
+    pub(crate) server: Transport,
+    pub(crate) client: Client,
     /// The path that the client sends from.
-    pub path: Path,
-    pub ufrag: Ufrag,
+    pub(crate) path: Path,
+    pub(crate) ufrag: Ufrag,
     /// Called with the direction and the number of the DTLS datagram in it.
-    pub loss: Loss,
+    pub(crate) loss: Loss,
     counts: [usize; 2],
-    pub events: VecDeque<TransportEvent>,
-    pub drops: Vec<DropReason>,
+    pub(crate) events: VecDeque<TransportEvent>,
+    pub(crate) drops: Vec<DropReason>,
     /// Where the server sent DTLS to last.
-    pub sent_to: Option<Path>,
+    pub(crate) sent_to: Option<Path>,
 }
 
-pub struct PairConfig {
-    pub client: ClientConfigOf,
-    pub certificate: CertificateChoice,
-    pub crypto: CryptoProfile,
-    pub channels: Vec<schalter_transport::DataChannelConfig>,
-    pub limits: TransportLimits,
+pub(crate) struct PairConfig {
+    pub(crate) client: ClientConfigOf,
+    pub(crate) certificate: CertificateChoice,
+    pub(crate) crypto: CryptoProfile,
+    pub(crate) channels: Vec<schalter_transport::DataChannelConfig>,
+    pub(crate) limits: TransportLimits,
 }
 
 impl Default for PairConfig {
@@ -360,7 +366,7 @@ impl Default for PairConfig {
 }
 
 impl Pair {
-    pub fn new(config: PairConfig) -> Self {
+    pub(crate) fn new(config: PairConfig) -> Self {
         let epoch = Instant::now();
         let now = Time::from_millis(1);
         let ufrag = Ufrag::new(0, ShardId(0), 7);
@@ -396,26 +402,26 @@ impl Pair {
     }
 
     /// A pair whose server knows the client's fingerprint.
-    pub fn introduced(config: PairConfig) -> Self {
+    pub(crate) fn introduced(config: PairConfig) -> Self {
         let mut pair = Self::new(config);
         let fingerprint = pair.client.fingerprint();
         pair.introduce(vec![fingerprint]);
         pair
     }
 
-    pub fn introduce(&mut self, fingerprints: Vec<Fingerprint>) {
+    pub(crate) fn introduce(&mut self, fingerprints: Vec<Fingerprint>) {
         let ice = RemoteIce {
             ufrag: CLIENT_UFRAG.into(),
         };
         self.server.set_remote(self.now, ice, fingerprints);
     }
 
-    pub fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.epoch + Duration::from_nanos(self.now.as_nanos())
     }
 
     /// Checks connectivity from the client's path and asserts that it was answered.
-    pub fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         let check = self.client.check(self.ufrag, PASSWORD);
         self.server.on_stun(self.now, self.path, &check).unwrap();
         let mut out = [0; 1500];
@@ -424,7 +430,7 @@ impl Pair {
     }
 
     /// Sends the first flight.
-    pub fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         self.check();
         let config = self.client.config.take().unwrap();
         let now = self.instant();
@@ -432,7 +438,7 @@ impl Pair {
     }
 
     /// Moves datagrams until none is left.
-    pub fn exchange(&mut self) {
+    pub(crate) fn exchange(&mut self) {
         let mut out = [0; 1500];
         loop {
             let mut moved = false;
@@ -466,7 +472,7 @@ impl Pair {
     }
 
     /// Lets time pass until `done`, with checks every two seconds as a browser sends them, for at most `limit`.
-    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+    pub(crate) fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit;
         let mut next_check = self.now + Duration::from_secs(2);
         loop {
@@ -499,13 +505,13 @@ impl Pair {
         }
     }
 
-    pub fn run_until_connected(&mut self) -> bool {
+    pub(crate) fn run_until_connected(&mut self) -> bool {
         self.run(Duration::from_secs(40), |pair| {
             pair.saw_connected().is_some()
         })
     }
 
-    pub fn run_until_sctp(&mut self) {
+    pub(crate) fn run_until_sctp(&mut self) {
         assert!(
             self.run(Duration::from_secs(40), |pair| pair.client.established),
             "no SCTP"
@@ -513,19 +519,23 @@ impl Pair {
         self.exchange();
     }
 
-    pub fn saw_connected(&self) -> Option<SrtpProfile> {
+    pub(crate) fn saw_connected(&self) -> Option<SrtpProfile> {
         self.events.iter().find_map(|event| match event {
             TransportEvent::Connected { profile } => Some(*profile),
             _ => None,
         })
     }
 
-    pub fn saw(&self, wanted: &TransportEvent) -> bool {
+    pub(crate) fn saw(&self, wanted: &TransportEvent) -> bool {
         self.events.contains(wanted)
     }
 
     /// The client opens a channel and says so.
-    pub fn client_opens(&mut self, stream: u16, config: &schalter_transport::DataChannelConfig) {
+    pub(crate) fn client_opens(
+        &mut self,
+        stream: u16,
+        config: &schalter_transport::DataChannelConfig,
+    ) {
         let now = self.instant();
         let (_, association) = self.client.association.as_mut().unwrap();
         let mut handle = association
@@ -544,7 +554,12 @@ impl Pair {
         self.exchange();
     }
 
-    pub fn client_sends(&mut self, stream: u16, ppi: PayloadProtocolIdentifier, data: &[u8]) {
+    pub(crate) fn client_sends(
+        &mut self,
+        stream: u16,
+        ppi: PayloadProtocolIdentifier,
+        data: &[u8],
+    ) {
         let now = self.instant();
         let (_, association) = self.client.association.as_mut().unwrap();
         association
