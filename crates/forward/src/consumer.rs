@@ -253,7 +253,7 @@ impl Consumer {
         if let Some(open) = self.rewriter.open_segment()
             && open.slot == slot
             && seq > self.rewriter.highest()
-            && (open.start >= encoding.epoch_start || seq < encoding.epoch_start)
+            && open.start >= encoding.epoch_start
         {
             let Some(part) = self.part(stored) else {
                 self.rewriter.leave_out(seq);

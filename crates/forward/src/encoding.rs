@@ -256,7 +256,9 @@ impl Encoding {
     /// The timestamp of this encoding's clock at an NTP time.
     pub(crate) fn timestamp_at(&self, ntp: i128) -> Option<u32> {
         let clock = self.clock?;
-        let ticks = ((ntp - i128::from(clock.ntp.0)) * i128::from(self.clock_rate)) >> 32;
+        let passed = (ntp - i128::from(clock.ntp.0)) * i128::from(self.clock_rate);
+        // Rounded to the nearest tick, because fixed-point seconds were cut off on the way here.
+        let ticks = (passed + (1 << 31)) >> 32;
         Some(clock.rtp_timestamp.wrapping_add(ticks as u32))
     }
 

@@ -325,13 +325,16 @@ impl Router {
         let elements = self.scratch.elements.as_bytes();
         let stored = encoding.cache.insert(stored, elements, arrival.payload);
         encoding.last_arrival = Some(now);
-        if stored.starts {
-            encoding.keyframe.on_keyframe();
-        }
         let (was_active, was_started) = (encoding.active, encoding.started);
         encoding.active = true;
         if !was_active || !was_started {
             self.on_encoding_awake(now, slot, arrival.codec);
+        }
+        // After waking: what that asked for is here.
+        if stored.starts
+            && let Some(encoding) = self.encodings.of_mut(slot)
+        {
+            encoding.keyframe.on_keyframe();
         }
         self.fan_out(now, slot, seq);
     }

@@ -1,0 +1,19 @@
+//! What the router promises, one file a behaviour.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests pick the one variant that they are about"
+)]
+
+mod rig;
+
+mod determinism;
+mod ingress_binding;
+mod keyframes;
+mod levels;
+mod red;
+mod reports;
+mod retransmission;
+mod rewriting_has_no_gaps;
+mod shards;
+mod simulcast;

@@ -1,0 +1,150 @@
+//! Losses on both sides: asked for at the publisher, answered to subscribers.
+
+use schalter_forward::{CodecBinding, ConsumerConfig};
+use schalter_model::DropReason;
+
+use crate::rig::*;
+
+fn watched() -> Rig {
+    let mut rig = Rig::new(video(vec![encoding(100)]));
+    let with_rtx = CodecBinding {
+        payload_type: 98,
+        rtx_payload_type: Some(99),
+        ..VP8
+    };
+    rig.subscribe(subscription(vec![with_rtx]));
+    rig
+}
+
+#[test]
+fn a_nack_is_answered_from_the_cache_as_rfc_4588_retransmission() {
+    let mut rig = watched();
+    let first = rig.forward(&vp8(100, 10, 0, true)).remove(0);
+    let second = rig.forward(&vp8(100, 11, 3_000, false)).remove(0);
+    rig.nack(&[first.header.sequence, second.header.sequence]);
+    let again = rig.received();
+    assert_eq!(again.len(), 2);
+    for (original, again) in [&first, &second].into_iter().zip(&again) {
+        assert_eq!(again.header.ssrc, OUT_RTX);
+        assert_eq!(again.header.payload_type, 99);
+        assert_eq!(again.header.timestamp, original.header.timestamp);
+        assert_eq!(again.payload[..2], original.header.sequence.to_be_bytes());
+        assert_eq!(again.payload[2..], original.payload[..]);
+    }
+    assert_eq!(
+        again[1].header.sequence,
+        again[0].header.sequence.wrapping_add(1)
+    );
+    assert_eq!(rig.counters().rtx_out, 2);
+}
+
+#[test]
+fn without_a_retransmission_ssrc_the_packet_itself_comes_again() {
+    let mut rig = Rig::new(video(vec![encoding(100)]));
+    let config = ConsumerConfig {
+        rtx_ssrc: None,
+        ..subscription(vec![VP8])
+    };
+    rig.subscribe(config);
+    let first = rig.forward(&vp8(100, 10, 0, true));
+    rig.nack(&[first[0].header.sequence]);
+    assert_eq!(rig.received(), first);
+}
+
+#[test]
+fn one_loss_is_answered_once_a_round_trip_and_floods_are_bounded() {
+    let mut rig = watched();
+    let first = rig
+        .forward(&vp8(100, 10, 0, true))
+        .remove(0)
+        .header
+        .sequence;
+    for _ in 0..5 {
+        rig.nack(&[first]);
+    }
+    assert_eq!(rig.received().len(), 1);
+    rig.wait(20);
+    rig.nack(&[first]);
+    assert_eq!(rig.received().len(), 1);
+    for n in 1..600 {
+        rig.forward(&vp8(100, 10 + n, u32::from(n) * 3_000, false));
+    }
+    rig.wait(1_000);
+    let all: Vec<_> = (0..600).map(|n| first + n).collect();
+    for part in all.chunks(100) {
+        rig.nack(part);
+    }
+    let burst = rig.received().len();
+    assert!((200..=260).contains(&burst), "{burst}");
+}
+
+#[test]
+fn what_the_cache_lost_is_counted_and_not_sent() {
+    let mut rig = watched();
+    let first = rig
+        .forward(&vp8(100, 10, 0, true))
+        .remove(0)
+        .header
+        .sequence;
+    for n in 1..1_100 {
+        rig.forward(&vp8(100, 10 + n, u32::from(n) * 3_000, false));
+    }
+    rig.nack(&[first, first.wrapping_sub(5), first.wrapping_add(5_000)]);
+    assert_eq!(rig.received(), []);
+    assert_eq!(rig.counters().rtx_missed, 3);
+}
+
+#[test]
+fn a_gap_is_asked_for_and_the_late_packet_takes_its_place_once() {
+    let mut rig = watched();
+    let first = rig
+        .forward(&vp8(100, 10, 0, true))
+        .remove(0)
+        .header
+        .sequence;
+    rig.forward(&vp8(100, 12, 6_000, false));
+    let sent = rig.wait(10);
+    assert_eq!(nacks(&sent), [11]);
+    let lost = vp8(100, 11, 3_000, false);
+    let got = rig.forward(&lost.clone().as_rtx(1_100, 77));
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].header.sequence, first + 1);
+    assert_eq!(got[0].payload[4..], lost.payload[4..]);
+    assert_eq!(rig.publish(&lost), Err(DropReason::RtpDuplicate));
+    assert_eq!(
+        rig.publish(&lost.as_rtx(1_100, 78)),
+        Err(DropReason::RtpDuplicate)
+    );
+    assert_eq!(nacks(&rig.wait(2_000)), []);
+    assert_eq!(rig.counters().rtx_in, 1);
+}
+
+#[test]
+fn an_unanswered_gap_is_asked_for_a_bounded_number_of_times() {
+    let mut rig = watched();
+    rig.forward(&vp8(100, 10, 0, true));
+    rig.forward(&vp8(100, 12, 6_000, false));
+    let asked = nacks(&rig.wait(3_000));
+    assert!((3..=10).contains(&asked.len()), "{}", asked.len());
+    assert!(asked.iter().all(|sequence| *sequence == 11));
+}
+
+#[test]
+fn a_huge_gap_asks_for_a_keyframe_instead() {
+    let mut rig = watched();
+    rig.forward(&vp8(100, 10, 0, true));
+    rig.wait(600);
+    rig.forward(&vp8(100, 1_000, 6_000, false));
+    let sent = rig.wait(50);
+    assert_eq!((nacks(&sent), plis(&sent)), (vec![], vec![100]));
+}
+
+#[test]
+fn probing_retransmissions_without_payload_are_no_error() {
+    let mut rig = watched();
+    rig.forward(&vp8(100, 10, 0, true));
+    let mut probe = vp8(100, 11, 0, false).as_rtx(1_100, 5);
+    probe.payload.clear();
+    assert_eq!(rig.publish(&probe), Ok(()));
+    assert_eq!(rig.received(), []);
+}
