@@ -1,0 +1,28 @@
+//! The port through which signaling drives the media plane. It never sees a media socket.
+
+use std::net::SocketAddr;
+
+use schalter_model::ShardId;
+use schalter_shard::control::Command;
+use schalter_transport::{CertificateKind, Fingerprint};
+
+/// What SDP must say about one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Its id.
+    pub id: ShardId,
+    /// Its UDP host candidates as advertised to clients.
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// The media plane as signaling sees it.
+pub trait MediaPlane: Send + Sync + 'static {
+    /// All shards of this node, at least one, the same for the process's life.
+    fn shards(&self) -> &[ShardInfo];
+    /// Hands a command to a shard. Commands of one caller arrive in order; none is dropped.
+    fn send(&self, shard: ShardId, command: Command);
+    /// The certificates' fingerprints, one for each kind that a transport may present.
+    fn fingerprints(&self) -> &[(CertificateKind, Fingerprint)];
+    /// This node's number, as user name fragments carry it.
+    fn node(&self) -> u16;
+}

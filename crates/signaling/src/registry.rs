@@ -1,0 +1,320 @@
+//! Which rooms there are on this node, and which room a transport or track belongs to.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use livekit_protocol::RoomConfiguration;
+use rand::RngExt;
+use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
+use schalter_shard::control::{Command, Event};
+use schalter_transport::CertificateKind;
+use tokio::sync::mpsc;
+
+use crate::authority::KeyRing;
+use crate::config::SignalingConfig;
+use crate::error::JoinRefusal;
+use crate::ids::{self, IdSource};
+use crate::media::MediaPlane;
+use crate::room::{NodeInfo, Room, RoomKey, RoomSetup};
+use crate::room_task::{RoomHandle, RoomMessage, run_room};
+use crate::signaling::MediaEvents;
+use crate::stats::{Counters, SignalingStats};
+use crate::token::Grants;
+
+/// The process's clock in the words of sans-IO code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    pub(crate) wall: WallClock,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start: Instant::now(),
+            wall: WallClock::new(u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    /// Seconds since 1970, for tokens.
+    pub(crate) fn unix_secs(&self) -> u64 {
+        self.wall.unix_nanos(self.now()) / 1_000_000_000
+    }
+
+    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+        (self.start + time.since(Time::ZERO)).into()
+    }
+}
+
+#[derive(Default)]
+struct Rooms {
+    by_key: HashMap<RoomKey, RoomHandle>,
+    per_authority: HashMap<AuthorityId, usize>,
+}
+
+#[derive(Default)]
+struct Routes {
+    transports: HashMap<TransportId, (mpsc::Sender<Event>, ShardId)>,
+    tracks: HashMap<TrackId, mpsc::Sender<Event>>,
+    per_shard: HashMap<ShardId, usize>,
+}
+
+pub(crate) struct Registry {
+    pub(crate) config: Arc<SignalingConfig>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) ids: Arc<IdSource>,
+    media: Arc<dyn MediaPlane>,
+    node: NodeInfo,
+    closing: AtomicBool,
+    // Both are held for a few map operations and never across an await.
+    rooms: Mutex<Rooms>,
+    routes: Mutex<Routes>,
+}
+
+impl Registry {
+    pub(crate) fn new(
+        config: SignalingConfig,
+        keys: Arc<ArcSwap<KeyRing>>,
+        media: Arc<dyn MediaPlane>,
+    ) -> Self {
+        let certificate = media
+            .fingerprints()
+            .iter()
+            .find(|(kind, _)| *kind == CertificateKind::Ecdsa)
+            .or(media.fingerprints().first())
+            .cloned()
+            .expect("the media plane has a certificate");
+        assert!(!media.shards().is_empty(), "the media plane has a shard");
+        let node = NodeInfo {
+            number: media.node(),
+            sid: ids::sid("ND_", &mut rand::rng()),
+            shards: media.shards().into(),
+            certificate,
+        };
+        Self {
+            config: Arc::new(config),
+            keys,
+            clock: Clock::new(),
+            counters: Arc::new(Counters::default()),
+            ids: Arc::new(IdSource::default()),
+            media,
+            node,
+            closing: AtomicBool::new(false),
+            rooms: Mutex::default(),
+            routes: Mutex::default(),
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        // Map operations don't panic half-way.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stats(&self) -> SignalingStats {
+        SignalingStats {
+            rooms: self.rooms().by_key.len() as u64,
+            ..self.counters.snapshot()
+        }
+    }
+
+    /// The room, if it exists.
+    pub(crate) fn room(&self, key: &RoomKey) -> Option<RoomHandle> {
+        self.rooms().by_key.get(key).cloned()
+    }
+
+    /// Whether a room with this key could be made now.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub(crate) fn has_place_for(&self, authority: &AuthorityId) -> Result<(), JoinRefusal> {
+        self.check_place(&self.rooms(), authority)
+    }
+
+    fn check_place(&self, rooms: &Rooms, authority: &AuthorityId) -> Result<(), JoinRefusal> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(JoinRefusal::Unavailable);
+        }
+        if rooms.by_key.len() >= self.config.limits.rooms {
+            return Err(JoinRefusal::ServerFull);
+        }
+        let own = rooms.per_authority.get(authority).copied().unwrap_or(0);
+        if own >= self.config.limits.rooms_per_authority {
+            return Err(JoinRefusal::AuthorityRooms);
+        }
+        Ok(())
+    }
+
+    /// The room, made if there is none.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub(crate) fn room_or_new(
+        self: &Arc<Self>,
+        key: &RoomKey,
+        room_config: Option<RoomConfiguration>,
+    ) -> Result<RoomHandle, JoinRefusal> {
+        let mut rooms = self.rooms();
+        if self.closing.load(Ordering::Acquire) {
+            return Err(JoinRefusal::Unavailable);
+        }
+        if let Some(handle) = rooms.by_key.get(key) {
+            return Ok(handle.clone());
+        }
+        self.check_place(&rooms, &key.authority)?;
+        let setup = RoomSetup {
+            key: key.clone(),
+            config: Arc::clone(&self.config),
+            node: self.node.clone(),
+            ids: Arc::clone(&self.ids),
+            counters: Arc::clone(&self.counters),
+            wall: self.clock.wall,
+            seed: rand::rng().random(),
+            room_config,
+        };
+        let room = Room::new(setup, self.clock.now());
+        let (handle, mailbox) = RoomHandle::new(self.config.limits.room_mailbox);
+        tracing::info!(room = %room.sid(), authority = %key.authority, "room begins");
+        tokio::spawn(run_room(room, mailbox, Arc::clone(self)));
+        rooms.by_key.insert(key.clone(), handle.clone());
+        *rooms
+            .per_authority
+            .entry(key.authority.clone())
+            .or_default() += 1;
+        Ok(handle)
+    }
+
+    /// Forgets a room that ended. Joins that raced with its end see a closed mailbox and try again.
+    pub(crate) fn retire(&self, key: &RoomKey) {
+        let mut rooms = self.rooms();
+        if rooms.by_key.remove(key).is_none() {
+            return;
+        }
+        if let Entry::Occupied(mut count) = rooms.per_authority.entry(key.authority.clone()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// The shard with the fewest transports.
+    pub(crate) fn quietest_shard(&self) -> ShardId {
+        let routes = self.routes();
+        self.node
+            .shards
+            .iter()
+            .map(|shard| shard.id)
+            .min_by_key(|id| (routes.per_shard.get(id).copied().unwrap_or(0), *id))
+            .expect("the media plane has a shard")
+    }
+
+    /// Hands a room's command to the media plane, after noting where events about it must go.
+    pub(crate) fn command(&self, shard: ShardId, command: Command, room: &mpsc::Sender<Event>) {
+        {
+            let mut routes = self.routes();
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "only these begin or end what events name"
+            )]
+            match &command {
+                Command::OpenTransport { transport, .. } => {
+                    routes.transports.insert(*transport, (room.clone(), shard));
+                    *routes.per_shard.entry(shard).or_default() += 1;
+                }
+                Command::CloseTransport { transport } => {
+                    if let Some((_, shard)) = routes.transports.remove(transport)
+                        && let Some(count) = routes.per_shard.get_mut(&shard)
+                    {
+                        *count -= 1;
+                    }
+                }
+                Command::AddProducer { track, .. } => {
+                    routes.tracks.insert(*track, room.clone());
+                }
+                Command::RemoveProducer { track } => {
+                    routes.tracks.remove(track);
+                }
+                _ => {}
+            }
+        }
+        self.media.send(shard, command);
+    }
+
+    /// Hands events to their rooms until the media plane is gone.
+    pub(crate) async fn route_events(self: Arc<Self>, mut events: MediaEvents) {
+        while let Some((_, event)) = events.recv().await {
+            let room = {
+                let routes = self.routes();
+                match &event {
+                    Event::TransportState { transport, .. }
+                    | Event::ChannelOpened { transport, .. }
+                    | Event::ChannelClosed { transport, .. }
+                    | Event::Data { transport, .. }
+                    | Event::Refused { transport, .. } => routes
+                        .transports
+                        .get(transport)
+                        .map(|(room, _)| room.clone()),
+                    Event::EncodingStarted { track, .. } | Event::AudioLevel { track, .. } => {
+                        routes.tracks.get(track).cloned()
+                    }
+                }
+            };
+            let Some(room) = room else {
+                self.counters.events_unrouted.add(1);
+                continue;
+            };
+            let droppable = matches!(event, Event::Data { .. } | Event::AudioLevel { .. });
+            match room.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Closed(_)) => self.counters.events_unrouted.add(1),
+                Err(mpsc::error::TrySendError::Full(_)) if droppable => {
+                    self.counters.data_overload.add(1);
+                }
+                // A room's task waits for nobody but its mailboxes, so this is short; states must not be lost.
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    if room.send(event).await.is_err() {
+                        self.counters.events_unrouted.add(1);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn shut_down_rooms(&self) {
+        let handles: Vec<_> = {
+            let rooms = self.rooms();
+            self.closing.store(true, Ordering::Release);
+            rooms.by_key.values().cloned().collect()
+        };
+        for handle in handles {
+            // A closed mailbox means that the room has ended by itself.
+            let _ = handle.control.send(RoomMessage::Shutdown).await;
+        }
+    }
+
+    /// A fresh token with the grants' claims; `None` if their key is gone.
+    pub(crate) fn refresh_token(&self, grants: &Grants) -> Option<String> {
+        let ttl = self.config.token_refresh_interval * 2;
+        self.keys
+            .load()
+            .mint(&grants.key, &grants.claims, self.clock.unix_secs(), ttl)
+            .ok()
+    }
+}

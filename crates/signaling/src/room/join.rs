@@ -1,0 +1,365 @@
+//! Coming and going: joins, the join response, sessions that become active, leaves and removals.
+
+use std::sync::Arc;
+
+use livekit_protocol::{
+    Codec, DisconnectReason, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
+    leave_request::Action, signal_response::Message,
+};
+use schalter_model::{Time, TransportId};
+use schalter_shard::control::{TransportFailure, TransportState};
+
+use super::participant::{Participant, ParticipantKey, Phase};
+use super::transport::TransportRole;
+use super::{ConnectionMode, JoinParams, Output, Room, Timer};
+use crate::error::JoinRefusal;
+use crate::ids::{self, ConnectionId};
+use crate::stats::JoinStage;
+
+/// The version whose behaviour clients may expect: they compare it, so it follows the protocol, not this project.
+const SERVER_VERSION: &str = "1.11.0";
+
+/// The protocol version that belongs to it.
+const PROTOCOL: i32 = 17;
+
+/// How long a client whose media closed properly may take to say goodbye on its WebSocket.
+const CLOSED_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A `leave` that clients of any age understand.
+pub(crate) fn leave(reason: DisconnectReason, action: Action) -> LeaveRequest {
+    LeaveRequest {
+        // What clients before protocol 13 read in place of the action.
+        can_reconnect: action != Action::Disconnect,
+        reason: reason as i32,
+        action: action as i32,
+        regions: None,
+    }
+}
+
+impl Room {
+    pub(super) fn on_join(&mut self, connection: ConnectionId, params: JoinParams) {
+        if let Some(resume) = params.resume.clone() {
+            self.on_resume(connection, &params, resume);
+            return;
+        }
+        let Some(video) = params.grants.video.clone() else {
+            let refusal = JoinRefusal::Token(crate::token::TokenError::NoVideoGrant);
+            self.refuse(connection, refusal);
+            return;
+        };
+        if !self.admits(&params.grants.identity) {
+            self.refuse(connection, JoinRefusal::RoomFull);
+            return;
+        }
+        // Nothing of an offer that can't be used must stay behind.
+        let offer = match params.offer.as_ref().map(|offer| self.read_offer(offer)) {
+            None => None,
+            Some(Ok(offer)) => Some(offer),
+            Some(Err(error)) => {
+                tracing::debug!(room = %self.sid, line = error.line, "publisher offer refused");
+                self.refuse(connection, JoinRefusal::Offer);
+                return;
+            }
+        };
+        if let Some(old) = self.by_identity.get(&*params.grants.identity).copied() {
+            self.dismiss(old, DisconnectReason::DuplicateIdentity);
+        }
+
+        let key = ParticipantKey(self.next_key);
+        self.next_key += 1;
+        self.empty_since = None;
+        let mut participant = self.enter(connection, &params);
+        participant.video = video;
+        tracing::info!(room = %self.sid, participant = %participant.sid, mode = ?params.mode, "participant joins");
+        self.by_identity
+            .insert(Arc::clone(&participant.identity), key);
+        self.by_sid.insert(Arc::clone(&participant.sid), key);
+        self.by_connection.insert(connection, key);
+        self.participants.insert(key, participant);
+        self.counters.joins.add(1);
+        self.counters.participants.add(1);
+
+        self.outputs.push_back(Output::Accepted { connection });
+        let response = self.join_response(key);
+        self.send(key, Message::Join(response));
+        match params.mode {
+            ConnectionMode::Single => {
+                self.refresh_token(key);
+            }
+            ConnectionMode::Dual => {
+                self.open_subscriber(key);
+                self.refresh_token(key);
+            }
+        }
+        for request in params.add_tracks {
+            self.on_add_track(key, request);
+        }
+        if let Some((offer, id)) = offer {
+            self.answer_offer(key, offer, id);
+        }
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, refusal: JoinRefusal) {
+        self.outputs.push_back(Output::Refused {
+            connection,
+            refusal,
+        });
+    }
+
+    fn enter(&mut self, connection: ConnectionId, params: &JoinParams) -> Participant {
+        let grants = &params.grants;
+        let mut participant = Participant {
+            sid: ids::sid("PA_", &mut self.rng),
+            identity: grants.identity.as_str().into(),
+            grants: Arc::clone(grants),
+            video: grants
+                .video
+                .clone()
+                .expect("a join without video grant was refused"),
+            name: grants.name.clone(),
+            metadata: grants.metadata.clone(),
+            attributes: grants.attributes.clone(),
+            client: params.client.clone(),
+            mode: params.mode,
+            auto_subscribe: params.auto_subscribe,
+            auto_subscribe_data_tracks: params.auto_subscribe_data_tracks,
+            phase: Phase::Joining,
+            version: 0,
+            joined_ms: self.unix_ms(),
+            shard: params.shard,
+            connection: Some(connection),
+            remove_at: None,
+            refresh_at: Time::ZERO,
+            transports: Default::default(),
+            subscriptions: Default::default(),
+            choices: Default::default(),
+            audience: None,
+            published: Vec::new(),
+            is_publisher: false,
+            data: super::data::SenderState::new(&self.config.limits, self.now),
+            data_tracks: Vec::new(),
+            data_subscriptions: Default::default(),
+        };
+        // What a client says of itself counts only if it may say so later, too.
+        if participant.video.can_update_own_metadata {
+            if !params.metadata.is_empty() {
+                participant.metadata.clone_from(&params.metadata);
+            }
+            participant.attributes.extend(
+                params
+                    .attributes
+                    .iter()
+                    .map(|(k, v)| (k.clone(), v.clone())),
+            );
+        }
+        participant
+    }
+
+    fn join_response(&self, key: ParticipantKey) -> JoinResponse {
+        let participant = &self.participants[&key];
+        let secs = |d: std::time::Duration| d.as_secs().clamp(1, i32::MAX as u64) as i32;
+        JoinResponse {
+            room: Some(self.room_info()),
+            participant: Some(self.info(participant)),
+            other_participants: self.others(key),
+            server_version: SERVER_VERSION.to_owned(),
+            ice_servers: self.ice_servers(),
+            subscriber_primary: participant.primary_role() == TransportRole::Subscriber,
+            server_region: self.config.region.clone(),
+            ping_timeout: secs(self.config.ping_timeout),
+            ping_interval: secs(self.config.ping_interval),
+            server_info: Some(self.server_info()),
+            sif_trailer: self.sif_trailer.clone(),
+            enabled_publish_codecs: self
+                .config
+                .codecs
+                .iter()
+                .map(|codec| Codec {
+                    mime: codec.mime().to_owned(),
+                    ..Codec::default()
+                })
+                .collect(),
+            fast_publish: participant.video.can_publish,
+            ..JoinResponse::default()
+        }
+    }
+
+    pub(super) fn server_info(&self) -> ServerInfo {
+        ServerInfo {
+            version: SERVER_VERSION.to_owned(),
+            protocol: PROTOCOL,
+            region: self.config.region.clone(),
+            node_id: self.node.sid.to_string(),
+            ..ServerInfo::default()
+        }
+    }
+
+    pub(super) fn ice_servers(&self) -> Vec<livekit_protocol::IceServer> {
+        self.config
+            .ice_servers
+            .iter()
+            .map(|server| livekit_protocol::IceServer {
+                urls: server.urls.clone(),
+                username: server.username.clone(),
+                credential: server.credential.clone(),
+            })
+            .collect()
+    }
+
+    /// Sends a fresh token now and again after the interval.
+    pub(super) fn refresh_token(&mut self, key: ParticipantKey) {
+        let at = self.now + self.config.token_refresh_interval;
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        participant.refresh_at = at;
+        if let Some(connection) = participant.connection {
+            let grants = Arc::clone(&participant.grants);
+            self.outputs
+                .push_back(Output::RefreshToken { connection, grants });
+        }
+        self.arm(at, Timer::Refresh(key));
+    }
+
+    pub(super) fn on_refresh_timer(&mut self, key: ParticipantKey, at: Time) {
+        // Another refresh may have come between.
+        if self
+            .participants
+            .get(&key)
+            .is_some_and(|p| p.refresh_at == at)
+        {
+            self.refresh_token(key);
+        }
+    }
+
+    pub(super) fn on_transport_state(&mut self, transport: TransportId, state: TransportState) {
+        let Some((key, role)) = self.by_transport.get(&transport).copied() else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        tracing::debug!(room = %self.sid, participant = %participant.sid, ?role, ?state, "transport");
+        match state {
+            TransportState::Connected { .. } => {
+                if role == participant.primary_role() {
+                    self.activate(key);
+                }
+            }
+            TransportState::Connecting
+            | TransportState::Disconnected
+            | TransportState::Reconnected => {}
+            TransportState::Failed { reason } => {
+                if !participant.is_active() {
+                    self.counters.join_failed(JoinStage::Media);
+                }
+                let reason = match reason {
+                    TransportFailure::NeverConnected
+                    | TransportFailure::Dtls
+                    | TransportFailure::FingerprintMismatch
+                    | TransportFailure::NoSrtpProfile => DisconnectReason::JoinFailure,
+                    TransportFailure::ConsentLost => DisconnectReason::ConnectionTimeout,
+                };
+                self.lose_media(key, reason);
+            }
+            TransportState::Closed => {
+                // Clients close their media and say goodbye on the WebSocket; the order is open.
+                let at = self.now + CLOSED_GRACE;
+                participant.remove_at = Some((at, DisconnectReason::ClientInitiated));
+                self.arm(at, Timer::Remove(key));
+            }
+        }
+    }
+
+    fn activate(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        if participant.is_active() {
+            return;
+        }
+        participant.phase = Phase::Active;
+        self.counters.joins_connected.add(1);
+        self.announce(key);
+        self.subscribe_to_all(key);
+        self.subscribe_to_data_tracks(key);
+    }
+
+    /// A transport is gone for good: the client must begin a new session, if it is still there.
+    pub(super) fn lose_media(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        self.part(key, leave(reason, Action::Reconnect), reason);
+    }
+
+    /// Ends a session for good.
+    pub(super) fn dismiss(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        self.part(key, leave(reason, Action::Disconnect), reason);
+    }
+
+    pub(super) fn on_overflow(&mut self, connection: ConnectionId) {
+        let Some(key) = self.by_connection.get(&connection).copied() else {
+            return;
+        };
+        // It missed messages: only a new session brings it back in step.
+        self.lose_media(key, DisconnectReason::StateMismatch);
+    }
+
+    fn part(&mut self, key: ParticipantKey, last: LeaveRequest, reason: DisconnectReason) {
+        if let Some(connection) = self.participants.get(&key).and_then(|p| p.connection) {
+            self.send(key, Message::Leave(last));
+            self.outputs.push_back(Output::Close { connection });
+        }
+        self.remove(key, reason);
+    }
+
+    fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        let Some(published) = self.participants.get(&key).map(|p| p.published.clone()) else {
+            return;
+        };
+        for track in published {
+            self.drop_track(track);
+        }
+        self.drop_data_tracks(key);
+        self.drop_subscriptions(key);
+        let Some(participant) = self.participants.remove(&key) else {
+            return;
+        };
+        for transport in participant.transports.iter() {
+            self.by_transport.remove(&transport.id);
+            let command = schalter_shard::control::Command::CloseTransport {
+                transport: transport.id,
+            };
+            self.media(participant.shard, command);
+        }
+        self.by_identity.remove(&participant.identity);
+        self.by_sid.remove(&participant.sid);
+        if let Some(connection) = participant.connection {
+            self.by_connection.remove(&connection);
+        }
+        self.negotiate.remove(&key);
+        self.counters.participants.sub(1);
+        tracing::info!(room = %self.sid, participant = %participant.sid, ?reason, "participant leaves");
+        self.announce_gone(key, participant, reason);
+        if self.participants.is_empty() {
+            self.empty_since = Some(self.now);
+            self.arm(self.now + self.departure_timeout, Timer::Empty);
+        }
+    }
+
+    pub(super) fn on_remove_timer(&mut self, key: ParticipantKey, at: Time) {
+        let due = self.participants.get(&key).and_then(|p| p.remove_at);
+        if let Some((due, reason)) = due
+            && due == at
+        {
+            self.lose_media(key, reason);
+        }
+    }
+
+    /// Everybody but hidden ones, as the server API lists them.
+    pub fn participant_infos(&self) -> Vec<ParticipantInfo> {
+        self.participants
+            .values()
+            .filter(|p| !p.video.hidden)
+            .map(|p| self.info(p))
+            .collect()
+    }
+}

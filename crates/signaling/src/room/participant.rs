@@ -1,0 +1,138 @@
+//! A participant: who it is, what it may do, what it publishes and wants.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use livekit_protocol::participant_info::State;
+use livekit_protocol::{
+    ClientInfo, DataTrackInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
+    SubscriptionPermission,
+};
+use schalter_model::{ShardId, Time, TrackId};
+
+use super::ConnectionMode;
+use super::data::SenderState;
+use super::data_track::DataSubscriptions;
+use super::subscribe::Subscription;
+use super::transport::{TransportRole, Transports};
+use crate::ids::ConnectionId;
+use crate::token::{Grants, VideoGrants};
+
+/// A participant's slot in its room; never used again after it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ParticipantKey(pub(super) u32);
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Signalling runs, media doesn't yet.
+    Joining,
+    /// Media connected once.
+    Active,
+}
+
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) sid: Arc<str>,
+    pub(super) identity: Arc<str>,
+    /// The token's grants; claims follow changes of name, metadata and attributes for the refresh token.
+    pub(super) grants: Arc<Grants>,
+    pub(super) video: VideoGrants,
+    pub(super) name: String,
+    pub(super) metadata: String,
+    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) client: ClientInfo,
+    pub(super) mode: ConnectionMode,
+    pub(super) auto_subscribe: bool,
+    pub(super) auto_subscribe_data_tracks: bool,
+    pub(super) phase: Phase,
+    pub(super) version: u32,
+    pub(super) joined_ms: u64,
+    pub(super) shard: ShardId,
+    pub(super) connection: Option<ConnectionId>,
+    /// When the session ends unless its client or its media comes back.
+    pub(super) remove_at: Option<(Time, DisconnectReason)>,
+    pub(super) refresh_at: Time,
+    pub(super) transports: Transports,
+    pub(super) subscriptions: BTreeMap<TrackId, Subscription>,
+    /// What it asked for explicitly; the rest follows `auto_subscribe`.
+    pub(super) choices: HashMap<TrackId, bool>,
+    /// Who may have its tracks; everybody until it says otherwise.
+    pub(super) audience: Option<SubscriptionPermission>,
+    pub(super) published: Vec<TrackId>,
+    pub(super) is_publisher: bool,
+    pub(super) data: SenderState,
+    pub(super) data_tracks: Vec<DataTrackInfo>,
+    pub(super) data_subscriptions: DataSubscriptions,
+}
+
+impl Participant {
+    /// The role of the transport that carries downlink media and data.
+    pub(super) fn downlink_role(&self) -> TransportRole {
+        match self.mode {
+            ConnectionMode::Single => TransportRole::Publisher,
+            ConnectionMode::Dual => TransportRole::Subscriber,
+        }
+    }
+
+    /// The role of the transport whose connecting makes the session active.
+    pub(super) fn primary_role(&self) -> TransportRole {
+        match self.mode {
+            ConnectionMode::Single => TransportRole::Publisher,
+            ConnectionMode::Dual if self.video.can_subscribe => TransportRole::Subscriber,
+            ConnectionMode::Dual => TransportRole::Publisher,
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
+    pub(super) fn permission(&self) -> ParticipantPermission {
+        #[expect(deprecated, reason = "older clients read these two")]
+        ParticipantPermission {
+            can_subscribe: self.video.can_subscribe,
+            can_publish: self.video.can_publish,
+            can_publish_data: self.video.can_publish_data,
+            can_publish_sources: self
+                .video
+                .can_publish_sources
+                .iter()
+                .map(|source| *source as i32)
+                .collect(),
+            hidden: self.video.hidden,
+            recorder: self.video.recorder,
+            can_update_metadata: self.video.can_update_own_metadata,
+            agent: self.video.agent,
+            ..ParticipantPermission::default()
+        }
+    }
+
+    /// What others are told of it, without tracks.
+    pub(super) fn info_without_tracks(&self) -> ParticipantInfo {
+        ParticipantInfo {
+            sid: self.sid.to_string(),
+            identity: self.identity.to_string(),
+            state: match self.phase {
+                Phase::Joining => State::Joining,
+                Phase::Active => State::Active,
+            } as i32,
+            metadata: self.metadata.clone(),
+            joined_at: (self.joined_ms / 1000) as i64,
+            joined_at_ms: self.joined_ms as i64,
+            name: self.name.clone(),
+            version: self.version,
+            permission: Some(self.permission()),
+            is_publisher: self.is_publisher,
+            kind: self.grants.kind as i32,
+            attributes: self
+                .attributes
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+            client_protocol: self.client.client_protocol,
+            capabilities: self.client.capabilities.clone(),
+            ..ParticipantInfo::default()
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The handle the binary holds: starts the tasks, serves the router, counts, shuts down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use schalter_model::ShardId;
+use schalter_shard::control::Event;
+use tokio::sync::mpsc;
+
+use crate::authority::KeyRing;
+use crate::config::SignalingConfig;
+use crate::livekit;
+use crate::media::MediaPlane;
+use crate::registry::Registry;
+use crate::stats::SignalingStats;
+
+/// What the shards report, each event with the shard it came from. The shards' own limits bound it.
+pub type MediaEvents = mpsc::UnboundedReceiver<(ShardId, Event)>;
+
+/// How often shutdown looks whether every client has gone.
+const SHUTDOWN_POLL: Duration = Duration::from_millis(20);
+
+/// Signaling of one node. Clones share it.
+#[derive(Clone)]
+pub struct Signaling {
+    registry: Arc<Registry>,
+}
+
+impl Signaling {
+    /// Starts signaling: one task hands media events to rooms, and each room gets one of its own.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or if `media` has no shard or no fingerprint.
+    pub fn new(
+        config: SignalingConfig,
+        keys: Arc<ArcSwap<KeyRing>>,
+        media: Arc<dyn MediaPlane>,
+        events: MediaEvents,
+    ) -> Self {
+        let registry = Arc::new(Registry::new(config, keys, media));
+        tokio::spawn(Arc::clone(&registry).route_events(events));
+        Self { registry }
+    }
+
+    /// `/rtc`, `/rtc/v1` and their `validate`.
+    pub fn router(&self) -> Router {
+        livekit::router(Arc::clone(&self.registry))
+    }
+
+    /// What was counted until now.
+    pub fn stats(&self) -> SignalingStats {
+        self.registry.stats()
+    }
+
+    /// Refuses new joins, tells every client to leave, and waits until their sockets are closed, at most `deadline`.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.registry.shut_down_rooms().await;
+        let closed = async {
+            while self.registry.stats().connections > 0 {
+                tokio::time::sleep(SHUTDOWN_POLL).await;
+            }
+        };
+        if tokio::time::timeout(deadline, closed).await.is_err() {
+            tracing::warn!(
+                connections = self.registry.stats().connections,
+                "clients still connected at the end of the shutdown's time"
+            );
+        }
+    }
+}
