@@ -134,7 +134,8 @@ fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     let number = Option::<serde_json::Number>::deserialize(deserializer)?;
     Ok(number.map(|n| {
         // The cast saturates: dates before 1970 become 0, which is long over.
-        n.as_u64().unwrap_or_else(|| n.as_f64().unwrap_or(0.0) as u64)
+        n.as_u64()
+            .unwrap_or_else(|| n.as_f64().unwrap_or(0.0) as u64)
     }))
 }
 
@@ -288,7 +289,11 @@ impl Grants {
             kind: Kind::from_str_name(&text(&claims.kind).to_ascii_uppercase())
                 .unwrap_or(Kind::Standard),
             room_config: claims.room_config.clone(),
-            video: claims.video.as_ref().map(VideoGrants::resolve).transpose()?,
+            video: claims
+                .video
+                .as_ref()
+                .map(VideoGrants::resolve)
+                .transpose()?,
             claims,
         };
         if grants.identity.len() > MAX_NAME_LEN {

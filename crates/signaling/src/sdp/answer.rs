@@ -6,7 +6,7 @@ use schalter_forward::Codec;
 
 use super::codec::{self, CodecKind, Kept};
 use super::description::{Direction, MediaSection, PayloadFormat, SectionKind, SessionDescription};
-use super::extension::{self, Flow};
+use super::extension;
 use super::media::SendTrack;
 use super::write::{Extmap, Format, LocalDescription, Role, Section, Writer};
 
@@ -162,18 +162,6 @@ fn accepted<'s>(
     options: ReceiveOptions,
     track: Option<&'s SendTrack>,
 ) -> Section<'s> {
-    // An inactive section keeps the way that its author has in mind, for when it comes back.
-    let flow = match direction {
-        Direction::RecvOnly => Flow::Up,
-        Direction::SendOnly => Flow::Down,
-        Direction::Inactive | Direction::SendRecv => {
-            if section.sent_rids().is_empty() {
-                Flow::Down
-            } else {
-                Flow::Up
-            }
-        }
-    };
     let receiving = direction == Direction::RecvOnly;
     let mut formats = Vec::with_capacity(kept.len() * 2);
     for k in kept {
@@ -191,7 +179,7 @@ fn accepted<'s>(
         mid: &section.mid,
         direction,
         formats,
-        extensions: extension::kept(section, flow)
+        extensions: extension::kept(section)
             .into_iter()
             .map(|(_, offered)| Extmap {
                 id: u8::try_from(offered.id).expect("kept ids fit one-byte headers"),
@@ -205,6 +193,7 @@ fn accepted<'s>(
             Vec::new()
         },
         track,
+        rtx: kept.iter().any(|k| k.rtx.is_some()),
     }
 }
 

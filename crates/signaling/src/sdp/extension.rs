@@ -62,7 +62,7 @@ impl Extension {
         }
     }
 
-    /// Whether it is of use for such media going that way. A subscriber's streams are told apart by SSRC, so stream
+    /// Whether it is of use for such media going that way; what is of use down is of use up. A subscriber's streams are told apart by SSRC, so stream
     /// ids go up only.
     pub(super) const fn is_used(self, media: MediaKind, flow: Flow) -> bool {
         let up = matches!(flow, Flow::Up);
@@ -89,37 +89,45 @@ impl Extension {
     }
 }
 
-/// The extensions of a section that we keep, in the author's order.
-pub(super) fn kept(section: &MediaSection, flow: Flow) -> Vec<(Extension, &HeaderExtension)> {
+/// The extensions of a section that we keep whichever way its media goes, in the author's order.
+///
+/// Answers name all of them, for a section may turn round: browsers offer again only what was agreed upon before.
+pub(super) fn kept(section: &MediaSection) -> Vec<(Extension, &HeaderExtension)> {
     let Some(media) = section.media_kind() else {
         return Vec::new();
     };
     let mut kept: Vec<(Extension, &HeaderExtension)> = Vec::new();
     for offered in &section.extensions {
-        let known = Extension::used(media, flow).find(|known| known.uri() == &*offered.uri);
+        let known = Extension::used(media, Flow::Up).find(|known| known.uri() == &*offered.uri);
         let Some(extension) = known else {
             continue;
-        };
-        let direction = offered.direction.unwrap_or(Direction::SendRecv);
-        let flows = match flow {
-            Flow::Up => direction.sends(),
-            Flow::Down => direction.receives(),
         };
         let fits = (1..=MAX_ONE_BYTE_ID).contains(&offered.id);
         let unique = kept
             .iter()
             .all(|(other, taken)| *other != extension && taken.id != offered.id);
-        if flows && fits && unique {
+        if offered.direction != Some(Direction::Inactive) && fits && unique {
             kept.push((extension, offered));
         }
     }
     kept
 }
 
-/// The same as the media plane wants it.
+/// Those of them that packets going one way carry, as the media plane wants them.
 pub(super) fn ids(section: &MediaSection, flow: Flow) -> ExtensionIds {
     let mut ids = ExtensionIds::default();
-    for (extension, offered) in kept(section, flow) {
+    let Some(media) = section.media_kind() else {
+        return ids;
+    };
+    for (extension, offered) in kept(section) {
+        let direction = offered.direction.unwrap_or(Direction::SendRecv);
+        let flows = match flow {
+            Flow::Up => direction.sends(),
+            Flow::Down => direction.receives(),
+        };
+        if !flows || !extension.is_used(media, flow) {
+            continue;
+        }
         let id = u8::try_from(offered.id).ok();
         *match extension {
             Extension::Mid => &mut ids.mid,

@@ -181,5 +181,6 @@ fn offered<'s>(
             .collect(),
         rids: Vec::new(),
         track,
+        rtx: media == MediaKind::Video,
     }
 }

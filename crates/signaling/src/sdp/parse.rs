@@ -155,6 +155,8 @@ struct Parser {
     started: bool,
     description: SessionDescription,
     mids: HashSet<Arc<str>>,
+    /// What sections that name no direction have (RFC 8866 §6.7).
+    direction: Direction,
     current: Option<Section>,
 }
 
@@ -175,9 +177,11 @@ impl Parser {
                 if self.description.sections.len() >= limits.max_sections {
                     return Err(SdpProblem::TooManySections);
                 }
+                let mut media = media_line(value)?;
+                media.direction = self.direction;
                 self.current = Some(Section {
                     line,
-                    media: media_line(value)?,
+                    media,
                     wildcard_feedback: Vec::new(),
                 });
                 Ok(())
@@ -186,7 +190,15 @@ impl Parser {
                 let (name, value) = value.split_once(':').unwrap_or((value, ""));
                 match &mut self.current {
                     Some(section) => section.attribute(name, value.trim()),
-                    None => session_attribute(&mut self.description, name, value.trim(), limits),
+                    None => match Direction::parse(name) {
+                        Some(direction) => {
+                            self.direction = direction;
+                            Ok(())
+                        }
+                        None => {
+                            session_attribute(&mut self.description, name, value.trim(), limits)
+                        }
+                    },
                 }
             }
             // Origin, name, connection, bandwidth, time and the rest say nothing that WebRTC uses.

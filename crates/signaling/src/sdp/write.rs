@@ -62,6 +62,8 @@ pub(super) struct Section<'a> {
     pub(super) extensions: Vec<Extmap<'a>>,
     pub(super) rids: Vec<Arc<str>>,
     pub(super) track: Option<&'a SendTrack>,
+    /// Whether the formats include retransmission.
+    pub(super) rtx: bool,
 }
 
 /// A description in the making.
@@ -158,7 +160,7 @@ impl<'a> Writer<'a> {
             }
         }
         if let Some(track) = section.track {
-            self.track(track);
+            self.track(track, section.rtx);
         }
         for rid in &section.rids {
             self.line(format_args!("a=rid:{rid} recv"));
@@ -201,7 +203,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn track(&mut self, track: &SendTrack) {
+    fn track(&mut self, track: &SendTrack, rtx: bool) {
         let SendTrack {
             stream_id,
             track_id,
@@ -209,10 +211,11 @@ impl<'a> Writer<'a> {
             ..
         } = track;
         self.line(format_args!("a=msid:{stream_id} {track_id}"));
-        if let Some(rtx) = track.rtx_ssrc {
+        let rtx_ssrc = track.rtx_ssrc.filter(|_| rtx);
+        if let Some(rtx) = rtx_ssrc {
             self.line(format_args!("a=ssrc-group:FID {} {rtx}", track.ssrc));
         }
-        for ssrc in [Some(track.ssrc), track.rtx_ssrc].into_iter().flatten() {
+        for ssrc in [Some(track.ssrc), rtx_ssrc].into_iter().flatten() {
             self.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
             self.line(format_args!("a=ssrc:{ssrc} msid:{stream_id} {track_id}"));
             self.line(format_args!("a=ssrc:{ssrc} mslabel:{stream_id}"));
