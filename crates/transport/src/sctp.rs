@@ -25,6 +25,9 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 const WAIT_FOR_INIT: Duration = Duration::from_secs(2);
 /// Associations under construction: the library makes a new one for every repeated INIT, and the peer may take up any.
 const CANDIDATES_MAX: usize = 4;
+/// Packets held from the end of the handshake until the peer is verified: its INIT, perhaps repeated. Without them a peer
+/// whose SDP is a moment late would wait a second for its own repetition.
+const EARLY_PACKETS_MAX: usize = 4;
 /// Streams announced in INIT; browsers announce 1,024 or 65,535 and use a handful.
 const STREAMS_MAX: u16 = 1024;
 /// SCTP packet that fits a DTLS record in a datagram of 1,200 bytes.
@@ -69,8 +72,10 @@ pub(crate) struct SctpLimits {
 }
 
 enum State {
-    /// DTLS is not up.
-    Idle,
+    /// The peer is not verified. What it sends meanwhile waits.
+    Idle {
+        early: Vec<Bytes>,
+    },
     /// Nobody has an association yet; ours is tried at the given time.
     Waiting {
         initiate_at: Instant,
@@ -123,7 +128,7 @@ impl Sctp {
             endpoint,
             transport: Arc::new(transport),
             candidates: Vec::new(),
-            state: State::Idle,
+            state: State::Idle { early: Vec::new() },
             stuck_bytes: 0,
             window_closed: false,
             outgoing: VecDeque::new(),
@@ -131,19 +136,31 @@ impl Sctp {
         }
     }
 
-    /// DTLS is up: waits for the peer's INIT, for a while.
+    /// DTLS is up and the peer verified: waits for its INIT, for a while, if it has not come already.
     pub(crate) fn start(&mut self, now: Instant) {
-        if matches!(self.state, State::Idle) {
-            self.state = State::Waiting {
-                initiate_at: now + WAIT_FOR_INIT,
-            };
+        let State::Idle { early } = &mut self.state else {
+            return;
+        };
+        let early = std::mem::take(early);
+        self.state = State::Waiting {
+            initiate_at: now + WAIT_FOR_INIT,
+        };
+        for packet in early {
+            // One that is of no use is what it would have been later.
+            let _ = self.on_packet(now, packet);
         }
     }
 
     /// Takes a packet from DTLS.
     pub(crate) fn on_packet(&mut self, now: Instant, packet: Bytes) -> Result<(), DropReason> {
-        if matches!(self.state, State::Idle | State::Over) {
-            return Err(DropReason::SctpMalformed);
+        match &mut self.state {
+            State::Idle { early } if early.len() < EARLY_PACKETS_MAX => {
+                early.push(packet);
+                return Ok(());
+            }
+            State::Idle { .. } => return Err(DropReason::DataOverload),
+            State::Over => return Err(DropReason::SctpMalformed),
+            State::Waiting { .. } | State::Building | State::Established => {}
         }
         let len = packet.len();
         match self.endpoint.handle(now, PEER, None, packet) {
@@ -196,13 +213,14 @@ impl Sctp {
                 match event {
                     Event::Connected => established = true,
                     Event::HandshakeFailed { .. } => dead = true,
-                    Event::AssociationLost { id, .. } => {
-                        if !self.candidates[index].1.is_closed() {
-                            self.events.push_back(SctpEvent::StreamReset(id));
-                        }
+                    Event::AssociationLost { id, .. } if !self.candidates[index].1.is_closed() => {
+                        self.events.push_back(SctpEvent::StreamReset(id));
                     }
                     Event::Stream(StreamEvent::Readable { id }) => self.read(index, id),
-                    _ => {}
+                    Event::Stream(_)
+                    | Event::AssociationLost { .. }
+                    | Event::DatagramReceived
+                    | _ => {}
                 }
             }
             // Packets first: an abort still has to leave.
@@ -251,7 +269,7 @@ impl Sctp {
                 PayloadProtocolIdentifier::StringEmpty => (MessageKind::Text, true),
                 PayloadProtocolIdentifier::Binary => (MessageKind::Binary, false),
                 PayloadProtocolIdentifier::BinaryEmpty => (MessageKind::Binary, true),
-                _ => {
+                PayloadProtocolIdentifier::Unknown | _ => {
                     self.events
                         .push_back(SctpEvent::Dropped(DropReason::SctpMalformed));
                     continue;
@@ -320,7 +338,7 @@ impl Sctp {
     fn association(&mut self) -> Option<&mut Association> {
         match self.state {
             State::Established => self.candidates.first_mut().map(|(_, a)| a),
-            State::Idle | State::Waiting { .. } | State::Building | State::Over => None,
+            State::Idle { .. } | State::Waiting { .. } | State::Building | State::Over => None,
         }
     }
 
@@ -402,7 +420,7 @@ impl Sctp {
 
     /// Ends the association by ABORT.
     pub(crate) fn abort(&mut self, now: Instant) {
-        let was_over = matches!(self.state, State::Idle | State::Over);
+        let was_over = matches!(self.state, State::Idle { .. } | State::Over);
         for index in 0..self.candidates.len() {
             // Aborting a closed association does nothing, which is what is wanted.
             let _ = self.candidates[index].1.abort();

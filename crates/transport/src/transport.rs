@@ -355,7 +355,7 @@ impl Transport {
                 }
                 DtlsEvent::Data(packet) => {
                     let instant = self.instant(now);
-                    // Before the certificate is verified, SCTP is not started and refuses; the peer sends INIT again.
+                    // Before the certificate is verified, SCTP is not started and only holds the first of these.
                     if let Err(reason) = self.channels.sctp.on_packet(instant, packet) {
                         dropped = Some(reason);
                     }
