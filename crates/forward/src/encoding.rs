@@ -72,6 +72,8 @@ pub(crate) struct Encoding {
     pub(crate) clock_start: u64,
     pub(crate) highest: u64,
     pub(crate) clock_rate: u32,
+    /// Losses are asked for. Browsers don't repeat sound unless retransmission was negotiated.
+    pub(crate) repairs: bool,
     unwrapper: SequenceUnwrapper,
     /// Added to unwrapped numbers, so that a restart lands ahead of everything before it.
     base: u64,
@@ -104,6 +106,7 @@ impl Encoding {
             clock_start: 0,
             highest: 0,
             clock_rate,
+            repairs: kind == MediaKind::Video,
             unwrapper: SequenceUnwrapper::new(),
             base: 0,
             suspect: None,
@@ -184,9 +187,11 @@ impl Encoding {
         } else if seq > self.highest {
             let before = self.highest;
             self.highest = seq;
-            received.gap = seq > before + 1 || self.nack.next_due().is_some();
-            let repair = self.nack.on_newest(now, before, seq);
-            received.needs_keyframe |= repair == Err(Hopeless);
+            if self.repairs {
+                let repair = self.nack.on_newest(now, before, seq);
+                received.gap = self.nack.next_due().is_some();
+                received.needs_keyframe |= repair == Err(Hopeless);
+            }
         } else {
             self.nack
                 .on_late(now, seq, origin == Origin::Retransmission);

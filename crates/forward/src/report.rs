@@ -22,6 +22,8 @@ pub(crate) const REPORTERS_PER_GOODBYE: usize = 31;
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How long a publisher may take for its first sender report before we make up a clock from ours.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// Smallest buffer worth writing to: any feedback fits with its report and name, so that every compound is progress.
+const MIN_RTCP_LEN: usize = 128;
 /// Sizes on the wire, in bytes.
 const SENDER_REPORT_LEN: usize = 28;
 const RECEIVER_REPORT_LEN: usize = 8;
@@ -42,10 +44,13 @@ fn sdes_len(cname: &str) -> usize {
 impl Router {
     /// The next compound to be sent, with its receiver and length in bytes.
     ///
-    /// `out` should have at least 1,200 bytes; less delays or withholds reports.
+    /// `out` should have at least 1,200 bytes; less delays reports, and below 128 there are none.
     pub fn next_rtcp(&mut self, now: Time, out: &mut [u8]) -> Option<(Owner, usize)> {
         self.collect_due(now);
         let room = out.len().min(MAX_RTCP_LEN);
+        if room < MIN_RTCP_LEN {
+            return None;
+        }
         while let Some(owner) = self.rtcp_ready.front().copied() {
             let len = self.write_compound(now, owner, &mut out[..room]);
             let next = self.next_report(owner);

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use schalter_model::{Counters, DropCounters, ShardId, Time, TrackId};
 
 use crate::cache::PassedElements;
-use crate::config::{ConsumerConfig, ConsumerTarget, ProducerConfig};
+use crate::config::{CodecBinding, ConsumerConfig, ConsumerTarget, ProducerConfig};
 use crate::consumer::{Consumer, ConsumerStats};
 use crate::egress::Egress;
 use crate::encoding::Encoding;
@@ -248,6 +248,13 @@ impl Router {
             let number = producer.slots.len() as u8;
             let encoding = Encoding::new(index, number, producer.config.kind, &self.config);
             producer.slots.push(self.encodings.insert(encoding));
+        }
+        let has_rtx = |binding: &CodecBinding| binding.rtx_payload_type.is_some();
+        let repairs = producer.is_video() || producer.config.codecs.iter().any(has_rtx);
+        for slot in &producer.slots {
+            if let Some(encoding) = self.encodings.of_mut(*slot) {
+                encoding.repairs = repairs;
+            }
         }
     }
 

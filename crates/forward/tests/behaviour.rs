@@ -4,6 +4,10 @@
     clippy::wildcard_enum_match_arm,
     reason = "tests pick the one variant that they are about"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the rig is test code outside of test functions"
+)]
 
 mod rig;
 

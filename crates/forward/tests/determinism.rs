@@ -5,7 +5,10 @@ use schalter_forward::{Owner, RouterConfig};
 
 use crate::rig::*;
 
-fn play(seed: u64, inputs: &[(u16, bool, bool)]) -> (Vec<Got>, Vec<(Owner, Vec<Control>)>, String) {
+/// Packets, RTCP and events of one run.
+type Outputs = (Vec<Got>, Vec<(Owner, Vec<Control>)>, String);
+
+fn play(seed: u64, inputs: &[(u16, bool, bool)]) -> Outputs {
     let config = RouterConfig {
         seed,
         ..RouterConfig::default()

@@ -17,7 +17,7 @@ fn streams_are_bound_by_mid_and_rid_and_their_repairs_too() {
     rig.publish(&vp8(901, 4, 6_000, false)).unwrap();
     rig.received();
     let repair = vp8(901, 3, 4_500, false)
-        .as_rtx(777, 1)
+        .into_rtx(777, 1)
         .with(1, b"v")
         .with(3, b"f");
     let got = rig.forward(&repair);

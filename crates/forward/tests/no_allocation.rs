@@ -1,5 +1,7 @@
 //! After warm-up, a packet costs no allocation, however many subscribers it goes to.
 
+#![expect(clippy::unwrap_used, reason = "what prepares the test is test code")]
+
 use std::alloc::System;
 use std::sync::Arc;
 use std::time::Duration;

@@ -152,7 +152,7 @@ fn arrivals_are_fed_back_across_all_streams_of_a_publisher() {
         let packet = vp8(100 + u32::from(n % 2), n, 0, true).with(5, &n.to_be_bytes());
         rig.publish(&packet).unwrap();
     }
-    let mut probe = vp8(100, 9, 0, false).as_rtx(1_100, 5).with(5, &[0, 5]);
+    let mut probe = vp8(100, 9, 0, false).into_rtx(1_100, 5).with(5, &[0, 5]);
     probe.payload.clear();
     rig.publish(&probe).unwrap();
     let sent = of(&rig.wait(50), PUBLISHER);

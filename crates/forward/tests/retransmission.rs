@@ -106,13 +106,13 @@ fn a_gap_is_asked_for_and_the_late_packet_takes_its_place_once() {
     let sent = rig.wait(10);
     assert_eq!(nacks(&sent), [11]);
     let lost = vp8(100, 11, 3_000, false);
-    let got = rig.forward(&lost.clone().as_rtx(1_100, 77));
+    let got = rig.forward(&lost.clone().into_rtx(1_100, 77));
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].header.sequence, first + 1);
     assert_eq!(got[0].payload[4..], lost.payload[4..]);
     assert_eq!(rig.publish(&lost), Err(DropReason::RtpDuplicate));
     assert_eq!(
-        rig.publish(&lost.as_rtx(1_100, 78)),
+        rig.publish(&lost.into_rtx(1_100, 78)),
         Err(DropReason::RtpDuplicate)
     );
     assert_eq!(nacks(&rig.wait(2_000)), []);
@@ -143,8 +143,37 @@ fn a_huge_gap_asks_for_a_keyframe_instead() {
 fn probing_retransmissions_without_payload_are_no_error() {
     let mut rig = watched();
     rig.forward(&vp8(100, 10, 0, true));
-    let mut probe = vp8(100, 11, 0, false).as_rtx(1_100, 5);
+    let mut probe = vp8(100, 11, 0, false).into_rtx(1_100, 5);
     probe.payload.clear();
     assert_eq!(rig.publish(&probe), Ok(()));
     assert_eq!(rig.received(), []);
+}
+
+#[test]
+fn sound_is_asked_for_again_only_if_retransmission_was_negotiated() {
+    for rtx_payload_type in [None, Some(112)] {
+        let negotiated = CodecBinding {
+            rtx_payload_type,
+            ..OPUS
+        };
+        let mut rig = Rig::new(audio(vec![negotiated]));
+        rig.publish(&opus(1, 0, b"a")).unwrap();
+        rig.publish(&opus(3, 1_920, b"c")).unwrap();
+        let asked = nacks(&rig.wait(20));
+        assert_eq!(asked.is_empty(), rtx_payload_type.is_none(), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_tiny_buffer_gets_no_compound_and_ends() {
+    let mut rig = watched();
+    rig.forward(&vp8(100, 10, 0, false));
+    rig.now = ms(5_000);
+    assert_eq!(rig.router.next_rtcp(rig.now, &mut [0; 64]), None);
+    let mut parts = 0;
+    while rig.router.next_rtcp(rig.now, &mut [0; 128]).is_some() {
+        parts += 1;
+        assert!(parts < 100);
+    }
+    assert!(parts > 0);
 }

@@ -128,11 +128,11 @@ impl Run {
                 self.rig.wait(u64::from(millis));
             }
         }
-        let (due, rest) = std::mem::take(&mut self.delayed)
+        let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.delayed)
             .into_iter()
             .partition(|(at, _)| *at <= self.steps);
         self.delayed = rest;
-        for (_, packet) in Vec::<(usize, Packet)>::from(due) {
+        for (_, packet) in due {
             self.send(&packet);
         }
     }

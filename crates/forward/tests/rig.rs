@@ -131,7 +131,7 @@ impl Packet {
     }
 
     /// The packet as retransmission (RFC 4588).
-    pub(crate) fn as_rtx(mut self, ssrc: u32, sequence: u16) -> Self {
+    pub(crate) fn into_rtx(mut self, ssrc: u32, sequence: u16) -> Self {
         let mut payload = self.header.sequence.to_be_bytes().to_vec();
         payload.extend_from_slice(&self.payload);
         self.header.sequence = sequence;
