@@ -12,7 +12,7 @@ use crate::worker::{EGRESS_LEN, MAX_SEGMENTS, Transmit, Worker};
 /// How long a full send buffer may hold up everything else to be sent; then the rest of the run drops. A network card
 /// empties even a small buffer in a few milliseconds, so longer than this it is no burst but overload.
 const BLOCKED_LIMIT: Duration = Duration::from_millis(20);
-/// For how long GSO is first left alone after the kernel refused it; doubles each time.
+/// For how long GSO is first left alone after the kernel refused it; doubles each time, unless GSO worked for [`GSO_PAUSE_MAX`] in between.
 const GSO_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause. It never ends for good, since a route through another device may bring GSO back.
 const GSO_PAUSE_MAX: Duration = Duration::from_secs(64);
@@ -94,6 +94,10 @@ impl Gso {
     }
 
     fn refused(&mut self, now: Time) {
+        let worked_since = self.paused_until.unwrap_or(now) + GSO_PAUSE_MAX;
+        if now >= worked_since {
+            self.next_pause = GSO_PAUSE;
+        }
         tracing::warn!(
             pause_seconds = self.next_pause.as_secs(),
             "segmentation offload was refused; sending datagrams one by one"
@@ -293,3 +297,6 @@ fn may_mean_gso(error: &io::Error) -> bool {
 fn datagrams(len: usize, segment_size: Option<usize>) -> u64 {
     len.div_ceil(segment_size.unwrap_or(len).max(1)).max(1) as u64
 }
+
+#[cfg(test)]
+mod tests;

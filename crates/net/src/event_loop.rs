@@ -211,7 +211,8 @@ impl<W: Worker> EventLoop<'_, W> {
 
     /// Hands on everything that the worker wants to leave.
     fn drain(&mut self, gear: &mut Gear) -> Drained {
-        while let Some(to) = self.worker.poll_envelope(&mut gear.envelope) {
+        let now = self.clock.now();
+        while let Some(to) = self.worker.poll_envelope(now, &mut gear.envelope) {
             if self.mailbox.post(to, &gear.envelope).is_err() {
                 gear.counters.drops.count(DropReason::MailboxFull);
             }

@@ -12,6 +12,7 @@ mod egress;
 mod event_loop;
 mod mailbox;
 mod receive;
+mod shard_worker;
 mod socket;
 mod worker;
 mod workers;

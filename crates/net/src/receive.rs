@@ -4,6 +4,7 @@ use std::array;
 use std::io::{self, IoSliceMut};
 
 use quinn_udp::RecvMeta;
+use rustix::io::Errno;
 use schalter_model::{Counters, DropReason, Path};
 
 use crate::socket::{Socket, is_source, normal_addr, normal_ip};
@@ -58,6 +59,9 @@ impl ReceivePool {
     }
 
     /// Receives what is there, up to [`BATCH`] messages, and counts it. Returns how many; 0 if nothing is there.
+    ///
+    /// # Errors
+    /// Only if the socket itself is unusable.
     pub(crate) fn receive(
         &mut self,
         socket: &Socket,
@@ -73,8 +77,9 @@ impl ReceivePool {
             .recv((&socket.udp).into(), &mut buffers, &mut self.meta);
         let count = match received {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) => return Err(error),
+            Err(error) if means_broken_socket(&error) => return Err(error),
+            // Nothing is there; or the kernel reported, and thereby cleared, what happened to the network meanwhile.
+            Err(_) => return Ok(0),
         };
         if count > 0 {
             counters.receive_batches += 1;
@@ -106,6 +111,14 @@ impl ReceivePool {
             stride: meta.stride,
         })
     }
+}
+
+/// Whether asking again can only give the same answer.
+fn means_broken_socket(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::BADF, Errno::NOTSOCK, Errno::FAULT, Errno::INVAL]
+        .iter()
+        .any(|broken| errno == Some(broken.raw_os_error()))
 }
 
 /// How many datagrams the kernel joined into one message.

@@ -221,7 +221,10 @@ mod tests {
     #[test]
     fn mapped_addresses_become_ipv4_and_flow_labels_vanish() {
         let mapped: SocketAddr = "[::ffff:192.0.2.7]:5000".parse().unwrap();
-        assert_eq!(normal_addr(mapped), "192.0.2.7:5000".parse().unwrap());
+        assert_eq!(
+            normal_addr(mapped),
+            "192.0.2.7:5000".parse::<SocketAddr>().unwrap()
+        );
         let labelled = SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 9, 77, 3));
         let SocketAddr::V6(plain) = normal_addr(labelled) else {
             panic!("stays IPv6");
@@ -247,7 +250,7 @@ mod tests {
         assert_eq!(alone.index_for(&v4), Some(0));
         assert_eq!(
             alone.all()[0].destination(v4.remote),
-            "[::ffff:127.0.0.9]:1".parse().unwrap()
+            "[::ffff:127.0.0.9]:1".parse::<SocketAddr>().unwrap()
         );
         let both = Sockets::open(&config(&["::", "0.0.0.0"]), 0).unwrap();
         assert_eq!(both.index_for(&v4), Some(1));

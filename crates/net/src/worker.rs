@@ -1,6 +1,7 @@
 //! The seam to the sans-IO shard: what the event loop feeds, and what it drains.
 
 use schalter_model::{Counters, Path, ShardId, Time};
+pub use schalter_shard::Transmit;
 use schalter_shard::control::{Command, Event};
 use schalter_shard::peer::{Envelope, PeerMessage};
 
@@ -9,17 +10,6 @@ pub const EGRESS_LEN: usize = 65_507;
 
 /// Most datagrams in one run: what Linux takes in one call (`UDP_MAX_SEGMENTS`). A longer run is sent in several calls.
 pub const MAX_SEGMENTS: usize = 64;
-
-/// What a filled buffer holds and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Where to, and from which local address.
-    pub path: Path,
-    /// Bytes of the buffer that count.
-    pub len: usize,
-    /// Size in bytes of each datagram where the buffer holds several; the last may be shorter. `None`: one datagram.
-    pub segment_size: Option<usize>,
-}
 
 /// A sans-IO media worker. Every call comes from the one thread that owns it.
 ///
@@ -48,7 +38,7 @@ pub trait Worker: Send + 'static {
     fn poll_peer(&mut self) -> Option<(ShardId, PeerMessage)>;
 
     /// Fills `out` with the next packet for another shard and tells which.
-    fn poll_envelope(&mut self, out: &mut Envelope) -> Option<ShardId>;
+    fn poll_envelope(&mut self, now: Time, out: &mut Envelope) -> Option<ShardId>;
 
     /// When [`Self::on_timeout`] is wanted.
     fn next_timeout(&self) -> Option<Time>;

@@ -17,11 +17,21 @@ pub(crate) fn media_addresses(node_ip: Option<IpAddr>) -> Result<MediaAddresses,
     if let Some(ip) = node_ip {
         // A loopback address is never reachable from elsewhere, so nothing else need be open. Any other may be that of
         // a NAT in front of us.
-        let bind = if ip.is_loopback() { ip } else { unspecified(ip) };
-        return Ok(MediaAddresses { advertised: vec![ip], bind: vec![bind] });
+        let bind = if ip.is_loopback() {
+            ip
+        } else {
+            unspecified(ip)
+        };
+        return Ok(MediaAddresses {
+            advertised: vec![ip],
+            bind: vec![bind],
+        });
     }
-    let interfaces = if_addrs::get_if_addrs()
-        .map_err(|error| Failure::setup(format!("can't list network interfaces: {error}; set rtc.node_ip")))?;
+    let interfaces = if_addrs::get_if_addrs().map_err(|error| {
+        Failure::setup(format!(
+            "can't list network interfaces: {error}; set rtc.node_ip"
+        ))
+    })?;
     let found: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
     Ok(select(&found))
 }
@@ -67,9 +77,19 @@ mod tests {
 
     #[test]
     fn loopback_comes_last_and_link_local_never() {
-        let found = ips(&["127.0.0.1", "::1", "fe80::1", "2001:db8::2", "192.0.2.7", "169.254.1.1"]);
+        let found = ips(&[
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "2001:db8::2",
+            "192.0.2.7",
+            "169.254.1.1",
+        ]);
         let selected = select(&found);
-        assert_eq!(selected.advertised, ips(&["192.0.2.7", "2001:db8::2", "127.0.0.1"]));
+        assert_eq!(
+            selected.advertised,
+            ips(&["192.0.2.7", "2001:db8::2", "127.0.0.1"])
+        );
         assert_eq!(selected.bind, ips(&["0.0.0.0", "::"]));
     }
 

@@ -17,7 +17,10 @@ const TOKEN_FILE: &str = "admin-token";
 const TOKEN_BYTES: usize = 24;
 
 /// The bearer token: from the configured file, or generated once.
-pub(crate) fn token(admin: &Admin, state: impl FnOnce() -> Result<StateDir, Failure>) -> Result<String, Failure> {
+pub(crate) fn token(
+    admin: &Admin,
+    state: impl FnOnce() -> Result<StateDir, Failure>,
+) -> Result<String, Failure> {
     let text = match &admin.token_file {
         Some(file) => std::fs::read_to_string(file).map_err(|error| {
             Failure::setup(format!("admin.token_file {}: {error}", file.display()))
@@ -35,9 +38,9 @@ pub(crate) fn token(admin: &Admin, state: impl FnOnce() -> Result<StateDir, Fail
 pub(crate) async fn serve(listen: &AdminListen, router: Router) -> Result<JoinHandle<()>, Failure> {
     match listen {
         AdminListen::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(|error| {
-                Failure::setup(format!("admin.listen {address}: {error}"))
-            })?;
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| Failure::setup(format!("admin.listen {address}: {error}")))?;
             Ok(tokio::spawn(async move {
                 if let Err(error) = axum::serve(listener, router).await {
                     tracing::error!(%error, "the admin listener stopped");
@@ -50,7 +53,8 @@ pub(crate) async fn serve(listen: &AdminListen, router: Router) -> Result<JoinHa
             };
             remove_stale_socket(path).map_err(complain)?;
             let listener = UnixListener::bind(path).map_err(complain)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(complain)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+                .map_err(complain)?;
             Ok(tokio::spawn(async move {
                 if let Err(error) = axum::serve(listener, router).await {
                     tracing::error!(%error, "the admin listener stopped");

@@ -100,8 +100,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         'd' => 86_400,
         _ => return Err("a number with a unit: s, m, h or d".into()),
     };
-    let number: u64 =
-        text[..text.len() - 1].parse().map_err(|_| "a number with a unit: s, m, h or d")?;
+    let number: u64 = text[..text.len() - 1]
+        .parse()
+        .map_err(|_| "a number with a unit: s, m, h or d")?;
     let duration = Duration::from_secs(number.saturating_mul(factor));
     if duration.is_zero() || duration > MAX_TTL {
         return Err("from 1s to 366d".into());
@@ -117,7 +118,16 @@ mod tests {
     fn durations_have_a_unit_and_bounds() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "5", "h", "0s", "367d", "99999999999999999999d", "-1s", "1ü"] {
+        for bad in [
+            "",
+            "5",
+            "h",
+            "0s",
+            "367d",
+            "99999999999999999999d",
+            "-1s",
+            "1ü",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

@@ -17,28 +17,28 @@ use serde::{Deserialize, Deserializer, de};
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Port of the pages and of signaling.
-    pub port: Port,
+    pub(crate) port: Port,
     /// Addresses that port is opened on.
-    pub bind_addresses: Vec<IpAddr>,
+    pub(crate) bind_addresses: Vec<IpAddr>,
     /// API keys: name to secret, or to an object with secret, authority and scopes.
-    pub keys: BTreeMap<String, Key>,
+    pub(crate) keys: BTreeMap<String, Key>,
     /// Media.
-    pub rtc: Rtc,
+    pub(crate) rtc: Rtc,
     /// Rooms.
-    pub room: Room,
+    pub(crate) room: Room,
     /// Bounds on what clients may ask for.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The operator's own listener.
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// Origins that browsers may open the signaling WebSocket from; empty: any, since tokens protect rooms.
-    pub allowed_origins: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     /// Which cryptography may be negotiated.
     #[serde(deserialize_with = "crypto_profile")]
-    pub crypto_profile: CryptoProfile,
+    pub(crate) crypto_profile: CryptoProfile,
     /// Where generated keys and certificates are kept.
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -61,17 +61,17 @@ impl Default for Config {
 /// Media: ports, addresses, workers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Rtc {
+pub(crate) struct Rtc {
     /// UDP port of the first worker; the others have the ports after it.
-    pub udp_port: Port,
+    pub(crate) udp_port: Port,
     /// Workers, each with a core and a port of its own. Fixed, so that firewall rules never move unasked.
-    pub workers: Workers,
+    pub(crate) workers: Workers,
     /// Address that clients are told; without it every address of this machine, loopback last.
-    pub node_ip: Option<IpAddr>,
+    pub(crate) node_ip: Option<IpAddr>,
     /// Pin each worker to a core.
-    pub pin_workers: bool,
+    pub(crate) pin_workers: bool,
     /// How long packets for one subscriber may wait for company, in microseconds.
-    pub burst_us: BurstMicros,
+    pub(crate) burst_us: BurstMicros,
 }
 
 impl Default for Rtc {
@@ -89,41 +89,45 @@ impl Default for Rtc {
 /// Rooms.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Room {
+pub(crate) struct Room {
     /// Seconds that a room nobody joined stays.
-    pub empty_timeout: u32,
+    pub(crate) empty_timeout: u32,
     /// Seconds that a room stays after its last participant left.
-    pub departure_timeout: u32,
+    pub(crate) departure_timeout: u32,
     /// Participants at most in one room.
-    pub max_participants: PositiveCount,
+    pub(crate) max_participants: PositiveCount,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { empty_timeout: 300, departure_timeout: 20, max_participants: PositiveCount(100) }
+        Self {
+            empty_timeout: 300,
+            departure_timeout: 20,
+            max_participants: PositiveCount(100),
+        }
     }
 }
 
 /// Bounds on what clients may ask for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Rooms at once on this node.
-    pub rooms: PositiveCount,
+    pub(crate) rooms: PositiveCount,
     /// Tracks that one participant may publish.
-    pub tracks_per_participant: PositiveCount,
+    pub(crate) tracks_per_participant: PositiveCount,
     /// Largest signaling message, in bytes.
-    pub message_bytes: MessageBytes,
+    pub(crate) message_bytes: MessageBytes,
     /// Signaling messages of one connection per second, sustained.
-    pub messages_per_second: PositiveCount,
+    pub(crate) messages_per_second: PositiveCount,
     /// Data messages of one participant per second, sustained.
-    pub data_messages_per_second: PositiveCount,
+    pub(crate) data_messages_per_second: PositiveCount,
     /// Bytes of data messages that one participant may have fanned out per second, sustained.
-    pub data_bytes_per_second: PositiveCount,
+    pub(crate) data_bytes_per_second: PositiveCount,
     /// Transports at once on one worker.
-    pub transports_per_worker: PositiveCount,
+    pub(crate) transports_per_worker: PositiveCount,
     /// Transports at once on one worker that have not finished their handshake.
-    pub half_open_transports_per_worker: PositiveCount,
+    pub(crate) half_open_transports_per_worker: PositiveCount,
 }
 
 impl Default for Limits {
@@ -144,22 +148,25 @@ impl Default for Limits {
 /// The operator's own listener: metrics, health, administration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// `unix:/path` or `address:port`.
-    pub listen: AdminListen,
+    pub(crate) listen: AdminListen,
     /// File with the bearer token; without it a token is generated and kept in the state directory.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: AdminListen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7881))), token_file: None }
+        Self {
+            listen: AdminListen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7881))),
+            token_file: None,
+        }
     }
 }
 
 /// Where the admin listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminListen {
+pub(crate) enum AdminListen {
     /// A TCP socket.
     Tcp(SocketAddr),
     /// A Unix socket.
@@ -171,7 +178,9 @@ impl<'de> Deserialize<'de> for AdminListen {
         let text = String::deserialize(deserializer)?;
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(de::Error::custom("admin.listen: a Unix socket needs an absolute path, as in unix:/run/schalter/admin.sock")),
+            Some(_) => Err(de::Error::custom(
+                "admin.listen: a Unix socket needs an absolute path, as in unix:/run/schalter/admin.sock",
+            )),
             None => text.parse().map(Self::Tcp).map_err(|_| {
                 de::Error::custom("admin.listen: expected address:port or unix:/path")
             }),
@@ -181,13 +190,13 @@ impl<'de> Deserialize<'de> for AdminListen {
 
 /// One API key.
 #[derive(Clone)]
-pub struct Key {
+pub(crate) struct Key {
     /// What tokens are signed with.
-    pub secret: String,
+    pub(crate) secret: String,
     /// Whose rooms it opens.
-    pub authority: AuthorityId,
+    pub(crate) authority: AuthorityId,
     /// What it may sign.
-    pub scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<Scope>,
 }
 
 impl std::fmt::Debug for Key {
@@ -202,7 +211,7 @@ impl std::fmt::Debug for Key {
 /// What a key may sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Tokens to join rooms.
     Join,
     /// Tokens to administrate rooms.
@@ -225,7 +234,9 @@ impl<'de> Deserialize<'de> for Key {
             type Value = KeyObject;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a secret, or an object with secret (or secret_file), authority and scopes")
+                f.write_str(
+                    "a secret, or an object with secret (or secret_file), authority and scopes",
+                )
             }
 
             fn visit_str<E: de::Error>(self, secret: &str) -> Result<KeyObject, E> {
@@ -246,9 +257,13 @@ impl<'de> Deserialize<'de> for Key {
             (Some(secret), None) => secret,
             (None, Some(file)) => std::fs::read_to_string(&file)
                 .map(|text| text.trim().to_owned())
-                .map_err(|error| de::Error::custom(format!("secret_file {}: {error}", file.display())))?,
+                .map_err(|error| {
+                    de::Error::custom(format!("secret_file {}: {error}", file.display()))
+                })?,
             (Some(_), Some(_)) => {
-                return Err(de::Error::custom("a key has either secret or secret_file, not both"));
+                return Err(de::Error::custom(
+                    "a key has either secret or secret_file, not both",
+                ));
             }
             (None, None) => return Err(de::Error::missing_field("secret")),
         };
@@ -264,7 +279,9 @@ impl<'de> Deserialize<'de> for Key {
         Ok(Self {
             secret,
             authority,
-            scopes: object.scopes.unwrap_or_else(|| vec![Scope::Join, Scope::Admin]),
+            scopes: object
+                .scopes
+                .unwrap_or_else(|| vec![Scope::Join, Scope::Admin]),
         })
     }
 }
@@ -273,7 +290,7 @@ macro_rules! bounded {
     ($(#[$doc:meta])* $name:ident($inner:ty), $range:expr, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(pub $inner);
+        pub(crate) struct $name(pub(crate) $inner);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -311,7 +328,7 @@ bounded!(
 
 impl Rtc {
     /// How long packets for one subscriber may wait for company.
-    pub fn burst(&self) -> Duration {
+    pub(crate) fn burst(&self) -> Duration {
         Duration::from_micros(u64::from(self.burst_us.0))
     }
 }
@@ -326,7 +343,7 @@ fn crypto_profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CryptoPr
 
 /// What is wrong with a configuration file; the text names file, key and line.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file can't be read.
     #[error("{path}: {source}")]
     Read {
@@ -360,28 +377,46 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with file, key and line.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else { return Ok(Self::default()) };
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: name.clone(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: name.clone(),
+            source,
+        })?;
         Self::parse(&name, &text)
     }
 
     /// What an operator wants to see at a glance; no secrets.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let list = |addresses: &[IpAddr]| {
-            addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+            addresses
+                .iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let first = self.rtc.udp_port.0;
         let last = first.saturating_add(u16::from(self.rtc.workers.0) - 1);
-        let ports = if first == last { first.to_string() } else { format!("{first}–{last}") };
-        let node_ip =
-            self.rtc.node_ip.map_or_else(|| "every address of this machine".to_owned(), |ip| ip.to_string());
+        let ports = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}–{last}")
+        };
+        let node_ip = self.rtc.node_ip.map_or_else(
+            || "every address of this machine".to_owned(),
+            |ip| ip.to_string(),
+        );
         let keys = if self.keys.is_empty() {
             "none; a development key is generated".to_owned()
         } else {
-            self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+            self.keys
+                .keys()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let admin = match &self.admin.listen {
             AdminListen::Tcp(address) => address.to_string(),
@@ -397,12 +432,19 @@ impl Config {
 
     fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         // A file of comments only is null to YAML, and means the defaults.
-        let config: Option<Self> = serde_yaml::from_str(text)
-            .map_err(|source| ConfigError::Parse { path: name.to_owned(), source })?;
+        let config: Option<Self> =
+            serde_yaml::from_str(text).map_err(|source| ConfigError::Parse {
+                path: name.to_owned(),
+                source,
+            })?;
         let config = config.unwrap_or_default();
         let (first, workers) = (config.rtc.udp_port.0, config.rtc.workers.0);
         if first != 0 && first.checked_add(u16::from(workers) - 1).is_none() {
-            return Err(ConfigError::Ports { path: name.to_owned(), first, workers });
+            return Err(ConfigError::Ports {
+                path: name.to_owned(),
+                first,
+                workers,
+            });
         }
         Ok(config)
     }
@@ -413,7 +455,9 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        Config::parse("schalter.yaml", text).unwrap_err().to_string()
+        Config::parse("schalter.yaml", text)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -429,7 +473,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let text = error("port: 7880\nrtc:\n  udp_prot: 1\n");
-        assert!(text.contains("udp_prot") && text.contains("line 3"), "{text}");
+        assert!(
+            text.contains("udp_prot") && text.contains("line 3"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -438,22 +485,40 @@ mod tests {
             ("port: 70000\n", "port", "line 1"),
             ("rtc:\n  workers: 0\n", "rtc.workers", "line 2"),
             ("rtc:\n  node_ip: here\n", "rtc.node_ip", "line 2"),
-            ("room:\n  max_participants: 0\n", "room.max_participants", "line 2"),
+            (
+                "room:\n  max_participants: 0\n",
+                "room.max_participants",
+                "line 2",
+            ),
             ("crypto_profile: none\n", "crypto_profile", "line 1"),
-            ("limits:\n  message_bytes: 1\n", "limits.message_bytes", "line 2"),
+            (
+                "limits:\n  message_bytes: 1\n",
+                "limits.message_bytes",
+                "line 2",
+            ),
             ("keys:\n  a: short\n", "keys", "line 2"),
-            ("keys:\n  a:\n    secret: 0123456789abcdef0123456789abcdef\n    authority: Ulm\n", "keys", "line"),
+            (
+                "keys:\n  a:\n    secret: 0123456789abcdef0123456789abcdef\n    authority: Ulm\n",
+                "keys",
+                "line",
+            ),
             ("admin:\n  listen: somewhere\n", "admin.listen", "line 2"),
         ] {
             let text = error(yaml);
-            assert!(text.contains(key) && text.contains(line), "{yaml:?}: {text}");
+            assert!(
+                text.contains(key) && text.contains(line),
+                "{yaml:?}: {text}"
+            );
         }
     }
 
     #[test]
     fn ports_past_the_last_one_are_refused() {
         let text = error("rtc:\n  udp_port: 65535\n  workers: 2\n");
-        assert!(text.contains("rtc.udp_port") && text.contains("65535"), "{text}");
+        assert!(
+            text.contains("rtc.udp_port") && text.contains("65535"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -466,6 +531,9 @@ mod tests {
         assert_eq!(config.keys["a"].authority, AuthorityId::default());
         assert_eq!(config.keys["b"].authority.as_str(), "ulm");
         assert_eq!(config.keys["b"].scopes, [Scope::Join]);
-        assert!(!format!("{config:?}").contains(secret), "Debug must not show secrets");
+        assert!(
+            !format!("{config:?}").contains(secret),
+            "Debug must not show secrets"
+        );
     }
 }

@@ -25,10 +25,20 @@ pub(crate) struct Keys {
 pub(crate) fn load(config: &Config) -> Result<Keys, Failure> {
     if config.keys.is_empty() {
         let state = StateDir::open(config.state_dir.as_deref())?;
-        let secret = state.file_or(DEVELOPMENT_KEY_FILE, || Ok(random_secret(DEVELOPMENT_KEY_BYTES)))?;
-        let key = ApiKey::new(DEVELOPMENT_KEY, secret.trim(), AuthorityId::default(), KeyScopes::ALL)
-            .map_err(Failure::setup)?;
-        return Ok(Keys { ring: KeyRing::new([key]).map_err(Failure::setup)?, development: true });
+        let secret = state.file_or(DEVELOPMENT_KEY_FILE, || {
+            Ok(random_secret(DEVELOPMENT_KEY_BYTES))
+        })?;
+        let key = ApiKey::new(
+            DEVELOPMENT_KEY,
+            secret.trim(),
+            AuthorityId::default(),
+            KeyScopes::ALL,
+        )
+        .map_err(Failure::setup)?;
+        return Ok(Keys {
+            ring: KeyRing::new([key]).map_err(Failure::setup)?,
+            development: true,
+        });
     }
     let keys = config
         .keys
@@ -42,5 +52,8 @@ pub(crate) fn load(config: &Config) -> Result<Keys, Failure> {
                 .map_err(|error| Failure::setup(format!("keys.{name}: {error}")))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Keys { ring: KeyRing::new(keys).map_err(Failure::setup)?, development: false })
+    Ok(Keys {
+        ring: KeyRing::new(keys).map_err(Failure::setup)?,
+        development: false,
+    })
 }

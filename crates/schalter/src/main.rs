@@ -43,7 +43,13 @@ fn main() -> ExitCode {
         Some(Command::Token(args)) => token::run(&args),
         Some(Command::CheckConfig(args)) => Config::load(Some(&args.config))
             .map_err(Failure::setup)
-            .map(|config| say(&format!("{}: ok\n{}", args.config.display(), config.summary()))),
+            .map(|config| {
+                say(&format!(
+                    "{}: ok\n{}",
+                    args.config.display(),
+                    config.summary()
+                ))
+            }),
     };
     let (code, text) = match result {
         Ok(()) => return ExitCode::SUCCESS,

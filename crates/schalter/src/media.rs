@@ -1,37 +1,44 @@
 //! Joins signaling and the exporter to the media workers: the one place where the three meet.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::Weak;
 
 use schalter_metrics::{SignalingSnapshot, Source};
 use schalter_model::{Counters, ShardId};
-use schalter_net::Workers;
+use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
-use schalter_signaling::{MediaPlane, ShardInfo, Signaling};
+use schalter_signaling::{JoinStage, MediaPlane, ShardInfo, Signaling};
 use schalter_transport::{CertificateKind, Fingerprint, Identity};
 
 /// The workers as signaling sees them.
 pub(crate) struct WorkerMedia {
-    workers: Arc<Workers>,
+    commands: Commands,
     shards: Vec<ShardInfo>,
     fingerprints: Vec<(CertificateKind, Fingerprint)>,
 }
 
 impl WorkerMedia {
-    pub(crate) fn new(workers: Arc<Workers>, advertised: &[IpAddr], identity: &Identity) -> Self {
+    pub(crate) fn new(workers: &Workers, advertised: &[IpAddr], identity: &Identity) -> Self {
         let shards = workers
             .local_ports()
             .iter()
             .zip(0..)
             .map(|(port, index)| ShardInfo {
                 id: ShardId(index),
-                candidates: advertised.iter().map(|ip| SocketAddr::new(*ip, *port)).collect(),
+                candidates: advertised
+                    .iter()
+                    .map(|ip| SocketAddr::new(*ip, *port))
+                    .collect(),
             })
             .collect();
         let fingerprints = [CertificateKind::Ecdsa, CertificateKind::Rsa]
             .map(|kind| (kind, identity.fingerprint(kind)))
             .to_vec();
-        Self { workers, shards, fingerprints }
+        Self {
+            commands: workers.commands(),
+            shards,
+            fingerprints,
+        }
     }
 }
 
@@ -44,7 +51,10 @@ impl MediaPlane for WorkerMedia {
     }
 
     fn send(&self, shard: ShardId, command: Command) {
-        self.workers.send(shard, command);
+        // A worker that has ended takes the process with it; until then there is nobody to tell.
+        if let Err(error) = self.commands.send(shard, command) {
+            tracing::debug!(%error, "a command had no receiver");
+        }
     }
 
     fn fingerprints(&self) -> &[(CertificateKind, Fingerprint)] {
@@ -58,6 +68,46 @@ impl MediaPlane for WorkerMedia {
 
 /// What the exporter reads.
 pub(crate) struct Sources {
-    pub(crate) workers: Arc<Workers>,
+    /// Not an owner: a scrape that is under way must not keep the workers from stopping.
+    pub(crate) workers: Weak<Workers>,
     pub(crate) signaling: Signaling,
+}
+
+impl Source for Sources {
+    fn shards(&self) -> Vec<(ShardId, Counters)> {
+        let Some(workers) = self.workers.upgrade() else {
+            return Vec::new();
+        };
+        (0..)
+            .map(ShardId)
+            .map_while(|shard| workers.counters(shard).map(|counters| (shard, counters)))
+            .collect()
+    }
+
+    fn signaling(&self) -> SignalingSnapshot {
+        let stats = self.signaling.stats();
+        SignalingSnapshot {
+            rooms: stats.rooms,
+            participants: stats.participants,
+            connections: stats.connections,
+            tracks: stats.tracks,
+            subscriptions: stats.subscriptions,
+            joins: stats.joins,
+            joins_connected: stats.joins_connected,
+            resumes: stats.resumes,
+            join_failures: JoinStage::ALL
+                .iter()
+                .map(|stage| (stage.label(), stats.failures_at(*stage)))
+                .collect(),
+            messages_in: stats.messages_in,
+            messages_out: stats.messages_out,
+            messages_malformed: stats.messages_malformed,
+            requests_refused: stats.requests_refused,
+            slow_clients: stats.slow_clients,
+            data_relayed: stats.data_relayed,
+            data_refused: stats.data_refused,
+            data_overload: stats.data_overload,
+            events_unrouted: stats.events_unrouted,
+        }
+    }
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use schalter_metrics::{AdminAuth, Exporter, Readiness, admin_router};
+use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router};
 use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
 use schalter_shard::{Shard, ShardConfig, ShardLimits};
+use schalter_signaling::Signaling;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
-use schalter_signaling::Signaling;
-use schalter_transport::{Identity, TransportLimits};
+use schalter_transport::Identity;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -54,7 +54,10 @@ const SIGNALING_THREADS: usize = 2;
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SCHALTER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
@@ -65,23 +68,43 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
     let state = || StateDir::open(config.state_dir.as_deref());
     let keys = keys::load(&config)?;
     let addresses = media_addresses(config.rtc.node_ip)?;
+    tracing::debug!(?addresses, "media addresses");
     let listeners = http_listeners(&config)?;
     let identity = Arc::new(Identity::generate().map_err(Failure::setup)?);
 
     let (events_in, events) = mpsc::unbounded_channel();
-    let workers = Arc::new(start_workers(&config, &addresses.bind, &identity, events_in)?);
-    let media = Arc::new(WorkerMedia::new(workers.clone(), &addresses.advertised, &identity));
+    let workers = Arc::new(start_workers(
+        &config,
+        &addresses.bind,
+        &identity,
+        events_in,
+    )?);
+    let media = Arc::new(WorkerMedia::new(&workers, &addresses.advertised, &identity));
     let ring = Arc::new(ArcSwap::from_pointee(keys.ring.clone()));
     let signaling = Signaling::new(signaling_config(&config), ring, media, events);
 
     let ready = Arc::new(AtomicBool::new(true));
     let admin_token = admin::token(&config.admin, state)?;
-    let exporter =
-        Exporter::new(Arc::new(Sources { workers: workers.clone(), signaling: signaling.clone() }))
-            .map_err(Failure::setup)?;
+    let build = BuildInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: option_env!("SCHALTER_REVISION")
+            .unwrap_or("unknown")
+            .to_owned(),
+    };
+    let sources = Sources {
+        workers: Arc::downgrade(&workers),
+        signaling: signaling.clone(),
+    };
+    let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
     let readiness = ready.clone();
-    let admin_routes = admin_router(exporter, AdminAuth::new(&admin_token), move || {
-        if readiness.load(Ordering::Relaxed) { Readiness::Ready } else { Readiness::Draining }
+    let auth = AdminAuth::new(&admin_token)
+        .map_err(|error| Failure::setup(format!("admin.token_file: {error}")))?;
+    let admin_routes = admin_router(exporter, auth, move || {
+        if readiness.load(Ordering::Relaxed) {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady("shutting down")
+        }
     });
     let admin_task = admin::serve(&config.admin.listen, admin_routes).await?;
 
@@ -98,7 +121,12 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
         .map_or(config.port.0, |address| address.port());
     let handle = Handle::new();
     let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
-    greet(&config, &keys, port, lan.then_some(&addresses.advertised[..]))?;
+    greet(
+        &config,
+        &keys,
+        port,
+        lan.then_some(&addresses.advertised[..]),
+    )?;
 
     let failed = tokio::select! {
         _ = terminate.recv() => None,
@@ -115,10 +143,28 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
         }
     }
     admin_task.abort();
-    workers.shutdown();
+    // Last words, close_notify among them, are sent before the workers' threads end.
+    if let Some(workers) = Arc::into_inner(workers)
+        && let Err(failure) = workers.shutdown()
+    {
+        return Err(Failure::Running(failure.to_string()));
+    }
     tracing::info!("stopped");
     failed.map_or(Ok(()), |reason| Err(Failure::Running(reason)))
 }
+
+/// Looks for a worker that ended unasked, without holding up a thread of the runtime.
+async fn worker_failure(workers: &Workers) -> String {
+    loop {
+        if let Some(failure) = workers.failed() {
+            return failure.to_string();
+        }
+        tokio::time::sleep(FAILURE_POLL).await;
+    }
+}
+
+/// How long a failed worker may go unnoticed.
+const FAILURE_POLL: Duration = Duration::from_millis(200);
 
 /// Opens the pages' port on every configured address. Done before anything else starts, so that a port in use is one
 /// line and not a half-started server.
@@ -130,9 +176,13 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
         let listener = TcpListener::bind(address).map_err(|error| {
             let reason = match error.kind() {
                 std::io::ErrorKind::AddrInUse => "is in use".to_owned(),
-                std::io::ErrorKind::PermissionDenied => "needs a permission that this user lacks".to_owned(),
+                std::io::ErrorKind::PermissionDenied => {
+                    "needs a permission that this user lacks".to_owned()
+                }
                 std::io::ErrorKind::AddrNotAvailable => {
-                    return Failure::setup(format!("{ip} (bind_addresses) is not an address of this machine"));
+                    return Failure::setup(format!(
+                        "{ip} (bind_addresses) is not an address of this machine"
+                    ));
                 }
                 _ => error.to_string(),
             };
@@ -144,7 +194,9 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
         listeners.push(listener);
     }
     if listeners.is_empty() {
-        return Err(Failure::setup("bind_addresses is empty: nobody could reach the pages"));
+        return Err(Failure::setup(
+            "bind_addresses is empty: nobody could reach the pages",
+        ));
     }
     Ok(listeners)
 }
@@ -179,8 +231,10 @@ fn start_workers(
         // Signaling is gone only while the process ends; its events are of no use then.
         let _ = events.send((shard, event));
     };
-    Workers::start(workers_config, make, Box::new(report)).map_err(|error| match error {
-        NetError::PortInUse { port } => Failure::setup(format!("port {port} (rtc.udp_port) is in use")),
+    Workers::start(&workers_config, make, Box::new(report)).map_err(|error| match error {
+        NetError::PortInUse { port } => {
+            Failure::setup(format!("port {port} (rtc.udp_port) is in use"))
+        }
         other => Failure::setup(format!("{other} (rtc)")),
     })
 }
@@ -211,9 +265,12 @@ fn signaling_config(config: &Config) -> SignalingConfig {
 async fn rustls_config(certificate: LanCertificate) -> Result<RustlsConfig, Failure> {
     // Several dependencies could bring a default; ours is the library that media uses, too. An earlier one stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    RustlsConfig::from_pem(certificate.certificate.into_bytes(), certificate.key.into_bytes())
-        .await
-        .map_err(Failure::setup)
+    RustlsConfig::from_pem(
+        certificate.certificate.into_bytes(),
+        certificate.key.into_bytes(),
+    )
+    .await
+    .map_err(Failure::setup)
 }
 
 type Server = tokio::task::JoinHandle<std::io::Result<()>>;
@@ -230,7 +287,8 @@ fn start_http(
             let (service, handle) = (app.clone().into_make_service(), handle.clone());
             Ok(match tls {
                 Some(tls) => {
-                    let server = axum_server::from_tcp_rustls(listener, tls.clone()).map_err(Failure::setup)?;
+                    let server = axum_server::from_tcp_rustls(listener, tls.clone())
+                        .map_err(Failure::setup)?;
                     tokio::spawn(server.handle(handle).serve(service))
                 }
                 None => {
@@ -246,18 +304,26 @@ fn start_http(
 fn greet(config: &Config, keys: &Keys, port: u16, lan: Option<&[IpAddr]>) -> Result<(), Failure> {
     let bases: Vec<String> = match lan {
         None => vec![format!("http://localhost:{port}")],
-        Some(addresses) => {
-            addresses.iter().map(|ip| format!("https://{}", SocketAddr::new(*ip, port))).collect()
-        }
+        Some(addresses) => addresses
+            .iter()
+            .map(|ip| format!("https://{}", SocketAddr::new(*ip, port)))
+            .collect(),
     };
-    say(&format!("Schalter {} is ready: {}", env!("CARGO_PKG_VERSION"), bases.join("  ")));
+    say(&format!(
+        "Schalter {} is ready: {}",
+        env!("CARGO_PKG_VERSION"),
+        bases.join("  ")
+    ));
     if !keys.development {
         say("`schalter token --link URL` prints a link into a room.");
         return Ok(());
     }
     let base = bases.first().map_or("", String::as_str);
     say("\nOpen these two links, in two windows or on two machines:\n");
-    for (identity, name) in [("citizen", "Erika Beispiel"), ("official", "Amt für Beispiele")] {
+    for (identity, name) in [
+        ("citizen", "Erika Beispiel"),
+        ("official", "Amt für Beispiele"),
+    ] {
         let claims = Claims {
             identity: Some(identity.to_owned()),
             name: Some(name.to_owned()),
@@ -276,7 +342,9 @@ fn greet(config: &Config, keys: &Keys, port: u16, lan: Option<&[IpAddr]>) -> Res
         say("The certificate is generated: browsers warn once, and the warning is to be accepted.");
     }
     if config.keys.is_empty() {
-        say("The links use a development key and end in 24 hours. For real use, set `keys` in a configuration file.");
+        say(
+            "The links use a development key and end in 24 hours. For real use, set `keys` in a configuration file.",
+        );
     }
     Ok(())
 }

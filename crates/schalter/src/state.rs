@@ -19,13 +19,19 @@ impl StateDir {
     /// Opens the configured folder, or the one of this user (`$STATE_DIRECTORY` of systemd, `$XDG_STATE_HOME`,
     /// `~/.local/state`).
     pub(crate) fn open(configured: Option<&Path>) -> Result<Self, Failure> {
-        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         let path = configured
             .map(Path::to_path_buf)
             .or_else(|| variable("STATE_DIRECTORY"))
             .or_else(|| variable("XDG_STATE_HOME").map(|base| base.join("schalter")))
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/schalter")))
-            .ok_or_else(|| Failure::setup("no place for generated keys: set state_dir in the configuration"))?;
+            .ok_or_else(|| {
+                Failure::setup("no place for generated keys: set state_dir in the configuration")
+            })?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -41,7 +47,8 @@ impl StateDir {
         make: impl FnOnce() -> Result<String, Failure>,
     ) -> Result<String, Failure> {
         let path = self.path.join(name);
-        let complain = |error: std::io::Error| Failure::setup(format!("{}: {error}", path.display()));
+        let complain =
+            |error: std::io::Error| Failure::setup(format!("{}: {error}", path.display()));
         match fs::read_to_string(&path) {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -56,8 +63,12 @@ impl StateDir {
     /// Writes beside and renames, so that a crash leaves either nothing or the whole file.
     fn write(&self, path: &Path, text: &str) -> std::io::Result<()> {
         let beside = path.with_extension("new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, path)

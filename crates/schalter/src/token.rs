@@ -42,12 +42,16 @@ pub(crate) fn run(args: &TokenArgs) -> Result<(), Failure> {
 
 fn signing_key<'a>(ring: &'a KeyRing, name: Option<&str>) -> Result<&'a ApiKey, Failure> {
     if let Some(name) = name {
-        return ring.key(name).ok_or_else(|| Failure::setup(format!("no API key is called {name}")));
+        return ring
+            .key(name)
+            .ok_or_else(|| Failure::setup(format!("no API key is called {name}")));
     }
     let mut keys = ring.iter();
     match (keys.next(), keys.next()) {
         (Some(only), None) => Ok(only),
-        _ => Err(Failure::setup("the configuration has several API keys: choose one with --key")),
+        _ => Err(Failure::setup(
+            "the configuration has several API keys: choose one with --key",
+        )),
     }
 }
 
@@ -58,7 +62,8 @@ pub(crate) fn mint(
     claims: &Claims,
     valid_for: Duration,
 ) -> Result<String, Failure> {
-    ring.mint(key, claims, unix_now(), valid_for).map_err(Failure::setup)
+    ring.mint(key, claims, unix_now(), valid_for)
+        .map_err(Failure::setup)
 }
 
 /// A link to the page. The token stands in the fragment, which browsers never send.
@@ -67,5 +72,7 @@ pub(crate) fn page_link(base: &str, token: &str) -> String {
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
