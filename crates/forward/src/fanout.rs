@@ -5,7 +5,7 @@ use std::time::Duration;
 use schalter_model::{DropReason, ShardId, Time, TrackId};
 use schalter_rtp::RtpHeader;
 
-use crate::consumer::{Part, Placement};
+use crate::consumer::Placement;
 use crate::envelope::EnvelopeMeta;
 use crate::owner::Owner;
 use crate::producer::passed_ids;
@@ -118,45 +118,43 @@ impl Router {
         self.egress.next_ready(now).map(Owner)
     }
 
-    /// Plaintext length, in bytes, of the packet that [`Self::pop`] will most likely write next.
+    /// Plaintext length, in bytes, of the packet that [`Self::pop`] will write next.
     ///
-    /// It is wrong only if that packet left the cache while it waited; then the one after it is written.
+    /// A packet that left the cache while it waited is dropped and counted here, so that the length is a promise.
     #[inline]
-    pub fn peek_len(&self, owner: Owner) -> Option<usize> {
-        self.egress
-            .peek(owner.0)
-            .map(|pending| usize::from(pending.len))
+    pub fn peek_len(&mut self, owner: Owner) -> Option<usize> {
+        loop {
+            let pending = self.egress.peek(owner.0)?;
+            let is_there = self
+                .encodings
+                .of(pending.slot)
+                .is_some_and(|encoding| encoding.cache.find(pending.seq).is_some());
+            if is_there {
+                return Some(usize::from(pending.len));
+            }
+            self.egress.pop(owner.0);
+            self.tally.drops.count(DropReason::EgressFull);
+        }
     }
 
     /// Writes an owner's next packet into `out` and answers its length in bytes; `None` if there is none.
     ///
-    /// A packet that is gone from the cache or larger than `out` is dropped, counted, and the next one taken.
+    /// A packet that `out` is too small for is dropped and counted, and the answer is `None` too.
     #[inline]
     pub fn pop(&mut self, now: Time, owner: Owner, out: &mut [u8]) -> Option<usize> {
-        loop {
-            let pending = self.egress.pop(owner.0)?;
-            let transport_sequence = self.egress.transport_sequence(owner.0)?;
-            let (Some(consumer), Some(encoding)) = (
-                self.consumers.of_mut(pending.consumer),
-                self.encodings.of(pending.slot),
-            ) else {
-                self.tally.drops.count(DropReason::EgressFull);
-                continue;
-            };
-            let Some(cached) = encoding.cache.find(pending.seq) else {
-                self.tally.drops.count(DropReason::EgressFull);
-                continue;
-            };
-            let written = write_packet(now, consumer, &pending, cached, transport_sequence, out);
-            let Some(len) = written else {
-                self.tally.drops.count(DropReason::Oversize);
-                continue;
-            };
-            debug_assert_eq!(len, usize::from(pending.len), "peek_len is a promise");
-            debug_assert!(pending.part != Part::Empty || len < 1_000);
-            self.tally.rtp_out += 1;
-            return Some(len);
+        let len = self.peek_len(owner)?;
+        let pending = self.egress.pop(owner.0)?;
+        let transport_sequence = self.egress.transport_sequence(owner.0)?;
+        let consumer = self.consumers.of_mut(pending.consumer)?;
+        let cached = self.encodings.of(pending.slot)?.cache.find(pending.seq)?;
+        let written = write_packet(now, consumer, &pending, cached, transport_sequence, out);
+        if written.is_none() {
+            self.tally.drops.count(DropReason::Oversize);
+            return None;
         }
+        debug_assert_eq!(written, Some(len), "the length is a promise");
+        self.tally.rtp_out += 1;
+        written
     }
 
     /// Writes the next packet for another shard into `out`; its length in bytes is last.

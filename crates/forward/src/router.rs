@@ -232,9 +232,13 @@ impl Router {
         }
         let old = std::mem::replace(&mut producer.config, config);
         producer.payload_types.rebuild(&producer.config);
-        for consumer in &producer.consumers {
-            if let Some(consumer) = self.consumers.of_mut(*consumer) {
-                consumer.on_formats(&old.codecs, &producer.config.codecs);
+        if old.codecs != producer.config.codecs {
+            for index in &producer.consumers {
+                if let Some(consumer) = self.consumers.of_mut(*index) {
+                    consumer.on_formats(&old.codecs, &producer.config.codecs);
+                    // Waiting packets name formats by their old place; subscribers can ask for them again.
+                    self.egress.remove_consumer(consumer.owner, *index);
+                }
             }
         }
         Ok(index)

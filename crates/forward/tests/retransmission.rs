@@ -177,3 +177,45 @@ fn a_tiny_buffer_gets_no_compound_and_ends() {
     }
     assert!(parts > 0);
 }
+
+#[test]
+fn packets_that_left_the_cache_while_they_waited_are_dropped_and_counted() {
+    let mut rig = Rig::new(audio(vec![OPUS]));
+    rig.subscribe(subscription(vec![OPUS]));
+    for n in 0..300 {
+        rig.publish(&opus(
+            n,
+            u32::from(n) * 960,
+            &[1; 20][..1 + usize::from(n % 19)],
+        ))
+        .unwrap();
+    }
+    // The sound cache holds 128 packets; the rig compares every length with the one promised.
+    assert_eq!(rig.received().len(), 128);
+    assert_eq!(rig.counters().drops.of(DropReason::EgressFull), 172);
+}
+
+#[test]
+fn a_full_queue_drops_what_can_be_asked_for_again() {
+    let config = schalter_forward::RouterConfig {
+        max_pending_per_owner: 3,
+        ..Default::default()
+    };
+    let mut rig = Rig::with(config, video(vec![encoding(100)]));
+    rig.subscribe(subscription(vec![VP8]));
+    for n in 0..5_u16 {
+        rig.publish(&vp8(100, 10 + n, u32::from(n) * 3_000, n == 0))
+            .unwrap();
+    }
+    let got = rig.received();
+    assert_eq!(got.len(), 3);
+    let first = got[0].header.sequence;
+    rig.nack(&[first + 3, first + 4]);
+    let again: Vec<_> = rig
+        .received()
+        .iter()
+        .filter_map(|got| got.source())
+        .collect();
+    assert_eq!(again, [(100, 13), (100, 14)]);
+    assert_eq!(rig.counters().drops.of(DropReason::EgressFull), 2);
+}
