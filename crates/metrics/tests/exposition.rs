@@ -1,0 +1,247 @@
+//! Every number that is counted reaches the text that Prometheus scrapes.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use schalter_metrics::{BuildInfo, Exporter, SignalingSnapshot, Source};
+use schalter_model::{Counters, DropReason, ShardId, SrtpProfile};
+
+/// Gives what it was made with.
+struct Fixed {
+    shards: Vec<(ShardId, Counters)>,
+    signaling: SignalingSnapshot,
+}
+
+impl Source for Fixed {
+    fn shards(&self) -> Vec<(ShardId, Counters)> {
+        self.shards.clone()
+    }
+
+    fn signaling(&self) -> SignalingSnapshot {
+        self.signaling.clone()
+    }
+}
+
+fn rendered(shards: Vec<(ShardId, Counters)>, signaling: SignalingSnapshot) -> String {
+    let build = BuildInfo {
+        version: "1.2.3".into(),
+        revision: "abc\"def".into(),
+    };
+    let exporter = Exporter::new(Fixed { shards, signaling }, build).unwrap();
+    exporter.render().unwrap()
+}
+
+/// Reads the text format: sample (name with labels) to value.
+fn samples(text: &str) -> HashMap<String, f64> {
+    let mut samples = HashMap::new();
+    let (mut helped, mut typed) = (String::new(), String::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("HELP has a text");
+            assert!(help.len() > 5, "{line}");
+            helped = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("TYPE has a kind");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            typed = name.to_owned();
+        } else {
+            let (key, value) = line.rsplit_once(' ').expect("a sample has a value");
+            let name = key.split('{').next().unwrap();
+            assert_eq!((name, name), (helped.as_str(), typed.as_str()), "{line}");
+            let old = samples.insert(key.to_owned(), value.parse().expect(line));
+            assert_eq!(old, None, "{key} comes twice");
+        }
+    }
+    samples
+}
+
+/// Counters in which every number differs from every other.
+fn distinct_counters() -> Counters {
+    let mut counters = Counters {
+        datagrams_in: 1_001,
+        bytes_in: 1_002,
+        datagrams_out: 1_003,
+        bytes_out: 1_004,
+        rtp_in: 1_005,
+        rtp_out: 1_006,
+        nack_sent: 1_007,
+        nack_received: 1_008,
+        rtx_in: 1_009,
+        rtx_out: 1_010,
+        rtx_missed: 1_011,
+        pli_sent: 1_012,
+        pli_received: 1_013,
+        envelopes_out: 1_014,
+        envelopes_in: 1_015,
+        data_in: 1_016,
+        data_out: 1_017,
+        send_batches: 1_018,
+        receive_batches: 1_019,
+        busy_nanos: 1_020_000_000_000,
+        dtls_failures: 1_021,
+        consent_losses: 1_022,
+        address_changes: 1_023,
+        producers: 1_024,
+        consumers: 1_025,
+        ..Counters::default()
+    };
+    counters.transports.new = 1_026;
+    counters.transports.connecting = 1_027;
+    counters.transports.connected = 1_028;
+    counters.transports.disconnected = 1_029;
+    for (profile, count) in SrtpProfile::ALL.into_iter().zip(1..) {
+        (0..1_100 + count).for_each(|_| counters.srtp_profiles.count(profile));
+    }
+    for (reason, count) in DropReason::ALL.iter().zip(1..) {
+        counters.drops.add(*reason, 1_200 + count);
+    }
+    counters
+}
+
+/// Every number in `counters`, as its debug form shows them: no list of fields to forget one in.
+fn numbers(debug: &str) -> Vec<f64> {
+    debug
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .filter(|number| *number > 1_000.0)
+        .collect()
+}
+
+fn distinct_signaling() -> SignalingSnapshot {
+    SignalingSnapshot {
+        rooms: 2_001,
+        participants: 2_002,
+        connections: 2_003,
+        tracks: 2_004,
+        subscriptions: 2_005,
+        joins: 2_006,
+        joins_connected: 2_007,
+        resumes: 2_008,
+        join_failures: vec![("token", 2_009), ("media", 2_010)],
+        messages_in: 2_011,
+        messages_out: 2_012,
+        messages_malformed: 2_013,
+        requests_refused: 2_014,
+        slow_clients: 2_015,
+        data_relayed: 2_016,
+        data_refused: 2_017,
+        data_overload: 2_018,
+        events_unrouted: 2_019,
+    }
+}
+
+#[test]
+fn every_number_that_a_shard_counts_is_exported_once() {
+    let counters = distinct_counters();
+    let expected = numbers(&format!("{counters:?}"));
+    assert_eq!(
+        expected.len(),
+        29 + 3 + DropReason::COUNT,
+        "all numbers are set"
+    );
+    let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));
+    for number in expected {
+        // Nanoseconds are exported as seconds.
+        let number = if number > 1e9 { number / 1e9 } else { number };
+        let holders: Vec<_> = samples
+            .iter()
+            .filter(|(key, value)| key.starts_with("schalter_") && **value == number)
+            .collect();
+        assert_eq!(holders.len(), 1, "{number}: {holders:?}");
+    }
+}
+
+#[test]
+fn every_number_that_signaling_counts_is_exported_once() {
+    let signaling = distinct_signaling();
+    let expected = numbers(&format!("{signaling:?}"));
+    assert_eq!(expected.len(), 19, "all numbers are set");
+    let samples = samples(&rendered(Vec::new(), signaling));
+    for number in expected {
+        let holders = samples
+            .iter()
+            .filter(|(key, value)| key.starts_with("schalter_") && **value == number);
+        assert_eq!(holders.count(), 1, "{number}");
+    }
+    assert_eq!(
+        samples[r#"schalter_join_failures_total{stage="token"}"#],
+        2_009.0
+    );
+}
+
+#[test]
+fn shards_are_summed_but_workers_load_is_told_apart() {
+    let counters = distinct_counters();
+    let shards = vec![(ShardId(0), counters), (ShardId(7), counters)];
+    let samples = samples(&rendered(shards, Default::default()));
+    assert_eq!(samples["schalter_rtp_packets_sent_total"], 2.0 * 1_006.0);
+    assert_eq!(samples["schalter_producers"], 2.0 * 1_024.0);
+    let auth = counters.drops.of(DropReason::SrtpAuth) as f64;
+    assert_eq!(
+        samples[r#"schalter_drops_total{reason="srtp_auth"}"#],
+        2.0 * auth
+    );
+    assert_eq!(
+        samples[r#"schalter_transports{state="connected"}"#],
+        2.0 * 1_028.0
+    );
+    let busy = |shard| samples[&format!("schalter_worker_busy_seconds_total{{shard=\"{shard}\"}}")];
+    assert_eq!((busy(0), busy(7)), (1_020.0, 1_020.0));
+}
+
+#[test]
+fn only_bounded_labels_are_used() {
+    let shards = vec![(ShardId(0), distinct_counters())];
+    let text = rendered(shards, distinct_signaling());
+    for key in samples(&text).keys() {
+        let Some((_, labels)) = key.split_once('{') else {
+            continue;
+        };
+        for label in labels.trim_end_matches('}').split("\",") {
+            let name = label.split('=').next().unwrap();
+            let known = [
+                "shard", "reason", "profile", "state", "stage", "version", "revision",
+            ];
+            assert!(known.contains(&name), "{key}");
+        }
+    }
+}
+
+#[test]
+fn build_and_process_are_told() {
+    let samples = samples(&rendered(Vec::new(), Default::default()));
+    let build = r#"schalter_build_info{revision="abc\"def",version="1.2.3"}"#;
+    assert_eq!(samples[build], 1.0);
+    assert!(samples["process_cpu_seconds_total"] > 0.0);
+    assert!(samples["process_resident_memory_bytes"] > 100_000.0);
+    assert!(samples["process_open_fds"] >= 3.0);
+    assert!(samples["process_start_time_seconds"] > 1.5e9);
+}
+
+#[test]
+fn promtool_finds_nothing_to_improve() {
+    let shards = vec![(ShardId(0), distinct_counters())];
+    let text = rendered(shards, distinct_signaling());
+    let tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut tool = match tool {
+        Ok(tool) => tool,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
+            return;
+        }
+        Err(error) => panic!("promtool: {error}"),
+    };
+    let mut input = tool.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    let output = tool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
