@@ -1,5 +1,9 @@
 //! One direction's transforms for RTP or RTCP, with the index handed in: AES-GCM (RFC 7714 §8, §9) and AES-CM with
 //! HMAC-SHA1 (RFC 3711 §4.1.1, §4.2.1). Stateless, so that nothing can change before authentication.
+//!
+//! Both come from `aws-lc-rs`. For AES-CM with SHA-1, the RustCrypto crates were about a tenth faster on x86-64 with
+//! SHA-NI (1,200 bytes: 154 + 705 ns against 183 + 794 ns), but have no SHA-1 instructions on ARM in the version that
+//! the tree holds, and do not overwrite HMAC keys. It is the fallback profile, so the library with both is preferred.
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{self, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -32,6 +36,10 @@ pub(super) enum Kind {
 }
 
 /// Session keys of one direction and kind. The library's key types overwrite themselves when dropped.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "four in a session; boxing one would cost every packet a cache line"
+)]
 pub(super) enum Cipher {
     Gcm {
         key: LessSafeKey,

@@ -63,9 +63,12 @@ impl Inbound {
     /// [`DropReason::SrtpTruncated`], [`DropReason::RtpMalformed`], [`DropReason::SrtpReplay`],
     /// [`DropReason::SrtpAuth`], or [`DropReason::SrtpTooManySsrcs`].
     pub fn open_rtp(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
-        let header_len = packet::header_len(datagram).map_err(|error| match error {
-            RtpError::Truncated => DropReason::SrtpTruncated,
-            _ => DropReason::RtpMalformed,
+        let header_len = packet::header_len(datagram).map_err(|error| {
+            if error == RtpError::Truncated {
+                DropReason::SrtpTruncated
+            } else {
+                DropReason::RtpMalformed
+            }
         })?;
         let plain_len = datagram
             .len()
