@@ -1,4 +1,5 @@
 //! Our SRTP against that of the webrtc-rs family, and against lost, late, doubled and forged packets.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use proptest::prelude::*;
 use rtc_srtp::context::Context;
