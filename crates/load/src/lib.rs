@@ -1,0 +1,17 @@
+//! Load generator with real ICE, DTLS and SRTP: publishers and subscribers that cost little enough to leave the
+//! machine to the server under test.
+//!
+//! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), the thread that
+//! drives all of them ([`engine`]), and how servers are spoken to ([`livekit`], [`janus`]). The binary and the benches
+//! share it.
+
+pub mod client;
+pub mod engine;
+pub mod error;
+pub mod feed;
+pub mod histogram;
+pub mod livekit;
+pub mod probe;
+pub mod process;
+pub mod receive;
+pub mod sdp;
