@@ -2,16 +2,22 @@
 //! machine to the server under test.
 //!
 //! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), the thread that
-//! drives all of them ([`engine`]), and how servers are spoken to ([`livekit`], [`janus`]). The binary and the benches
-//! share it.
+//! drives all of them ([`engine`]), how servers are spoken to ([`livekit`], [`janus`]) and started ([`server`]), and
+//! what is measured ([`call`], [`report`]). The binary and the benches share it.
 
+pub mod call;
 pub mod client;
 pub mod engine;
 pub mod error;
 pub mod feed;
 pub mod histogram;
+pub mod janus;
 pub mod livekit;
 pub mod probe;
 pub mod process;
 pub mod receive;
+pub mod report;
+pub mod scenario;
 pub mod sdp;
+pub mod server;
+pub mod target;

@@ -7,7 +7,7 @@ use schalter_transport::Fingerprint;
 
 use crate::client::IceCredentials;
 use crate::error::LoadError;
-use crate::feed::{OPUS, StreamIds, VP8, VP8_RTX, extension};
+use crate::feed::{FeedHeader, OPUS, StreamIds, VP8, VP8_RTX, extension};
 use crate::probe::Kind;
 
 const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -422,6 +422,26 @@ pub fn write_answer(version: u64, local: &Local<'_>, remote: &Remote) -> String 
     out
 }
 
+/// What of our offer the server took.
+pub fn feed_header(sections: &[Section], answer: &Remote) -> FeedHeader {
+    let mut header = FeedHeader::default();
+    for section in sections.iter().filter(|s| s.send.is_some()) {
+        let Some(theirs) = answer.sections.iter().find(|theirs| theirs.mid == section.mid) else {
+            continue;
+        };
+        let mid = theirs.has_extension(extension::MID).then(|| section.mid.clone());
+        match section.kind {
+            Kind::Audio => {
+                header.audio_mid = mid;
+                header.audio_level = theirs.has_extension(extension::AUDIO_LEVEL);
+            }
+            Kind::Video => header.video_mid = mid,
+        }
+        header.transport_cc |= theirs.has_extension(extension::TRANSPORT_CC);
+    }
+    header
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,7 +477,7 @@ mod tests {
         let remote = read(&text).unwrap();
         assert_eq!(remote.ice, ice);
         assert_eq!(remote.fingerprints, [fingerprint()]);
-        assert_eq!(remote.candidates, ["127.0.0.1:5000".parse().unwrap()]);
+        assert_eq!(remote.candidates, ["127.0.0.1:5000".parse::<SocketAddr>().unwrap()]);
         let seen: Vec<_> =
             remote.sections.iter().map(|s| (s.kind, s.mid.as_str(), s.direction)).collect();
         assert_eq!(

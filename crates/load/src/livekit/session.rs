@@ -21,13 +21,14 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::{Participant, Shared};
 use crate::client::{ClientConfig, IceCredentials};
 use crate::engine::{NewPeer, PeerId, Publish, bind};
 use crate::error::LoadError;
-use crate::feed::{FeedConfig, FeedHeader, StreamIds, extension};
+use crate::feed::{FeedConfig, StreamIds};
 use crate::probe::{Kind, wall_nanos};
+use crate::receive::Feedback;
 use crate::sdp::{self, Local, Remote, Section, Setup};
+use crate::target::{MediaPath, Participant, Shared};
 
 /// From opening the WebSocket to the answer, as the SDKs wait for it.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -116,18 +117,18 @@ async fn next_response(socket: &mut Socket) -> Result<signal_response::Message, 
 }
 
 /// Ends a session from outside.
-pub(super) struct Handle {
+pub(crate) struct Handle {
     leave: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
     ended: Arc<AtomicBool>,
 }
 
 impl Handle {
-    pub(super) fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    pub(super) async fn leave(self) {
+    pub(crate) async fn leave(self) {
         let _ = self.leave.send(());
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.task).await;
     }
@@ -139,14 +140,14 @@ pub(super) async fn join(
     token: &str,
     shared: &Arc<Shared>,
     who: &Participant,
-) -> Result<(PeerId, Handle), LoadError> {
+) -> Result<(PeerId, MediaPath, Handle), LoadError> {
     let negotiation = async {
         let socket = connect(url, token).await?;
         let mut session = Session::new(socket, Arc::clone(shared), who)?;
-        let peer = session.negotiate(who).await?;
-        Ok((peer, session))
+        let (peer, path) = session.negotiate(who).await?;
+        Ok((peer, path, session))
     };
-    let (peer, session) = tokio::time::timeout(NEGOTIATION_TIMEOUT, negotiation)
+    let (peer, path, session) = tokio::time::timeout(NEGOTIATION_TIMEOUT, negotiation)
         .await
         .map_err(|_| LoadError::Timeout(format!("negotiation of {}", who.identity)))??;
     let (leave, left) = oneshot::channel();
@@ -156,7 +157,7 @@ pub(super) async fn join(
         session.run(left).await;
         flag.store(true, Ordering::Release);
     });
-    Ok((peer, Handle { leave, task, ended }))
+    Ok((peer, path, Handle { leave, task, ended }))
 }
 
 /// What has to be known of the SDP once, when the first answer is here.
@@ -204,7 +205,7 @@ impl Session {
                 session.add_section(Kind::Video, Some(ids));
             }
         }
-        for _ in 0..who.hears {
+        for _ in &who.hears {
             session.add_section(Kind::Audio, None);
             session.add_section(Kind::Video, None);
         }
@@ -222,7 +223,7 @@ impl Session {
     }
 
     /// From the first message to the peer in the engine.
-    async fn negotiate(&mut self, who: &Participant) -> Result<PeerId, LoadError> {
+    async fn negotiate(&mut self, who: &Participant) -> Result<(PeerId, MediaPath), LoadError> {
         loop {
             match next_response(&mut self.socket).await? {
                 signal_response::Message::Join(_) => break,
@@ -245,8 +246,8 @@ impl Session {
                 }
             }
             self.on_message(message).await?;
-            if let Some(peer) = self.start(who)? {
-                return Ok(peer);
+            if let Some(started) = self.start(who)? {
+                return Ok(started);
             }
         }
     }
@@ -334,7 +335,7 @@ impl Session {
     }
 
     /// Hands the peer to the engine once there is an answer with a candidate.
-    fn start(&mut self, who: &Participant) -> Result<Option<PeerId>, LoadError> {
+    fn start(&mut self, who: &Participant) -> Result<Option<(PeerId, MediaPath)>, LoadError> {
         let Some(answer) = &self.answer else { return Ok(None) };
         let Some(candidate) = answer.candidates.iter().find(|c| c.is_ipv4() == self.address.is_ipv4())
         else {
@@ -348,7 +349,7 @@ impl Session {
             publisher,
             feed,
             ids,
-            header: feed_header(&self.sections, answer),
+            header: sdp::feed_header(&self.sections, answer),
         });
         let peer = self.shared.engine.add(NewPeer {
             socket: pending.socket,
@@ -360,9 +361,10 @@ impl Session {
                 profile: self.shared.profile,
             },
             publish,
-            feedback: if who.hears > 0 { self.shared.feedback } else { Default::default() },
+            feedback: if who.hears.is_empty() { Feedback::default() } else { self.shared.feedback },
         });
-        Ok(Some(peer))
+        let path = MediaPath { candidate: *candidate, ufrag: answer.ice.ufrag.clone() };
+        Ok(Some((peer, path)))
     }
 
     /// Answers the server until one side has enough.
@@ -427,24 +429,4 @@ fn add_track(kind: Kind, cid: &str) -> AddTrackRequest {
             ..AddTrackRequest::default()
         },
     }
-}
-
-/// What of our offer the server took.
-pub(crate) fn feed_header(sections: &[Section], answer: &Remote) -> FeedHeader {
-    let mut header = FeedHeader::default();
-    for section in sections.iter().filter(|s| s.send.is_some()) {
-        let Some(theirs) = answer.sections.iter().find(|theirs| theirs.mid == section.mid) else {
-            continue;
-        };
-        let mid = theirs.has_extension(extension::MID).then(|| section.mid.clone());
-        match section.kind {
-            Kind::Audio => {
-                header.audio_mid = mid;
-                header.audio_level = theirs.has_extension(extension::AUDIO_LEVEL);
-            }
-            Kind::Video => header.video_mid = mid,
-        }
-        header.transport_cc |= theirs.has_extension(extension::TRANSPORT_CC);
-    }
-    header
 }

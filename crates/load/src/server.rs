@@ -1,0 +1,283 @@
+//! Starts a server under test with a configuration of its own, and takes it down again.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::error::LoadError;
+use crate::janus::Janus;
+use crate::livekit::LiveKit;
+use crate::process::pin_to;
+
+/// Environment variable that names the built server.
+pub const BINARY_VARIABLE: &str = "SCHALTER_BIN";
+/// How long a server may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a server may take to stop when asked.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// Name of the API key in the generated configuration.
+const KEY: &str = "load";
+/// Port of Janus's WebSocket API in Debian's configuration.
+const JANUS_PORT: u16 = 8188;
+
+/// A server of ours; stops when dropped.
+pub struct Spawned {
+    child: Child,
+    directory: Option<PathBuf>,
+}
+
+impl Spawned {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop and waits; answers whether it stopped by itself with success.
+    pub fn stop(&mut self) -> bool {
+        let Ok(None) = self.child.try_wait() else { return false };
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = std::time::Instant::now() + STOP_TIMEOUT;
+        while std::time::Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        false
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(directory) = &self.directory {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// How to start Schalter.
+#[derive(Clone, Debug)]
+pub struct SchalterOptions {
+    /// The built server.
+    pub binary: PathBuf,
+    /// Address for everything.
+    pub address: IpAddr,
+    /// Media workers.
+    pub workers: u8,
+    /// Core to stay on.
+    pub core: Option<usize>,
+    /// Lines to add below `rtc:`.
+    pub rtc: Vec<String>,
+}
+
+impl SchalterOptions {
+    /// The server that [`BINARY_VARIABLE`] names, else the one beside this program.
+    ///
+    /// # Errors
+    /// [`LoadError::Usage`] when there is none.
+    pub fn find() -> Result<Self, LoadError> {
+        let binary = match std::env::var_os(BINARY_VARIABLE) {
+            Some(path) => PathBuf::from(path),
+            None => {
+                let own = std::env::current_exe().map_err(|error| LoadError::io("own path", error))?;
+                // Benches are one directory further down.
+                own.ancestors()
+                    .skip(1)
+                    .take(2)
+                    .map(|directory| directory.join("schalter"))
+                    .find(|path| path.is_file())
+                    .ok_or_else(|| {
+                        LoadError::Usage(format!(
+                            "no schalter beside this program: build it with cargo build --release -p schalter, \
+                             or set {BINARY_VARIABLE}"
+                        ))
+                    })?
+            }
+        };
+        Ok(Self {
+            binary,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            workers: 1,
+            core: None,
+            rtc: Vec::new(),
+        })
+    }
+
+    fn config(&self, ports: &Ports, secret: &str, state: &Path) -> String {
+        let Self { address, workers, .. } = self;
+        let mut rtc = String::new();
+        for line in &self.rtc {
+            rtc.push_str(&format!("  {line}\n"));
+        }
+        format!(
+            "port: {http}\nbind_addresses: [\"{address}\"]\nkeys:\n  {KEY}: {secret}\nrtc:\n  udp_port: {media}\n  \
+             node_ip: {address}\n  workers: {workers}\n{rtc}room:\n  max_participants: 10000\nadmin:\n  \
+             listen: {admin}\nstate_dir: {state}\n",
+            http = ports.http,
+            media = ports.media,
+            admin = SocketAddr::new(*address, ports.admin),
+            state = state.display(),
+        )
+    }
+}
+
+struct Ports {
+    http: u16,
+    admin: u16,
+    media: u16,
+}
+
+/// Ports that are free now. Somebody may take one before the server does; then it says so and the run fails.
+fn free_ports(address: IpAddr, workers: u8) -> Result<Ports, LoadError> {
+    let io = |error| LoadError::io("looking for free ports", error);
+    let (http, admin) = (TcpListener::bind((address, 0)).map_err(io)?, TcpListener::bind((address, 0)).map_err(io)?);
+    let port = |listener: &TcpListener| listener.local_addr().map(|at| at.port()).map_err(io);
+    loop {
+        let first = UdpSocket::bind((address, 0)).map_err(io)?;
+        let media = first.local_addr().map_err(io)?.port();
+        let rest = (1..u16::from(workers))
+            .map(|next| media.checked_add(next).and_then(|port| UdpSocket::bind((address, port)).ok()))
+            .collect::<Option<Vec<_>>>();
+        if rest.is_some() {
+            return Ok(Ports { http: port(&http)?, admin: port(&admin)?, media });
+        }
+    }
+}
+
+/// Starts a process on one core: it inherits where its parent's thread runs.
+fn start(command: &mut Command, core: Option<usize>) -> Result<Child, LoadError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    std::thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            if let Some(core) = core {
+                pin_to(core)?;
+            }
+            command.spawn().map_err(|error| LoadError::io(format!("starting {name}"), error))
+        });
+        starter.join().expect("starting a process does not panic")
+    })
+}
+
+fn wait_until_listening(spawned: &mut Spawned, address: SocketAddr, log: &Path) -> Result<(), LoadError> {
+    let deadline = std::time::Instant::now() + START_TIMEOUT;
+    let log = || std::fs::read_to_string(log).unwrap_or_default();
+    while std::time::Instant::now() < deadline {
+        if let Ok(Some(status)) = spawned.child.try_wait() {
+            return Err(LoadError::Server(format!("ended with {status}:\n{}", log())));
+        }
+        if std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(LoadError::Server(format!("does not listen on {address} after {START_TIMEOUT:?}:\n{}", log())))
+}
+
+fn temporary_directory() -> Result<PathBuf, LoadError> {
+    let path = std::env::temp_dir().join(format!("schalter-load-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir(&path).map_err(|error| LoadError::io(path.display().to_string(), error))?;
+    Ok(path)
+}
+
+fn log_file(path: &Path) -> Result<Stdio, LoadError> {
+    let file =
+        std::fs::File::create(path).map_err(|error| LoadError::io(path.display().to_string(), error))?;
+    Ok(file.into())
+}
+
+/// Starts Schalter with a generated configuration and waits until it listens.
+///
+/// # Errors
+/// [`LoadError`] when it does not start; the text has its log.
+pub fn spawn_schalter(options: &SchalterOptions) -> Result<(Spawned, LiveKit), LoadError> {
+    let directory = temporary_directory()?;
+    let ports = free_ports(options.address, options.workers)?;
+    let secret = format!("{:032x}", rand::random::<u128>());
+    let state = directory.join("state");
+    let (config, log) = (directory.join("schalter.yaml"), directory.join("log"));
+    let io = |error| LoadError::io(directory.display().to_string(), error);
+    std::fs::create_dir(&state).map_err(io)?;
+    std::fs::write(&config, options.config(&ports, &secret, &state)).map_err(io)?;
+    let mut command = Command::new(&options.binary);
+    command.arg("serve").arg("--config").arg(&config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file(&log)?);
+    let child = start(&mut command, options.core)?;
+    let mut spawned = Spawned { child, directory: Some(directory) };
+    let http = SocketAddr::new(options.address, ports.http);
+    wait_until_listening(&mut spawned, http, &log)?;
+    Ok((spawned, LiveKit { url: format!("ws://{http}"), key: KEY.to_owned(), secret }))
+}
+
+/// Starts Debian's Janus with its own configuration and waits until it listens. `arguments` are Janus's.
+///
+/// # Errors
+/// [`LoadError`] when it is not installed or does not start.
+pub fn spawn_janus(
+    address: IpAddr,
+    arguments: &[String],
+    core: Option<usize>,
+) -> Result<(Spawned, Janus), LoadError> {
+    let directory = temporary_directory()?;
+    let log = directory.join("log");
+    let mut command = Command::new("janus");
+    command.args(arguments);
+    command.stdin(Stdio::null()).stdout(log_file(&log)?).stderr(Stdio::null());
+    let child = start(&mut command, core).map_err(|error| match error {
+        LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            LoadError::Usage("Janus is not installed: apt-get install janus".to_owned())
+        }
+        other => other,
+    })?;
+    let mut spawned = Spawned { child, directory: Some(directory) };
+    let api = SocketAddr::new(address, JANUS_PORT);
+    wait_until_listening(&mut spawned, api, &log)?;
+    Ok((spawned, Janus { url: format!("ws://{api}") }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_workers_follow_each_other_and_are_free() {
+        let ports = free_ports(IpAddr::V4(Ipv4Addr::LOCALHOST), 3).unwrap();
+        assert_ne!(ports.http, ports.admin);
+        for next in 0..3 {
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, ports.media + next)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_configuration_says_what_was_asked_for() {
+        let options = SchalterOptions {
+            binary: "x".into(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            workers: 2,
+            core: None,
+            rtc: vec!["burst_us: 500".to_owned()],
+        };
+        let ports = Ports { http: 1, admin: 2, media: 3 };
+        let text = options.config(&ports, "s", Path::new("/x"));
+        for line in ["port: 1", "  udp_port: 3", "  workers: 2", "  burst_us: 500", "  listen: 127.0.0.1:2"] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_says_why() {
+        let mut command = Command::new("false");
+        let directory = temporary_directory().unwrap();
+        let log = directory.join("log");
+        std::fs::write(&log, "no port for me").unwrap();
+        let child = start(&mut command, None).unwrap();
+        let mut spawned = Spawned { child, directory: Some(directory) };
+        let error = wait_until_listening(&mut spawned, "127.0.0.1:1".parse().unwrap(), &log).unwrap_err();
+        assert!(error.to_string().contains("no port for me"), "{error}");
+    }
+}
