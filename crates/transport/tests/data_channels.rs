@@ -35,9 +35,12 @@ fn connected(config: PairConfig) -> Pair {
 fn received(pair: &Pair) -> Vec<Bytes> {
     pair.events
         .iter()
-        .filter_map(|event| match event {
-            TransportEvent::Data { data, .. } => Some(data.clone()),
-            _ => None,
+        .filter_map(|event| {
+            if let TransportEvent::Data { data, .. } = event {
+                Some(data.clone())
+            } else {
+                None
+            }
         })
         .collect()
 }
@@ -46,9 +49,12 @@ fn client_received(pair: &Pair) -> Vec<Bytes> {
     pair.client
         .events
         .iter()
-        .filter_map(|event| match event {
-            ClientEvent::Message { data, .. } => Some(data.clone()),
-            _ => None,
+        .filter_map(|event| {
+            if let ClientEvent::Message { data, .. } = event {
+                Some(data.clone())
+            } else {
+                None
+            }
         })
         .collect()
 }
@@ -161,14 +167,18 @@ fn messages_keep_their_kind_even_when_empty() {
     let got: Vec<_> = pair
         .events
         .iter()
-        .filter_map(|event| match event {
-            TransportEvent::Data {
+        .filter_map(|event| {
+            if let TransportEvent::Data {
                 binary,
                 data,
                 label,
                 ..
-            } => Some((&**label, *binary, &data[..])),
-            _ => None,
+            } = event
+            {
+                Some((&**label, *binary, &data[..]))
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(
@@ -190,9 +200,12 @@ fn messages_keep_their_kind_even_when_empty() {
         .client
         .events
         .iter()
-        .filter_map(|event| match event {
-            ClientEvent::Message { ppi, .. } => Some(*ppi),
-            _ => None,
+        .filter_map(|event| {
+            if let ClientEvent::Message { ppi, .. } = event {
+                Some(*ppi)
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(

@@ -24,6 +24,7 @@ fn offering(
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "part of tests")]
 fn assert_media_flows(pair: &mut Pair) {
     let profile = pair.saw_connected().expect("connected");
     assert!(pair.server.media_ready());

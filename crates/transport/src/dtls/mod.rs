@@ -18,6 +18,7 @@ use schalter_model::{DropReason, SrtpProfile, Time};
 pub use hello::{ClientHello, MalformedHello};
 
 use crate::{CertificateChoice, CertificateKind, CryptoProfile, Identity, TransportFailureKind};
+use family::FamilyServer;
 use hello::{Collected, HelloCollector};
 
 /// Largest datagram that DTLS sends: every path that carries IPv6 carries it.
@@ -164,7 +165,7 @@ impl Dtls {
             certificate: choose_certificate(hello, self.config.certificate),
             profile,
         };
-        let Some(mut server) = library(hello, &setup, now) else {
+        let Some(mut server) = FamilyServer::new(&setup) else {
             self.refuse(HANDSHAKE_FAILURE, TransportFailureKind::Dtls);
             return;
         };
@@ -172,7 +173,7 @@ impl Dtls {
             // A repeated piece among them is of no use to the library; that is no error.
             server.handle(&setup, now, datagram);
         }
-        self.state = State::Running(server, setup);
+        self.state = State::Running(Box::new(server), setup);
         self.settle();
     }
 
@@ -289,8 +290,4 @@ fn choose_certificate(hello: &ClientHello, choice: CertificateChoice) -> Certifi
         }
         CertificateChoice::ByClient => CertificateKind::Ecdsa,
     }
-}
-
-fn library(_hello: &ClientHello, setup: &Setup, _now: Instant) -> Option<Box<dyn DtlsServer>> {
-    Some(Box::new(family::FamilyServer::new(setup)?))
 }

@@ -3,6 +3,10 @@
 //! Time is ours: it moves only when nothing is in flight, to the next timer of either side.
 
 #![expect(dead_code, reason = "each test binary uses another part")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "part of tests: a panic is a failed test"
+)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -263,7 +267,7 @@ impl Client {
                         }
                     }
                 }
-                _ => {}
+                Event::Stream(_) | Event::HandshakeFailed { .. } | Event::DatagramReceived | _ => {}
             }
         }
         if self.established {
@@ -520,9 +524,12 @@ impl Pair {
     }
 
     pub(crate) fn saw_connected(&self) -> Option<SrtpProfile> {
-        self.events.iter().find_map(|event| match event {
-            TransportEvent::Connected { profile } => Some(*profile),
-            _ => None,
+        self.events.iter().find_map(|event| {
+            if let TransportEvent::Connected { profile } = event {
+                Some(*profile)
+            } else {
+                None
+            }
         })
     }
 
