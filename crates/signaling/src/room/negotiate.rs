@@ -170,7 +170,7 @@ impl Room {
         let role = TransportRole::Publisher;
         let opened = self.open(key, role);
         let restarted = self.set_remote(key, role, &offer);
-        self.read_uplinks(key, &offer);
+        let ended = self.read_uplinks(key, &offer);
         self.claim_sections(key);
         self.renew_producers(key);
         let single = self.participants[&key].mode == ConnectionMode::Single;
@@ -190,6 +190,10 @@ impl Room {
         if opened || restarted {
             self.trickle(key, SignalTarget::Publisher);
         }
+        // The client waits for its answer; the news can come after it.
+        for id in ended {
+            self.unpublish(key, id);
+        }
         if single {
             self.consume(key, &offer);
             if let Some(transport) = self.transport_mut(key, role) {
@@ -208,12 +212,17 @@ impl Room {
         self.participants.get_mut(&key)?.transports.get_mut(role)
     }
 
-    /// Notes which sections send; what stopped is unpublished.
-    fn read_uplinks(&mut self, key: ParticipantKey, offer: &SessionDescription) {
-        let Some(transport) = self.transport_mut(key, TransportRole::Publisher) else {
-            return;
-        };
+    /// Notes which sections send; returns the tracks whose sections stopped.
+    fn read_uplinks(&mut self, key: ParticipantKey, offer: &SessionDescription) -> Vec<TrackId> {
         let mut ended = Vec::new();
+        let tracks = &self.tracks;
+        let Some(transport) = self
+            .participants
+            .get_mut(&key)
+            .and_then(|p| p.transports.get_mut(TransportRole::Publisher))
+        else {
+            return ended;
+        };
         for section in &offer.sections {
             let sends = section.media_kind().is_some()
                 && section.direction.sends()
@@ -236,29 +245,27 @@ impl Room {
             }
         }
         // A section that goes on sending may carry another track now.
-        let replaced: Vec<_> = transport
-            .uplinks
-            .values()
-            .filter_map(|uplink| {
-                let id = uplink.track?;
-                Some((id, uplink.section.track_id()?.to_owned()))
-            })
-            .collect();
-        let tracks = &self.tracks;
-        let requested = |cid: &String, but: TrackId| {
+        let requested = |cid: &str, but: TrackId| {
             tracks.values().any(|t| {
-                t.owner == key && t.id != but && t.producer.is_none() && t.cids.contains(cid)
+                t.owner == key
+                    && t.id != but
+                    && t.producer.is_none()
+                    && t.cids.iter().any(|c| c == cid)
             })
         };
-        for (id, cid) in replaced {
-            let same = tracks.get(&id).is_some_and(|t| t.cids.contains(&cid));
-            if !same && requested(&cid, id) {
+        for uplink in transport.uplinks.values_mut() {
+            let (Some(id), Some(cid)) = (uplink.track, uplink.section.track_id()) else {
+                continue;
+            };
+            let same = tracks
+                .get(&id)
+                .is_some_and(|t| t.cids.iter().any(|c| c == cid));
+            if !same && requested(cid, id) {
+                uplink.track = None;
                 ended.push(id);
             }
         }
-        for id in ended {
-            self.unpublish(key, id);
-        }
+        ended
     }
 
     /// Tells the shard what a new offer changed about tracks it has.

@@ -113,7 +113,7 @@ impl Room {
         let claimed: Vec<TrackId> = transport.uplinks.values().filter_map(|u| u.track).collect();
         let mut waiting: Vec<(TrackId, schalter_model::MediaKind, Vec<String>)> = self
             .own_tracks(key)
-            .filter(|track| !claimed.contains(&track.id))
+            .filter(|track| track.producer.is_none() && !claimed.contains(&track.id))
             .map(|track| (track.id, track.kind, track.cids.clone()))
             .collect();
         let open: Vec<_> = transport
