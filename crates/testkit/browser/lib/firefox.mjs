@@ -7,7 +7,9 @@ import puppeteer from 'puppeteer-core';
 
 const PREFS = {
   'media.navigator.streams.fake': true,
-  'media.navigator.permission.disabled': true,
+  // Granted rather than not asked: only a page with the permission gathers other addresses than the default route's.
+  'permissions.default.camera': 1,
+  'permissions.default.microphone': 1,
   'media.peerconnection.ice.loopback': true, // candidates on 127.0.0.1
   'media.peerconnection.ice.obfuscate_host_addresses': false,
   'media.autoplay.default': 0,
