@@ -299,10 +299,14 @@ impl Call {
     }
 
     /// Everybody leaves.
-    pub async fn end(self) {
+    pub async fn end(self, generator: &mut Generator) {
         futures_util::stream::iter(self.members)
             .for_each_concurrent(JOINING_AT_ONCE, |(_, member)| member.leave())
             .await;
+        // The answer comes after all peers are gone, and with them the last news: a server that says goodbye to who
+        // leaves has lost nobody.
+        generator.shared.engine.status().await;
+        generator.lost();
     }
 }
 

@@ -80,7 +80,7 @@ async fn measure(target: &TargetArgs, how: &MeasureArgs, plan: CallPlan) -> Resu
     let call = Call::start(&ready.target, &mut generator, plan).await?;
     tokio::time::sleep(how.warm_up()).await;
     let report = call.measure(&mut generator, how.span(), ready.pid).await?;
-    call.end().await;
+    call.end(&mut generator).await;
     if how.json {
         say_json(&report)?;
     } else {
@@ -144,7 +144,7 @@ async fn smoke_call(
     tokio::time::sleep(Duration::from_secs(1)).await;
     let report =
         call.measure(&mut generator, Duration::from_secs(args.seconds), Some(spawned.pid())).await?;
-    call.end().await;
+    call.end(&mut generator).await;
     Ok((report, spawned.stop()))
 }
 

@@ -214,19 +214,31 @@ pub fn spawn_schalter(options: &SchalterOptions) -> Result<(Spawned, LiveKit), L
     Ok((spawned, LiveKit { url: format!("ws://{http}"), key: KEY.to_owned(), secret }))
 }
 
-/// Starts Debian's Janus with its own configuration and waits until it listens. `arguments` are Janus's.
+/// Where Debian keeps Janus's configuration.
+const JANUS_CONFIG: &str = "/etc/janus/janus.jcfg";
+
+/// Starts Debian's Janus with Debian's configuration, changed at most in how many event loops there are (none: one a
+/// handle), and waits until it listens.
 ///
 /// # Errors
 /// [`LoadError`] when it is not installed or does not start.
 pub fn spawn_janus(
     address: IpAddr,
-    arguments: &[String],
+    event_loops: Option<u8>,
     core: Option<usize>,
 ) -> Result<(Spawned, Janus), LoadError> {
     let directory = temporary_directory()?;
     let log = directory.join("log");
     let mut command = Command::new("janus");
-    command.args(arguments);
+    if let Some(loops) = event_loops {
+        let debian = std::fs::read_to_string(JANUS_CONFIG)
+            .map_err(|_| LoadError::Usage("Janus is not installed: apt-get install janus".to_owned()))?;
+        let config = directory.join("janus.jcfg");
+        let changed = debian.replacen("general: {", &format!("general: {{\n\tevent_loops = {loops}"), 1);
+        std::fs::write(&config, changed)
+            .map_err(|error| LoadError::io(config.display().to_string(), error))?;
+        command.arg("--config").arg(config);
+    }
     command.stdin(Stdio::null()).stdout(log_file(&log)?).stderr(Stdio::null());
     let child = start(&mut command, core).map_err(|error| match error {
         LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relay::Relay;
-use schalter_load::client::{Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, Incoming};
+use schalter_load::client::{Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, IceRole, Incoming};
 use schalter_model::{Path, SrtpProfile, Time};
 use schalter_rtp::RtpHeader;
 use schalter_transport::Fingerprint;
@@ -28,6 +28,7 @@ fn pair(certificate: &Arc<Certificate>, profile: SrtpProfile, expect: Option<Fin
     let relay = Relay::new(1, certificate.fingerprint());
     let candidate = relay.address(0);
     let config = ClientConfig {
+        role: IceRole::Controlling,
         local: client_ice(),
         remote: relay.sides[0].ice.clone(),
         candidate,

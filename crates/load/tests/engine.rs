@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use relay::Relay;
-use schalter_load::client::{Certificate, ClientConfig, ClientEvent, IceCredentials};
+use schalter_load::client::{Certificate, ClientConfig, ClientEvent, IceCredentials, IceRole};
 use schalter_load::engine::{Engine, NewPeer, Publish, Totals, bind};
 use schalter_load::feed::{FeedConfig, FeedHeader, StreamIds};
 use schalter_load::probe::Kind;
@@ -25,6 +25,7 @@ async fn call(drop_each: Option<u64>) -> Totals {
     let stop = Arc::new(AtomicBool::new(false));
     let configs: Vec<ClientConfig> = (0..2)
         .map(|side| ClientConfig {
+            role: IceRole::Controlling,
             local: IceCredentials { ufrag: "client".to_owned(), password: "x".repeat(24) },
             remote: relay.sides[side].ice.clone(),
             candidate: relay.address(side),

@@ -1,4 +1,4 @@
-//! A controlling agent that checks one candidate and nominates it at once (RFC 8445 §7.2, §8.1.1).
+//! An agent that checks one candidate and, in control, nominates it at once (RFC 8445 §7.2, §8.1.1).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -39,14 +39,24 @@ impl IceCredentials {
     }
 }
 
+/// Who nominates (RFC 8445 §6.1.1): whoever offered, unless the other side is a lite agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceRole {
+    /// We do.
+    Controlling,
+    /// The server does.
+    Controlled,
+}
+
 /// What a message made of us.
 pub(super) struct Heard {
     pub(super) answer: Option<Bytes>,
-    /// The server has answered a check that nominates.
+    /// The pair is nominated: by our check that was answered, or by the server's that we answer.
     pub(super) nominated: bool,
 }
 
 pub(super) struct Checks {
+    role: IceRole,
     local: IceCredentials,
     local_key: IntegrityKey,
     remote_key: IntegrityKey,
@@ -63,11 +73,13 @@ pub(super) struct Checks {
 impl Checks {
     pub(super) fn new(
         now: Instant,
+        role: IceRole,
         local: IceCredentials,
         remote: &IceCredentials,
         candidate: SocketAddr,
     ) -> Self {
         Self {
+            role,
             local_key: IntegrityKey::new(local.password.as_bytes()),
             remote_key: IntegrityKey::new(remote.password.as_bytes()),
             username: format!("{}:{}", remote.ufrag, local.ufrag),
@@ -101,8 +113,14 @@ impl Checks {
         let mut writer =
             StunWriter::new(&mut buffer, StunClass::Request, BINDING, self.transaction)?;
         writer.attribute(attribute::USERNAME, self.username.as_bytes())?;
-        writer.attribute(attribute::ICE_CONTROLLING, &self.tie_breaker.to_be_bytes())?;
-        writer.attribute(attribute::USE_CANDIDATE, &[])?;
+        let tie_breaker = self.tie_breaker.to_be_bytes();
+        match self.role {
+            IceRole::Controlling => {
+                writer.attribute(attribute::ICE_CONTROLLING, &tie_breaker)?;
+                writer.attribute(attribute::USE_CANDIDATE, &[])?;
+            }
+            IceRole::Controlled => writer.attribute(attribute::ICE_CONTROLLED, &tie_breaker)?,
+        }
         writer.attribute(attribute::PRIORITY, &PRIORITY.to_be_bytes())?;
         writer.integrity(&self.remote_key)?;
         let len = writer.fingerprint()?;
@@ -125,7 +143,7 @@ impl Checks {
                     self.answered = true;
                     self.next = now + CONSENT;
                 }
-                Some(Heard { answer: None, nominated: true })
+                Some(Heard { answer: None, nominated: self.role == IceRole::Controlling })
             }
             StunClass::Request => {
                 let (to, _) = message.username()?;
@@ -133,7 +151,9 @@ impl Checks {
                     return None;
                 }
                 let answer = self.success(message.transaction_id(), from).ok()?;
-                Some(Heard { answer: Some(answer), nominated: false })
+                let nominates = message.attribute(attribute::USE_CANDIDATE).is_some();
+                let nominated = nominates && self.role == IceRole::Controlled;
+                Some(Heard { answer: Some(answer), nominated })
             }
             StunClass::Indication | StunClass::Error => None,
         }
@@ -153,10 +173,14 @@ impl Checks {
 mod tests {
     use super::*;
 
-    fn pair(now: Instant) -> (Checks, IceCredentials, IceCredentials) {
+    fn agent(now: Instant, role: IceRole) -> (Checks, IceCredentials, IceCredentials) {
         let (local, remote) = (IceCredentials::generate(), IceCredentials::generate());
         let candidate = "127.0.0.1:9".parse().unwrap();
-        (Checks::new(now, local.clone(), &remote, candidate), local, remote)
+        (Checks::new(now, role, local.clone(), &remote, candidate), local, remote)
+    }
+
+    fn pair(now: Instant) -> (Checks, IceCredentials, IceCredentials) {
+        agent(now, IceRole::Controlling)
     }
 
     #[test]
@@ -202,18 +226,30 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_checks_are_answered() {
+    fn the_servers_own_checks_are_answered_and_nominate_where_it_is_in_control() {
         let now = Instant::now();
-        let (mut checks, local, remote) = pair(now);
+        for role in [IceRole::Controlling, IceRole::Controlled] {
+            let (mut checks, local, remote) = agent(now, role);
+            answers(&mut checks, &local, &remote, role == IceRole::Controlled);
+            let request = checks.on_timeout(now).unwrap();
+            let nominates = StunMessage::parse(&request).unwrap().attribute(attribute::USE_CANDIDATE);
+            assert_eq!(nominates.is_some(), role == IceRole::Controlling);
+        }
+    }
+
+    fn answers(checks: &mut Checks, local: &IceCredentials, remote: &IceCredentials, nominated: bool) {
+        let now = Instant::now();
         let mut request = [0; 256];
         let id = TransactionId([7; 12]);
         let mut writer = StunWriter::new(&mut request, StunClass::Request, BINDING, id).unwrap();
         let user = format!("{}:{}", local.ufrag, remote.ufrag);
         writer.attribute(attribute::USERNAME, user.as_bytes()).unwrap();
+        writer.attribute(attribute::USE_CANDIDATE, &[]).unwrap();
         writer.integrity(&IntegrityKey::new(local.password.as_bytes())).unwrap();
         let len = writer.fingerprint().unwrap();
         let from = checks.candidate;
         let heard = checks.on_message(now, from, &request[..len]).unwrap();
+        assert_eq!(heard.nominated, nominated);
         let answer = heard.answer.unwrap();
         let message = StunMessage::parse(&answer).unwrap();
         assert_eq!((message.class(), message.transaction_id()), (StunClass::Success, id));

@@ -1,4 +1,4 @@
-//! The client side of one peer: a controlling ICE agent towards one candidate, DTLS as client, SRTP.
+//! The client side of one peer: an ICE agent towards one candidate, DTLS as client, SRTP.
 //!
 //! Owns what a browser would do before and below RTP, and no more: no socket, no clock. Refuses the DTLS server role and
 //! more than one remote candidate, which servers with one UDP port never need.
@@ -17,7 +17,7 @@ use schalter_transport::Fingerprint;
 use schalter_transport::srtp::{DtlsRole, Inbound, Outbound, SessionKeys, SrtpLimits};
 
 pub use dtls::Certificate;
-pub use ice::IceCredentials;
+pub use ice::{IceCredentials, IceRole};
 
 use dtls::Handshake;
 use ice::Checks;
@@ -30,6 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What both SDPs said about one peer.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
+    /// Who nominates.
+    pub role: IceRole,
     /// Our credentials.
     pub local: IceCredentials,
     /// The server's.
@@ -87,7 +89,7 @@ impl ClientPeer {
     pub fn new(now: Instant, config: ClientConfig, certificate: &Arc<Certificate>) -> Result<Self, LoadError> {
         Ok(Self {
             profile: config.profile,
-            checks: Checks::new(now, config.local, &config.remote, config.candidate),
+            checks: Checks::new(now, config.role, config.local, &config.remote, config.candidate),
             handshake: Handshake::new(certificate, config.profile)?,
             fingerprints: config.fingerprints,
             started: false,

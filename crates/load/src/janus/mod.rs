@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::client::{ClientConfig, IceCredentials};
+use crate::client::{ClientConfig, IceCredentials, IceRole};
 use crate::engine::{NewPeer, PeerId, Publish, bind};
 use crate::error::LoadError;
 use crate::feed::StreamIds;
@@ -207,6 +207,7 @@ impl Client {
         let peer = shared.engine.add(NewPeer {
             socket,
             client: ClientConfig {
+                role: if who.publish.is_some() { IceRole::Controlling } else { IceRole::Controlled },
                 local: ice.clone(),
                 remote: remote.ice,
                 candidate,

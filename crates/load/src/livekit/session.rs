@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::client::{ClientConfig, IceCredentials};
+use crate::client::{ClientConfig, IceCredentials, IceRole};
 use crate::engine::{NewPeer, PeerId, Publish, bind};
 use crate::error::LoadError;
 use crate::feed::{FeedConfig, StreamIds};
@@ -354,6 +354,7 @@ impl Session {
         let peer = self.shared.engine.add(NewPeer {
             socket: pending.socket,
             client: ClientConfig {
+                role: IceRole::Controlling,
                 local: self.ice.clone(),
                 remote: answer.ice.clone(),
                 candidate: *candidate,

@@ -95,7 +95,7 @@ async fn one_round(
         name: format!("churn-{round}"),
     };
     let call = Call::start(target, generator, plan).await?;
-    call.end().await;
+    call.end(generator).await;
     Ok(())
 }
 

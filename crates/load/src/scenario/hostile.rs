@@ -103,12 +103,12 @@ pub async fn run(
     let (knocks, refused) = knocks;
     let open_to_others = match Call::start(&target, generator, plan("newcomers")).await {
         Ok(call) => {
-            call.end().await;
+            call.end(generator).await;
             true
         }
         Err(_) => false,
     };
-    call.end().await;
+    call.end(generator).await;
     Ok(Hostile {
         count: options.count,
         joined: knocks.len() as u32,
