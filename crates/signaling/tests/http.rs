@@ -1,5 +1,11 @@
 //! Real sockets on the loopback: refusals before the upgrade, framing, limits, shutdown.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it doesn't expect may panic, and looks at single variants"
+)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
