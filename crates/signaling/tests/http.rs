@@ -395,6 +395,21 @@ async fn a_full_room_and_a_full_server_say_so_before_the_upgrade() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_all_its_rooms_may_be_asked_again_later() {
+    let mut config = SignalingConfig::default();
+    config.limits.rooms = 1;
+    let server = Server::start(config).await;
+    let _alice = server.join("r", "alice").await;
+    let token = server.token(&claims("other", "bob"));
+    let refusal = server
+        .connect(&format!("/rtc?access_token={token}"))
+        .await
+        .err();
+    assert_eq!(refusal.map(|(status, _)| status), Some(503));
+    let _bob = server.join("r", "bob").await;
+}
+
+#[tokio::test]
 async fn a_session_begins_with_join_and_refresh_token_and_answers_pings() {
     let server = Server::start(SignalingConfig::default()).await;
     let mut alice = server.join("r", "alice").await;

@@ -11,6 +11,7 @@ use livekit_protocol::{
     UnpublishDataTrackRequest, UnpublishDataTrackResponse, UpdateDataSubscription,
     signal_response::Message,
 };
+use prost::Message as _;
 use schalter_shard::control::Command;
 
 use super::Room;
@@ -24,6 +25,9 @@ const HEADER_LEN: usize = 12;
 
 /// Where the handle stands in it, big-endian.
 const HANDLE_AT: usize = 2;
+
+/// How many names of full length a request may hold: its own, and those of schema and encodings.
+const MAX_REQUEST_NAMES: usize = 4;
 
 /// A subscription as its subscriber knows it.
 #[derive(Clone, Debug)]
@@ -99,6 +103,8 @@ impl Room {
             Some((Reason::DuplicateHandle, "the handle is in use"))
         } else if tracks.iter().any(|t| t.name == request.name) {
             Some((Reason::DuplicateName, "the name is in use"))
+        } else if request.encoded_len() > MAX_REQUEST_NAMES * limits.name_bytes {
+            Some((Reason::LimitExceeded, "the description is too long"))
         } else if tracks.len() >= limits.data_tracks_per_participant {
             Some((Reason::LimitExceeded, "too many data tracks"))
         } else {

@@ -119,7 +119,7 @@ impl Room {
             name: grants.name.clone(),
             metadata: grants.metadata.clone(),
             attributes: grants.attributes.clone(),
-            client: params.client.clone(),
+            client: super::participant::kept(&params.client),
             mode: params.mode,
             auto_subscribe: params.auto_subscribe,
             auto_subscribe_data_tracks: params.auto_subscribe_data_tracks,
@@ -131,6 +131,7 @@ impl Room {
             remove_at: None,
             refresh_at: Time::ZERO,
             transports: Default::default(),
+            media_closed: false,
             subscriptions: Default::default(),
             choices: Default::default(),
             audience: None,
@@ -265,6 +266,7 @@ impl Room {
             TransportState::Closed => {
                 // Clients close their media and say goodbye on the WebSocket; the order is open.
                 let at = self.now + CLOSED_GRACE;
+                participant.media_closed = true;
                 participant.remove_at = Some((at, DisconnectReason::ClientInitiated));
                 self.arm(at, Timer::Remove(key));
             }

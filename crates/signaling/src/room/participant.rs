@@ -54,6 +54,8 @@ pub(super) struct Participant {
     pub(super) remove_at: Option<(Time, DisconnectReason)>,
     pub(super) refresh_at: Time,
     pub(super) transports: Transports,
+    /// The client closed its media: there is nothing left to resume.
+    pub(super) media_closed: bool,
     pub(super) subscriptions: BTreeMap<TrackId, Subscription>,
     /// What it asked for explicitly; the rest follows `auto_subscribe`.
     pub(super) choices: HashMap<TrackId, bool>,
@@ -64,6 +66,28 @@ pub(super) struct Participant {
     pub(super) data: SenderState,
     pub(super) data_tracks: Vec<DataTrackInfo>,
     pub(super) data_subscriptions: DataSubscriptions,
+}
+
+/// Most capabilities and features that are passed on; a few are defined.
+pub(super) const MAX_FLAGS: usize = 32;
+
+/// A list of flags as others are told of it: each once, and no more than make sense.
+pub(super) fn flags(mut list: Vec<i32>) -> Vec<i32> {
+    list.sort_unstable();
+    list.dedup();
+    list.truncate(MAX_FLAGS);
+    list
+}
+
+/// What is kept of what a client says of itself: only what others need.
+pub(super) fn kept(client: &ClientInfo) -> ClientInfo {
+    ClientInfo {
+        sdk: client.sdk,
+        protocol: client.protocol,
+        client_protocol: client.client_protocol,
+        capabilities: flags(client.capabilities.clone()),
+        ..ClientInfo::default()
+    }
 }
 
 impl Participant {

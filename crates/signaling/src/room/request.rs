@@ -12,7 +12,7 @@ use livekit_protocol::{
 
 use super::Room;
 use super::join::leave;
-use super::participant::ParticipantKey;
+use super::participant::{ParticipantKey, flags};
 use crate::ids::ConnectionId;
 
 /// Why a request is not carried out.
@@ -205,10 +205,7 @@ impl Room {
             return;
         };
         self.edit_track(key, id, |info| {
-            let mut features = request.features;
-            features.sort_unstable();
-            features.dedup();
-            info.audio_features = features;
+            info.audio_features = flags(request.features);
         });
     }
 

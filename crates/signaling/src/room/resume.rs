@@ -47,7 +47,9 @@ impl Room {
             .filter(|key| {
                 // A session id is no secret: only the same identity, connected the same way, may continue.
                 let participant = &self.participants[key];
-                *participant.identity == *params.grants.identity && participant.mode == params.mode
+                *participant.identity == *params.grants.identity
+                    && participant.mode == params.mode
+                    && !participant.media_closed
             });
         let Some(key) = known else {
             self.counters.join_failed(JoinStage::Resume);
@@ -60,9 +62,6 @@ impl Room {
         };
         tracing::info!(room = %self.sid, participant = %participant.sid, "participant resumes");
         participant.remove_at = None;
-        if !params.client.version.is_empty() {
-            participant.client = params.client.clone();
-        }
         if let Some(old) = participant.connection.replace(connection) {
             // Half-open: the client has given it up already.
             self.by_connection.remove(&old);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use livekit_protocol::request_response::Reason;
 use livekit_protocol::{
     SubscribedCodec, SubscribedQuality, SubscribedQualityUpdate, SubscriptionError,
     SubscriptionPermission, SubscriptionPermissionUpdate, SubscriptionResponse, TrackSubscribed,
@@ -304,6 +305,17 @@ impl Room {
         key: ParticipantKey,
         audience: SubscriptionPermission,
     ) {
+        let limits = &self.config.limits;
+        let permissions = &audience.track_permissions;
+        let too_many = permissions.len() > limits.participants_per_room
+            || permissions
+                .iter()
+                .any(|p| p.track_sids.len() > limits.tracks_per_participant);
+        if too_many {
+            let refusal = super::request::Refusal::new(Reason::LimitExceeded, "too many entries");
+            self.refuse_request(key, 0, refusal, None);
+            return;
+        }
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };

@@ -10,7 +10,7 @@ use livekit_protocol::{
 use schalter_forward::{Codec, ConsumerTarget, ProducerConfig};
 use schalter_model::{MediaKind, Time, TrackId};
 
-use super::participant::ParticipantKey;
+use super::participant::{ParticipantKey, flags};
 use super::speakers::Loudness;
 use crate::sdp::CodecKind;
 
@@ -356,9 +356,9 @@ fn describe(sid: &str, request: &AddTrackRequest, now_micros: u64) -> TrackInfo 
             unix_micro: now_micros as i64,
             ticks: 0,
         }),
-        audio_features: request.audio_features.clone(),
+        audio_features: flags(request.audio_features.clone()),
         backup_codec_policy: policy,
-        packet_trailer_features: request.packet_trailer_features.clone(),
+        packet_trailer_features: flags(request.packet_trailer_features.clone()),
         ..TrackInfo::default()
     }
 }

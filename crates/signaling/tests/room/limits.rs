@@ -6,7 +6,8 @@ use livekit_protocol::request_response::Reason;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
-    DataPacket, DisconnectReason, UpdateParticipantMetadata, UserPacket, data_packet::Value,
+    DataPacket, DisconnectReason, SubscriptionPermission, TrackPermission,
+    UpdateParticipantMetadata, UserPacket, data_packet::Value,
 };
 use prost::Message as _;
 use schalter_signaling::SignalingConfig;
@@ -171,4 +172,50 @@ fn a_client_that_reads_too_slowly_must_begin_anew() {
         Some((DisconnectReason::StateMismatch, 2))
     );
     assert_eq!(world.closed, [alice.connection]);
+}
+
+#[test]
+fn what_a_client_says_of_itself_is_passed_on_within_bounds() {
+    let mut world = World::new();
+    let bob = world.join("bob");
+    let mut params = world.params(&claims("r", "alice"), ConnectionMode::Single);
+    params.client.capabilities = (0..100_000).map(|n| n % 50_000).collect();
+    let mut request = microphone("m");
+    request.audio_features = vec![1; 100_000];
+    params.add_tracks = vec![request];
+    let alice = world.join_with(params);
+    let track = world
+        .take(&alice)
+        .into_iter()
+        .find_map(|m| match m {
+            Response::TrackPublished(p) => p.track,
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(track.audio_features, [1]);
+    world.pass(Duration::from_secs(1));
+    let longest = world
+        .take(&bob)
+        .iter()
+        .filter_map(|m| match m {
+            Response::Update(u) => u.participants.iter().map(|p| p.capabilities.len()).max(),
+            _ => None,
+        })
+        .max();
+    assert_eq!(longest, Some(32));
+}
+
+#[test]
+fn lists_of_who_may_subscribe_are_limited() {
+    let mut world = World::with(config(|c| c.limits.participants_per_room = 2));
+    let alice = world.join("alice");
+    for (entries, fits) in [(2, true), (3, false)] {
+        world.take(&alice);
+        let permission = SubscriptionPermission {
+            all_participants: false,
+            track_permissions: vec![TrackPermission::default(); entries],
+        };
+        world.request(&alice, Request::SubscriptionPermission(permission));
+        assert_eq!(refusal(&world.take(&alice)).is_none(), fits, "{entries}");
+    }
 }

@@ -6,7 +6,8 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{DataPacket, DisconnectReason, SyncState, UpdateSubscription};
 use prost::Message as _;
-use schalter_shard::control::Command;
+use schalter_shard::control::{Command, Event, TransportState};
+use schalter_signaling::room::Input;
 
 use crate::support::{World, leave_reason, shape};
 
@@ -228,4 +229,21 @@ fn a_requirement_lost_with_the_socket_is_repeated() {
     world.resume(&mut bob, &own);
     world.negotiate(&mut [&mut bob]);
     assert_eq!(world.consumers().len(), 1);
+}
+
+#[test]
+fn a_session_whose_media_the_client_closed_is_not_resumed() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let transport = world.transports(0);
+    world.input(Input::Media(Event::TransportState {
+        transport,
+        state: TransportState::Closed,
+    }));
+    let own = alice.sid.clone();
+    world.resume(&mut alice, &own);
+    assert_eq!(
+        leave_reason(&world.take(&alice)),
+        Some((DisconnectReason::StateMismatch, 2))
+    );
 }
