@@ -210,7 +210,7 @@ fn seal() -> io::Result<u64> {
             let tag = key
                 .seal_in_place_separate_tag(nonce, header, &mut packet)
                 .map_err(failed)?;
-            std::hint::black_box(tag);
+            let _ = std::hint::black_box(tag);
         }
         Ok(())
     })

@@ -12,31 +12,31 @@ use schalter_shard::control::{Command, Event};
 use schalter_shard::peer::{Envelope, PeerMessage};
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers that wait to be sent, at most.
 const ANSWERS: usize = 4_096;
 const ANSWER_LEN: usize = 1_500;
 
 /// `Ask::…` is the first byte of a request.
-pub mod ask {
+pub(crate) mod ask {
     /// Send the datagram back.
-    pub const ECHO: u8 = b'e';
+    pub(crate) const ECHO: u8 = b'e';
     /// Send back how the path looks, as text.
-    pub const PATH: u8 = b'a';
+    pub(crate) const PATH: u8 = b'a';
     /// Byte 1: this many datagrams of 1,000 bytes in one run, the last of 100 bytes.
-    pub const RUN: u8 = b'g';
+    pub(crate) const RUN: u8 = b'g';
     /// Bytes 1, 2: put this many (byte 2) envelopes for shard (byte 1), numbered, to be sent on to the asker.
-    pub const ENVELOPES: u8 = b'x';
+    pub(crate) const ENVELOPES: u8 = b'x';
     /// Byte 1: tell that shard to write to the asker.
-    pub const TELL: u8 = b'm';
+    pub(crate) const TELL: u8 = b'm';
     /// Byte 1: send the datagram back so many milliseconds later.
-    pub const LATER: u8 = b't';
+    pub(crate) const LATER: u8 = b't';
     /// Panic.
-    pub const PANIC: u8 = b'p';
+    pub(crate) const PANIC: u8 = b'p';
     /// Hold the worker's thread until the test lets go of [`super::Probe::gate`].
-    pub const HOLD: u8 = b'h';
+    pub(crate) const HOLD: u8 = b'h';
     /// Report an event.
-    pub const EVENT: u8 = b'v';
+    pub(crate) const EVENT: u8 = b'v';
 }
 
 struct Answer {
@@ -45,7 +45,7 @@ struct Answer {
 }
 
 /// The worker.
-pub struct Probe {
+pub(crate) struct Probe {
     own: ShardId,
     gate: Arc<Mutex<()>>,
     answers: VecDeque<Answer>,
@@ -58,7 +58,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    pub fn new(own: ShardId, gate: Arc<Mutex<()>>, on_thread: fn(&[u8])) -> Self {
+    pub(crate) fn new(own: ShardId, gate: Arc<Mutex<()>>, on_thread: fn(&[u8])) -> Self {
         Self {
             own,
             gate,
@@ -203,7 +203,7 @@ impl Worker for Probe {
 }
 
 /// Starts probes on loopback ports of the kernel's choice.
-pub fn start(shards: u8, gate: Arc<Mutex<()>>) -> Workers {
+pub(crate) fn start(shards: u8, gate: Arc<Mutex<()>>) -> Workers {
     let config = WorkersConfig {
         shards,
         ..loopback()
@@ -212,7 +212,7 @@ pub fn start(shards: u8, gate: Arc<Mutex<()>>) -> Workers {
 }
 
 /// Starts probes as configured.
-pub fn start_with(config: &WorkersConfig, gate: Arc<Mutex<()>>) -> Workers {
+pub(crate) fn start_with(config: &WorkersConfig, gate: Arc<Mutex<()>>) -> Workers {
     Workers::start(
         config,
         |shard, _, _| Probe::new(shard, Arc::clone(&gate), |_| {}),
@@ -222,7 +222,7 @@ pub fn start_with(config: &WorkersConfig, gate: Arc<Mutex<()>>) -> Workers {
 }
 
 /// One unpinned shard on 127.0.0.1, with rings of 8 slots.
-pub fn loopback() -> WorkersConfig {
+pub(crate) fn loopback() -> WorkersConfig {
     WorkersConfig {
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         pin: false,
@@ -232,32 +232,32 @@ pub fn loopback() -> WorkersConfig {
 }
 
 /// A peer.
-pub struct Client {
-    pub socket: UdpSocket,
+pub(crate) struct Client {
+    pub(crate) socket: UdpSocket,
 }
 
 impl Client {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at("127.0.0.1:0")
     }
 
-    pub fn at(address: &str) -> Self {
+    pub(crate) fn at(address: &str) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.socket.local_addr().unwrap().port()
     }
 
-    pub fn send(&self, port: u16, datagram: &[u8]) {
+    pub(crate) fn send(&self, port: u16, datagram: &[u8]) {
         let to = (Ipv4Addr::LOCALHOST, port);
         self.socket.send_to(datagram, to).unwrap();
     }
 
     /// The next datagram and who sent it.
-    pub fn receive(&self) -> (Vec<u8>, SocketAddr) {
+    pub(crate) fn receive(&self) -> (Vec<u8>, SocketAddr) {
         let mut buffer = [0; 65_536];
         let (len, from) = self
             .socket
@@ -267,7 +267,7 @@ impl Client {
     }
 
     /// Whether nothing has arrived by now.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.socket.set_nonblocking(true).unwrap();
         let nothing = self.socket.recv_from(&mut [0; 16]);
         self.socket.set_nonblocking(false).unwrap();
@@ -276,7 +276,7 @@ impl Client {
 }
 
 /// Waits until `holds` of what the shard published.
-pub fn wait_for_counters(
+pub(crate) fn wait_for_counters(
     workers: &Workers,
     shard: ShardId,
     holds: impl Fn(&Counters) -> bool,
