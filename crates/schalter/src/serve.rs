@@ -1,5 +1,6 @@
 //! `schalter serve`: brings the parts up, prints what an operator needs, takes them down again.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -174,17 +175,16 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     for ip in &config.bind_addresses {
         let address = SocketAddr::new(*ip, port);
         let listener = TcpListener::bind(address).map_err(|error| {
-            let reason = match error.kind() {
-                std::io::ErrorKind::AddrInUse => "is in use".to_owned(),
-                std::io::ErrorKind::PermissionDenied => {
-                    "needs a permission that this user lacks".to_owned()
-                }
-                std::io::ErrorKind::AddrNotAvailable => {
-                    return Failure::setup(format!(
-                        "{ip} (bind_addresses) is not an address of this machine"
-                    ));
-                }
-                _ => error.to_string(),
+            let kind = error.kind();
+            if kind == ErrorKind::AddrNotAvailable {
+                return Failure::setup(format!(
+                    "{ip} (bind_addresses) is not an address of this machine"
+                ));
+            }
+            let reason = if kind == ErrorKind::AddrInUse {
+                "is in use".to_owned()
+            } else {
+                error.to_string()
             };
             Failure::setup(format!("port {port} (port) {reason}"))
         })?;
@@ -231,11 +231,12 @@ fn start_workers(
         // Signaling is gone only while the process ends; its events are of no use then.
         let _ = events.send((shard, event));
     };
-    Workers::start(&workers_config, make, Box::new(report)).map_err(|error| match error {
-        NetError::PortInUse { port } => {
+    Workers::start(&workers_config, make, Box::new(report)).map_err(|error| {
+        if let NetError::PortInUse { port } = error {
             Failure::setup(format!("port {port} (rtc.udp_port) is in use"))
+        } else {
+            Failure::setup(format!("{error} (rtc)"))
         }
-        other => Failure::setup(format!("{other} (rtc)")),
     })
 }
 

@@ -1,5 +1,10 @@
 //! The command line as an operator meets it: what it prints, and with which code it ends.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should stop there"
+)]
+
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
