@@ -1,8 +1,10 @@
 //! One room as a sans-IO state machine: requests, media events and time go in; messages, media commands and closes
 //! are drained. Owns participants, tracks and subscriptions. Refuses sockets, clocks and tasks.
 
+mod answer;
 mod data;
 mod data_track;
+mod downlink;
 mod join;
 mod negotiate;
 mod participant;

@@ -8,6 +8,7 @@
 
 mod data;
 mod data_tracks;
+mod description;
 mod join;
 mod limits;
 mod permissions;
@@ -16,4 +17,5 @@ mod resume;
 mod speakers;
 mod subscribe;
 mod support;
+mod tracks;
 mod transcripts;
