@@ -1,5 +1,7 @@
 //! Operators' routes over real HTTP: who gets in, and what probes see.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Every number that is counted reaches the text that Prometheus scrapes.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! A worker that does what a datagram's first byte says, and a client to ask it. No packet makes it allocate.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
