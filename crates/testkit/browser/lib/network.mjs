@@ -3,9 +3,13 @@
 import dgram from 'node:dgram';
 import net from 'node:net';
 
-/** Relays TCP to `port`; `cut(ms)` drops all connections and refuses new ones for a while. */
+/**
+ * Relays TCP to `port`; `cut(ms)` drops all connections and refuses new ones for a while. `paths` are those of the HTTP
+ * requests that opened a connection, without their queries.
+ */
 export async function tcpRelay(port) {
   const pairs = new Set();
+  const paths = [];
   let blocked = false;
   const server = net.createServer((client) => {
     if (blocked) return client.resetAndDestroy();
@@ -18,11 +22,13 @@ export async function tcpRelay(port) {
         pairs.delete(pair);
       });
     }
+    client.once('data', (data) => paths.push(/^[A-Z]+ ([^ ?]+)/.exec(data.toString('latin1'))?.[1]));
     client.pipe(upstream).pipe(client);
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
   return {
     port: server.address().port,
+    paths,
     async cut(ms) {
       blocked = true;
       const count = pairs.size;

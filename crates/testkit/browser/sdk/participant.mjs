@@ -2,7 +2,6 @@
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import readline from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import * as rtc from '@livekit/rtc-node';
 import { RATE, VALUE_MOD, WINDOW, dominant, middleColour, paint, readPicture } from './signals.mjs';
 
@@ -51,7 +50,7 @@ class Ear {
   samples = new Float64Array(WINDOW);
   frames = 0;
   async listen(track) {
-    for await (const { data } of new rtc.AudioStream(track, RATE, 1)) {
+    for await (const { data } of new rtc.AudioStream(track, { sampleRate: RATE, numChannels: 1, frameSizeMs: 100 })) {
       this.samples.copyWithin(0, data.length);
       this.samples.set(Float64Array.from(data, (sample) => sample / 32_768), WINDOW - data.length);
       this.frames++;
@@ -70,11 +69,10 @@ const note = (name, detail = null) => events.push({ name, detail });
 let room;
 
 async function hum(source, hz) {
-  const size = RATE / 100;
-  for (let n = 0; ; n += size) {
-    const data = Int16Array.from({ length: size }, (_, i) => Math.sin((2 * Math.PI * hz * (n + i)) / RATE) * 0.3 * 32_767);
-    await source.captureFrame(new rtc.AudioFrame(data, RATE, 1, size));
-  }
+  const size = RATE / 10;
+  if (!Number.isInteger(hz / 10)) throw new Error('a block holds whole periods');
+  const block = Int16Array.from({ length: size }, (_, i) => Math.sin((2 * Math.PI * hz * i) / RATE) * 0.3 * 32_767);
+  for (;;) await source.captureFrame(new rtc.AudioFrame(block, RATE, 1, size));
 }
 
 async function show(source, { id, colour, width, height, fps }) {

@@ -19,6 +19,7 @@ from livekit import rtc
 RATE = 48_000
 COLS, ROWS, STRIP, VALUE_MOD = 24, 2, 1 / 6, 2**28  # lib/barcode.mjs
 WINDOW = RATE // 5  # samples a tone is measured over
+BLOCK_MS = 100  # of audio handed over at once: ten calls a second leave time for pictures
 
 
 def crc8(data):
@@ -68,7 +69,7 @@ def read_barcode(picture):
     bits = []
     for left, top, right, bottom in cells(width, height):
         x, y = (left + right) // 2, (top + bottom) // 2
-        bits.append(int(picture[y - 1 : y + 1, x - 1 : x + 1, 1].mean() > 127))
+        bits.append(int(int(picture[y, x, 1]) + int(picture[y - 1, x - 1, 1]) > 254))
     return decode_bits(bits)
 
 
@@ -97,7 +98,7 @@ class Eye:
                 self.ids[found[0]] += 1
                 self.latencies.append((int(time.time() * 1000) - found[1]) % VALUE_MOD)
             h, w = picture.shape[:2]
-            middle = picture[h // 3 : h * 2 // 3, w // 3 : w * 2 // 3, :3]
+            middle = picture[h // 3 : h * 2 // 3 : 4, w // 3 : w * 2 // 3 : 4, :3]
             self.colour = [round(float(v)) for v in middle.reshape(-1, 3).mean(axis=0)]
 
     def report(self):
@@ -118,7 +119,8 @@ class Ear:
         self.frames = 0
 
     async def listen(self, track):
-        async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1, capacity=50):
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=BLOCK_MS, capacity=20)
+        async for event in stream:
             fresh = np.frombuffer(event.frame.data, np.int16) / 32768
             self.samples = np.concatenate([self.samples, fresh])[-WINDOW:]
             self.frames += 1
@@ -186,11 +188,12 @@ class Participant:
         return {"audio": heard.sid, "video": seen.sid}
 
     async def hum(self, source, hz):
-        size, n = RATE // 100, 0
+        size = RATE * BLOCK_MS // 1000
+        assert hz * BLOCK_MS % 1000 == 0, "a block holds whole periods"
+        wave = np.sin(2 * np.pi * hz * np.arange(size) / RATE) * 0.3 * 32767
+        block = wave.astype(np.int16).tobytes()
         while True:
-            wave = np.sin(2 * np.pi * hz * (np.arange(size) + n) / RATE) * 0.3
-            n += size
-            await source.capture_frame(rtc.AudioFrame((wave * 32767).astype(np.int16).tobytes(), RATE, 1, size))
+            await source.capture_frame(rtc.AudioFrame(block, RATE, 1, size))
 
     async def show(self, source, sender, colour, width, height, fps):
         while True:
