@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use schalter_forward::{ForwardEvent, Owner, Router, RouterConfig, RouterError};
 use schalter_model::{
-    Counters, DropReason, Path, ShardId, Time, TrackId, TransportId, TransportStateGauges, Ufrag,
+    Counters, DropReason, Path, ShardId, SrtpProfile, Time, TrackId, TransportId,
+    TransportStateGauges, Ufrag,
 };
-use schalter_transport::{Transport, TransportConfig, TransportEvent, stun};
+use schalter_transport::{
+    CertificateKind, DataChannelConfig, DataError, LocalIce, Transport, TransportConfig,
+    TransportError, TransportEvent, stun,
+};
 
 use crate::config::ShardConfig;
 use crate::control::{Command, Event, Refusal, TransportFailure, TransportState};
@@ -81,16 +85,9 @@ impl Shard {
                 certificate,
                 channels,
             } => {
-                let config = TransportConfig {
-                    epoch: self.config.epoch,
-                    identity: self.config.identity.clone(),
-                    certificate: certificate.into(),
-                    crypto: self.config.crypto,
-                    ice,
-                    channels,
-                    limits: self.config.transport_limits,
-                };
-                self.open_transport(now, transport, config);
+                let ufrag = ice.ufrag;
+                let config = self.transport_config(ice, certificate, channels);
+                self.open_transport(now, transport, ufrag, || Transport::new(now, config));
             }
             Command::SetRemote {
                 transport,
@@ -255,7 +252,10 @@ impl Shard {
         }
         match slot.transport.on_stun(now, path, datagram) {
             Ok(()) => {
-                self.slots.learn_path(owner, path);
+                // An indication is taken without proof of anything, and an error answer validates no path.
+                if slot.transport.is_validated(&path) {
+                    self.slots.learn_path(owner, path);
+                }
                 self.after_transport_input(now, owner);
                 Ok(())
             }
@@ -316,7 +316,47 @@ impl Shard {
         counters
     }
 
-    fn open_transport(&mut self, now: Time, id: TransportId, config: TransportConfig) {
+    /// Makes a transport whose SRTP keys were agreed on outside of DTLS, see [`Transport::with_keys`]. It has no data
+    /// channels and otherwise lives like one of [`Command::OpenTransport`].
+    pub fn open_keyed_transport(
+        &mut self,
+        now: Time,
+        transport: TransportId,
+        ice: LocalIce,
+        profile: SrtpProfile,
+        keying_material: &[u8],
+    ) {
+        let ufrag = ice.ufrag;
+        let config = self.transport_config(ice, CertificateKind::default(), Vec::new());
+        self.open_transport(now, transport, ufrag, || {
+            Transport::with_keys(now, config, profile, keying_material)
+        });
+    }
+
+    fn transport_config(
+        &self,
+        ice: LocalIce,
+        certificate: CertificateKind,
+        channels: Vec<DataChannelConfig>,
+    ) -> TransportConfig {
+        TransportConfig {
+            epoch: self.config.epoch,
+            identity: self.config.identity.clone(),
+            certificate: certificate.into(),
+            crypto: self.config.crypto,
+            ice,
+            channels,
+            limits: self.config.transport_limits,
+        }
+    }
+
+    fn open_transport(
+        &mut self,
+        now: Time,
+        id: TransportId,
+        ufrag: Ufrag,
+        make: impl FnOnce() -> Result<Transport, TransportError>,
+    ) {
         let full = self.slots.len() >= self.config.limits.transports
             || self.half_open >= self.config.limits.half_open_transports
             || self.slots.by_id(id).is_some();
@@ -325,11 +365,14 @@ impl Shard {
             self.refuse(id, None, Refusal::Limit);
             return;
         }
-        let ufrag = config.ice.ufrag;
-        let transport = match Transport::new(now, config) {
+        let transport = match make() {
             Ok(transport) => transport,
-            Err(_) => {
-                self.refuse(id, None, Refusal::Limit);
+            Err(error) => {
+                let reason = match error {
+                    TransportError::Channel(DataError::TooManyChannels) => Refusal::Limit,
+                    TransportError::Channel(_) | TransportError::Keys(_) => Refusal::InvalidConfig,
+                };
+                self.refuse(id, None, reason);
                 return;
             }
         };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use schalter_model::SrtpProfile;
 
 use crate::ice::IceLimits;
-use crate::srtp::SrtpLimits;
+use crate::srtp::{SrtpError, SrtpLimits};
 use crate::{CertificateKind, ChannelId, CryptoProfile, DataChannelConfig, Identity, LocalIce};
 
 /// Bounds of one transport. The defaults suit browsers.
@@ -144,6 +144,9 @@ pub enum TransportError {
     /// One of the channels to open cannot be.
     #[error("data channel: {0}")]
     Channel(#[from] DataError),
+    /// The keys that came with it are of no use.
+    #[error("keying material: {0}")]
+    Keys(#[from] SrtpError),
 }
 
 /// Why a request about a data channel was refused.

@@ -31,6 +31,10 @@ struct StunAnswer {
 enum Peer {
     /// The handshake runs.
     Unknown,
+    /// Keys came from outside of DTLS and wait for the first path.
+    Keyed(Box<Media>),
+    /// Whoever brought the keys answers for who the peer is.
+    Vouched,
     /// The handshake is done, the SDP with the fingerprint is not here.
     Unverified(Outcome),
     /// The certificate (DER) is the announced one.
@@ -43,6 +47,22 @@ struct Media {
     profile: SrtpProfile,
     outbound: Outbound,
     inbound: Inbound,
+}
+
+impl Media {
+    fn new(
+        profile: SrtpProfile,
+        keying_material: &[u8],
+        limits: &TransportLimits,
+    ) -> Result<Self, SrtpError> {
+        let keys = SessionKeys::from_exporter(profile, keying_material, DtlsRole::Server)?;
+        let (outbound, inbound) = keys.into_contexts(limits.srtp)?;
+        Ok(Self {
+            profile,
+            outbound,
+            inbound,
+        })
+    }
 }
 
 /// One peer connection's server side.
@@ -88,6 +108,31 @@ impl Transport {
         for channel in config.channels {
             transport.open_channel(now, channel)?;
         }
+        Ok(transport)
+    }
+
+    /// Makes a transport whose SRTP keys were agreed on outside of DTLS, by somebody who answers for who the peer is
+    /// (RFC 5763 leaves other key exchanges open; a simulation wants keys that it can repeat). It is connected as soon as
+    /// a connectivity check is valid. Without DTLS it has no data channels.
+    ///
+    /// `keying_material` is laid out as the DTLS exporter's output, we being the server (RFC 5764 §4.2).
+    ///
+    /// # Errors
+    /// [`TransportError::Keys`] unless there are [`srtp::exporter_len`] bytes, [`TransportError::Channel`] when channels
+    /// are to be opened.
+    pub fn with_keys(
+        now: Time,
+        config: TransportConfig,
+        profile: SrtpProfile,
+        keying_material: &[u8],
+    ) -> Result<Self, TransportError> {
+        if !config.channels.is_empty() {
+            return Err(DataError::NotOpen.into());
+        }
+        let mut transport = Self::new(now, config)?;
+        let media = Media::new(profile, keying_material, &transport.limits)?;
+        transport.dtls.close(now);
+        transport.peer = Peer::Keyed(Box::new(media));
         Ok(transport)
     }
 
@@ -383,7 +428,9 @@ impl Transport {
         let event = match event {
             IceEvent::Connected(_) => {
                 self.dtls.start(now);
-                TransportEvent::Connecting
+                self.events.push_back(TransportEvent::Connecting);
+                self.start_keyed();
+                return;
             }
             IceEvent::PathChanged(_) => TransportEvent::PathChanged,
             IceEvent::Disconnected => TransportEvent::Disconnected,
@@ -411,9 +458,7 @@ impl Transport {
             return;
         }
         let profile = outcome.profile;
-        let keys = SessionKeys::from_exporter(profile, &outcome.keying_material, DtlsRole::Server)
-            .and_then(|keys| keys.into_contexts(self.limits.srtp));
-        let Ok((outbound, inbound)) = keys else {
+        let Ok(media) = Media::new(profile, &outcome.keying_material, &self.limits) else {
             self.fail(now, TransportFailureKind::Dtls);
             return;
         };
@@ -423,14 +468,22 @@ impl Transport {
         self.peer = Peer::Verified {
             certificate: outcome.peer_certificate,
         };
-        self.media = Some(Media {
-            profile,
-            outbound,
-            inbound,
-        });
+        self.media = Some(media);
         self.events.push_back(TransportEvent::Connected { profile });
         let instant = self.instant(now);
         self.channels.sctp.start(instant);
+    }
+
+    /// Takes keys that came with the transport into use, now that there is a path.
+    fn start_keyed(&mut self) {
+        let peer = std::mem::replace(&mut self.peer, Peer::Vouched);
+        let Peer::Keyed(media) = peer else {
+            self.peer = peer;
+            return;
+        };
+        let profile = media.profile;
+        self.media = Some(*media);
+        self.events.push_back(TransportEvent::Connected { profile });
     }
 
     fn fail(&mut self, now: Time, kind: TransportFailureKind) {
