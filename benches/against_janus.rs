@@ -90,7 +90,11 @@ impl Contender {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = if std::env::var_os(INSIDE).is_some() { inside(&args) } else { enter() };
+    let result = if std::env::var_os(INSIDE).is_some() {
+        inside(&args)
+    } else {
+        enter()
+    };
     result.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error}");
         ExitCode::FAILURE
@@ -107,14 +111,20 @@ fn enter() -> Result<ExitCode, LoadError> {
         .env(INSIDE, "1")
         .status()
         .map_err(|error| LoadError::io("unshare (needs root and util-linux)", error))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn set_up_network() -> Result<(), LoadError> {
     let address = format!("{ADDRESS}/32");
     for arguments in [
         &["link", "set", "lo", "up"][..],
-        &["link", "add", "bench0", "type", "veth", "peer", "name", "bench1"],
+        &[
+            "link", "add", "bench0", "type", "veth", "peer", "name", "bench1",
+        ],
         &["addr", "add", &address, "dev", "bench0"],
         &["link", "set", "bench0", "up"],
         &["link", "set", "bench1", "up"],
@@ -124,7 +134,10 @@ fn set_up_network() -> Result<(), LoadError> {
             .status()
             .map_err(|error| LoadError::io("ip (iproute2)", error))?;
         if !status.success() {
-            return Err(LoadError::Usage(format!("ip {} failed", arguments.join(" "))));
+            return Err(LoadError::Usage(format!(
+                "ip {} failed",
+                arguments.join(" ")
+            )));
         }
     }
     Ok(())
@@ -142,7 +155,11 @@ fn inside(args: &Args) -> Result<ExitCode, LoadError> {
     for round in 1..=args.rounds {
         for contender in Contender::ALL {
             let report = runtime.block_on(one_run(contender, args))?;
-            say(&format!("round {round}  {:<21} {}", contender.name(), report.summary()))?;
+            say(&format!(
+                "round {round}  {:<21} {}",
+                contender.name(),
+                report.summary()
+            ))?;
             reports.push((contender, report));
         }
     }
@@ -168,7 +185,9 @@ async fn one_run(contender: Contender, args: &Args) -> Result<Report, LoadError>
     let call = Call::start(&target, &mut generator, plan).await?;
     tokio::time::sleep(WARM_UP).await;
     let span = Duration::from_secs(args.seconds);
-    let report = call.measure(&mut generator, span, Some(spawned.pid())).await?;
+    let report = call
+        .measure(&mut generator, span, Some(spawned.pid()))
+        .await?;
     call.end(&mut generator).await;
     spawned.stop();
     Ok(report)
@@ -180,13 +199,21 @@ fn say(line: &str) -> Result<(), LoadError> {
 
 fn summarise(args: &Args, reports: &[(Contender, Report)]) -> Result<ExitCode, LoadError> {
     let of = |contender: Contender, value: &dyn Fn(&Report) -> f64| {
-        let values: Vec<f64> =
-            reports.iter().filter(|(c, _)| *c == contender).map(|(_, report)| value(report)).collect();
+        let values: Vec<f64> = reports
+            .iter()
+            .filter(|(c, _)| *c == contender)
+            .map(|(_, report)| value(report))
+            .collect();
         median(&values)
     };
     let cpu = |report: &Report| report.server.map_or(0.0, |server| server.cpu_us_per_packet);
-    say(&format!("\nmedians of {} rounds of {} s:", args.rounds, args.seconds))?;
-    say("                       µs CPU/packet   delay p50/p99 ms   RSS MiB   lost packets   foreign load")?;
+    say(&format!(
+        "\nmedians of {} rounds of {} s:",
+        args.rounds, args.seconds
+    ))?;
+    say(
+        "                       µs CPU/packet   delay p50/p99 ms   RSS MiB   lost packets   foreign load",
+    )?;
     for contender in Contender::ALL {
         let lost = |r: &Report| {
             (r.audio.expected + r.video.expected - r.audio.delivered - r.video.delivered) as f64
@@ -197,7 +224,9 @@ fn summarise(args: &Args, reports: &[(Contender, Report)]) -> Result<ExitCode, L
             of(contender, &cpu),
             of(contender, &|r| r.delay.p50_ms),
             of(contender, &|r| r.delay.p99_ms),
-            of(contender, &|r| r.server.map_or(0.0, |server| server.rss_mib)),
+            of(contender, &|r| r
+                .server
+                .map_or(0.0, |server| server.rss_mib)),
             of(contender, &lost),
             of(contender, &|r| r.foreign_load * 100.0),
         ))?;
@@ -208,15 +237,24 @@ fn summarise(args: &Args, reports: &[(Contender, Report)]) -> Result<ExitCode, L
             .chunks(Contender::ALL.len())
             .map(|round| {
                 let of = |contender| {
-                    round.iter().find(|(c, _)| *c == contender).map_or(f64::NAN, |(_, report)| cpu(report))
+                    round
+                        .iter()
+                        .find(|(c, _)| *c == contender)
+                        .map_or(f64::NAN, |(_, report)| cpu(report))
                 };
                 of(peer) / of(Contender::Schalter)
             })
             .collect();
-        say(&format!("{} costs {:.1} × as much as Schalter (median ratio)", peer.name(), median(&ratios)))?;
+        say(&format!(
+            "{} costs {:.1} × as much as Schalter (median ratio)",
+            peer.name(),
+            median(&ratios)
+        ))?;
     }
     if reports.iter().any(|(_, report)| !report.clean) {
-        say("Foreign load above 10 % in at least one round: no number above may be quoted, ratios with care.")?;
+        say(
+            "Foreign load above 10 % in at least one round: no number above may be quoted, ratios with care.",
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,9 +18,12 @@ use quinn_udp::{Transmit, UdpSocketState};
 use rustix::time::{ClockId, clock_gettime};
 use schalter_benches::median;
 use schalter_forward::{
-    Codec, CodecBinding, ConsumerConfig, ConsumerTarget, EncodingConfig, ExtensionIds, ProducerConfig,
+    Codec, CodecBinding, ConsumerConfig, ConsumerTarget, EncodingConfig, ExtensionIds,
+    ProducerConfig,
 };
-use schalter_load::client::{Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, IceRole, Incoming};
+use schalter_load::client::{
+    Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, IceRole, Incoming,
+};
 use schalter_load::feed::{FeedConfig, FeedHeader, Publisher, StreamIds, VP8};
 use schalter_model::{
     MediaKind, Path, ShardId, SrtpProfile, Time, TrackId, TransportId, Ufrag, WallClock,
@@ -80,12 +83,18 @@ fn cpu_nanos() -> u64 {
 fn measured(what: impl FnOnce()) -> (u64, u64) {
     let (allocations, start) = (ALLOCATIONS.load(Ordering::Relaxed), cpu_nanos());
     what();
-    (cpu_nanos() - start, ALLOCATIONS.load(Ordering::Relaxed) - allocations)
+    (
+        cpu_nanos() - start,
+        ALLOCATIONS.load(Ordering::Relaxed) - allocations,
+    )
 }
 
 fn path_of(peer: usize) -> Path {
     let port = 10_000 + u16::try_from(peer).expect("a bench has few peers");
-    Path { remote: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), local: None }
+    Path {
+        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        local: None,
+    }
 }
 
 /// A shard with all its clients, in memory.
@@ -104,35 +113,66 @@ impl Room {
         let identity = Arc::new(Identity::generate().expect("the crypto library makes keys"));
         let certificate = Certificate::generate().expect("the crypto library makes keys");
         let fingerprint = identity.fingerprint(CertificateKind::Ecdsa);
-        let mut shard = Shard::new(ShardConfig::new(ShardId(0), epoch, WallClock::new(0), 1, identity));
+        let mut shard = Shard::new(ShardConfig::new(
+            ShardId(0),
+            epoch,
+            WallClock::new(0),
+            1,
+            identity,
+        ));
         let mut clients = Vec::new();
         for peer in 0..=SUBSCRIBERS {
             let transport = TransportId(peer as u64 + 1);
             let ufrag = Ufrag::new(0, ShardId(0), peer as u64);
-            let ice = LocalIce { ufrag, password: PASSWORD.into() };
+            let ice = LocalIce {
+                ufrag,
+                password: PASSWORD.into(),
+            };
             shard.on_command(
                 Time::ZERO,
-                Command::OpenTransport { transport, ice, certificate: CertificateKind::Ecdsa, channels: Vec::new() },
+                Command::OpenTransport {
+                    transport,
+                    ice,
+                    certificate: CertificateKind::Ecdsa,
+                    channels: Vec::new(),
+                },
             );
             shard.on_command(
                 Time::ZERO,
                 Command::SetRemote {
                     transport,
-                    ice: RemoteIce { ufrag: "client".into() },
+                    ice: RemoteIce {
+                        ufrag: "client".into(),
+                    },
                     fingerprints: vec![certificate.fingerprint().clone()],
                 },
             );
             let config = ClientConfig {
                 role: IceRole::Controlling,
-                local: IceCredentials { ufrag: "client".to_owned(), password: PASSWORD.to_owned() },
-                remote: IceCredentials { ufrag: ufrag.as_str().to_owned(), password: PASSWORD.to_owned() },
+                local: IceCredentials {
+                    ufrag: "client".to_owned(),
+                    password: PASSWORD.to_owned(),
+                },
+                remote: IceCredentials {
+                    ufrag: ufrag.as_str().to_owned(),
+                    password: PASSWORD.to_owned(),
+                },
                 candidate: SERVER,
                 fingerprints: vec![fingerprint.clone()],
                 profile: SrtpProfile::AeadAes128Gcm,
             };
-            clients.push(ClientPeer::new(epoch, config, &certificate).expect("DTLS takes its configuration"));
+            clients.push(
+                ClientPeer::new(epoch, config, &certificate).expect("DTLS takes its configuration"),
+            );
         }
-        Self { epoch, now: Time::ZERO, shard, clients, feed: None, out: vec![0; 65_536] }
+        Self {
+            epoch,
+            now: Time::ZERO,
+            shard,
+            clients,
+            feed: None,
+            out: vec![0; 65_536],
+        }
     }
 
     fn instant(&self) -> Instant {
@@ -153,7 +193,8 @@ impl Room {
             for (peer, client) in self.clients.iter_mut().enumerate() {
                 while let Some(datagram) = client.poll_transmit() {
                     quiet = false;
-                    self.shard.on_datagram(self.now, path_of(peer), &mut datagram.to_vec());
+                    self.shard
+                        .on_datagram(self.now, path_of(peer), &mut datagram.to_vec());
                 }
             }
             while let Some(transmit) = self.shard.poll_transmit(self.now, &mut self.out) {
@@ -187,25 +228,40 @@ impl Room {
             self.pass(Duration::from_millis(20));
         }
         let connected = self.clients.iter_mut().filter_map(ClientPeer::poll_event);
-        assert_eq!(connected.filter(|e| *e == ClientEvent::Connected).count(), SUBSCRIBERS + 1);
+        assert_eq!(
+            connected.filter(|e| *e == ClientEvent::Connected).count(),
+            SUBSCRIBERS + 1
+        );
     }
 
     /// Publishes one video track to everybody.
     fn publish(&mut self) {
         let ids = StreamIds::generate();
         let (track, extensions) = (TrackId(1), ExtensionIds::default());
-        let codecs = vec![CodecBinding { payload_type: VP8, codec: Codec::Vp8, rtx_payload_type: None }];
+        let codecs = vec![CodecBinding {
+            payload_type: VP8,
+            codec: Codec::Vp8,
+            rtx_payload_type: None,
+        }];
         let producer = ProducerConfig {
             kind: MediaKind::Video,
             mid: None,
             codecs: codecs.clone(),
-            encodings: vec![EncodingConfig { rid: None, ssrc: Some(ids.video), rtx_ssrc: None }],
+            encodings: vec![EncodingConfig {
+                rid: None,
+                ssrc: Some(ids.video),
+                rtx_ssrc: None,
+            }],
             extensions,
             transport_cc: false,
         };
         self.shard.on_command(
             self.now,
-            Command::AddProducer { transport: TransportId(1), track, config: producer },
+            Command::AddProducer {
+                transport: TransportId(1),
+                track,
+                config: producer,
+            },
         );
         for peer in 1..=SUBSCRIBERS {
             let config = ConsumerConfig {
@@ -215,7 +271,10 @@ impl Room {
                 mid: None,
                 codecs: codecs.clone(),
                 extensions,
-                target: ConsumerTarget { paused: false, max_encoding: 0 },
+                target: ConsumerTarget {
+                    paused: false,
+                    max_encoding: 0,
+                },
             };
             self.shard.on_command(
                 self.now,
@@ -230,8 +289,18 @@ impl Room {
         while let Some(event) = self.shard.poll_event() {
             assert!(!matches!(event, Event::Refused { .. }), "{event:?}");
         }
-        let config = FeedConfig { audio_packets: 0, video_packets: 150, ..FeedConfig::default() };
-        self.feed = Some(Publisher::new(0, config, ids, FeedHeader::default(), self.instant()));
+        let config = FeedConfig {
+            audio_packets: 0,
+            video_packets: 150,
+            ..FeedConfig::default()
+        };
+        self.feed = Some(Publisher::new(
+            0,
+            config,
+            ids,
+            FeedHeader::default(),
+            self.instant(),
+        ));
     }
 
     /// The next burst, sealed by the publisher.
@@ -243,7 +312,9 @@ impl Room {
         while packets.len() < BURST
             && let Some(len) = feed.produce(instant, 0, false, &mut buffer)
         {
-            let sealed = self.clients[0].seal_rtp(&mut buffer, len).expect("the publisher is connected");
+            let sealed = self.clients[0]
+                .seal_rtp(&mut buffer, len)
+                .expect("the publisher is connected");
             packets.push(buffer[..sealed].to_vec());
         }
         packets
@@ -262,7 +333,9 @@ impl Room {
                 self.shard.on_timeout(self.now);
             }
             while let Some(transmit) = self.shard.poll_transmit(self.now, &mut self.out) {
-                sent.0 += transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size));
+                sent.0 += transmit
+                    .segment_size
+                    .map_or(1, |size| transmit.len.div_ceil(size));
                 sent.1 += transmit.len;
             }
         }
@@ -285,7 +358,8 @@ struct Floor {
 impl Floor {
     fn new(sealed_len: usize) -> io::Result<Self> {
         let key = |index: usize| {
-            let key = UnboundKey::new(&AES_128_GCM, &[index as u8; 16]).expect("16 bytes are a key");
+            let key =
+                UnboundKey::new(&AES_128_GCM, &[index as u8; 16]).expect("16 bytes are a key");
             LessSafeKey::new(key)
         };
         let sink = (0..SUBSCRIBERS)
@@ -318,7 +392,11 @@ impl Floor {
             let mut nonce = [0; 12];
             nonce[..8].copy_from_slice(&self.nonce.to_be_bytes());
             let sealed = self.keys[peer]
-                .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&*header), payload)
+                .seal_in_place_separate_tag(
+                    Nonce::assume_unique_for_key(nonce),
+                    Aad::from(&*header),
+                    payload,
+                )
                 .expect("the library seals short packets");
             tag.copy_from_slice(sealed.as_ref());
         }
@@ -377,7 +455,11 @@ fn main() -> io::Result<ExitCode> {
         let mut sent = (0, 0);
         let (nanos, allocated) = measured(|| sent = room.forward(&mut packets, burst));
         // Reports of the shard are a few more now and then; fewer would be a loss.
-        assert!(sent.0 >= PACKETS, "{} of {PACKETS} packets in round {round}", sent.0);
+        assert!(
+            sent.0 >= PACKETS,
+            "{} of {PACKETS} packets in round {round}",
+            sent.0
+        );
         let mut seal = 0;
         let mut send = 0;
         for peer in 0..SUBSCRIBERS {
@@ -413,5 +495,9 @@ fn main() -> io::Result<ExitCode> {
         path + send,
         if good { "ok" } else { "ABOVE THE BAR" },
     )?;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -57,11 +57,16 @@ impl CallPlan {
     fn participants(&self, target: &Target) -> (Vec<Participant>, Vec<Participant>) {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for room in 0..self.rooms {
-            let publishers: Vec<u32> =
-                (0..self.publishers).map(|index| room * self.publishers + index).collect();
+            let publishers: Vec<u32> = (0..self.publishers)
+                .map(|index| room * self.publishers + index)
+                .collect();
             let name = format!("{}-{room}", self.name);
             for publisher in &publishers {
-                let others: Vec<u32> = publishers.iter().copied().filter(|p| p != publisher).collect();
+                let others: Vec<u32> = publishers
+                    .iter()
+                    .copied()
+                    .filter(|p| p != publisher)
+                    .collect();
                 let hears = if self.mutual { others } else { Vec::new() };
                 let together = target.publishes_and_hears_at_once();
                 first.push(Participant {
@@ -128,7 +133,10 @@ impl Generator {
             profile: options.profile,
             feedback: options.feedback,
         };
-        Ok(Self { shared: Arc::new(shared), events })
+        Ok(Self {
+            shared: Arc::new(shared),
+            events,
+        })
     }
 
     /// Peers that have failed or were closed by the server since the last call, with why.
@@ -195,14 +203,21 @@ impl Call {
 
     async fn wait_heard(&self, generator: &mut Generator) -> Result<(), LoadError> {
         let kinds = self.kinds().len();
-        let wanted: HashMap<PeerId, usize> =
-            self.members.iter().map(|(who, m)| (m.peer(), who.hears.len() * kinds)).collect();
+        let wanted: HashMap<PeerId, usize> = self
+            .members
+            .iter()
+            .map(|(who, m)| (m.peer(), who.hears.len() * kinds))
+            .collect();
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             let status = generator.shared.engine.status().await;
             let deaf = status
                 .iter()
-                .filter(|s| wanted.get(&s.peer).is_some_and(|wanted| s.streams < *wanted))
+                .filter(|s| {
+                    wanted
+                        .get(&s.peer)
+                        .is_some_and(|wanted| s.streams < *wanted)
+                })
                 .count();
             if deaf == 0 {
                 return Ok(());
@@ -212,7 +227,9 @@ impl Call {
                 return Err(LoadError::Timeout(format!(
                     "{deaf} of {} participants don't hear everything after {READY_TIMEOUT:?}{}",
                     self.members.len(),
-                    lost.first().map(|why| format!(" ({why})")).unwrap_or_default(),
+                    lost.first()
+                        .map(|why| format!(" ({why})"))
+                        .unwrap_or_default(),
                 )));
             }
             tokio::time::sleep(POLL).await;
@@ -221,10 +238,13 @@ impl Call {
 
     fn kinds(&self) -> Vec<Kind> {
         let feed = &self.plan.feed;
-        [(Kind::Audio, feed.audio_packets), (Kind::Video, feed.video_packets)]
-            .into_iter()
-            .filter_map(|(kind, packets)| (packets > 0).then_some(kind))
-            .collect()
+        [
+            (Kind::Audio, feed.audio_packets),
+            (Kind::Video, feed.video_packets),
+        ]
+        .into_iter()
+        .filter_map(|(kind, packets)| (packets > 0).then_some(kind))
+        .collect()
     }
 
     /// Measures for `span`. `server` is the process whose cost counts.
@@ -274,9 +294,16 @@ impl Call {
         }
         let mut report = Report::new(&self.plan, usage, server_known);
         report.lost_peers = lost.len();
-        report.lost_because = lost.into_iter().collect::<HashSet<_>>().into_iter().collect();
-        report.lost_signaling =
-            self.members.iter().filter(|(_, member)| member.signaling_lost()).count();
+        report.lost_because = lost
+            .into_iter()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .collect();
+        report.lost_signaling = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.signaling_lost())
+            .count();
         let heard = |totals: &Totals, peer: PeerId, key: (u32, Kind)| {
             let peer = totals.peers.iter().find(|p| p.peer == peer);
             peer.and_then(|p| p.heard.iter().find(|(k, _)| *k == key))
@@ -287,8 +314,10 @@ impl Call {
             for publisher in &who.hears {
                 for kind in self.kinds() {
                     let key = (*publisher, kind);
-                    let (now, before) =
-                        (heard(totals, member.peer(), key), heard(earlier, member.peer(), key));
+                    let (now, before) = (
+                        heard(totals, member.peer(), key),
+                        heard(earlier, member.peer(), key),
+                    );
                     let expected = sent.get(&key).copied().unwrap_or(0);
                     report.add(kind, expected, now.0 - before.0, now.1 - before.1);
                 }
@@ -320,7 +349,11 @@ async fn wait_connected(
             return Err(LoadError::Handshake(why));
         }
         let status = generator.shared.engine.status().await;
-        if status.iter().filter(|s| ours.contains(&s.peer)).all(|s| s.connected) {
+        if status
+            .iter()
+            .filter(|s| ours.contains(&s.peer))
+            .all(|s| s.connected)
+        {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -346,10 +379,18 @@ mod tests {
 
     #[test]
     fn everybody_hears_all_publishers_of_the_own_room_and_nobody_itself() {
-        let livekit =
-            Target::LiveKit(LiveKit { url: String::new(), key: String::new(), secret: String::new() });
+        let livekit = Target::LiveKit(LiveKit {
+            url: String::new(),
+            key: String::new(),
+            secret: String::new(),
+        });
         let janus = Target::Janus(Janus { url: String::new() });
-        for (target, mutual) in [(&livekit, true), (&livekit, false), (&janus, true), (&janus, false)] {
+        for (target, mutual) in [
+            (&livekit, true),
+            (&livekit, false),
+            (&janus, true),
+            (&janus, false),
+        ] {
             let (first, second) = plan(mutual).participants(target);
             assert_eq!(first.len(), 6);
             let pairs: usize = first.iter().chain(&second).map(|who| who.hears.len()).sum();

@@ -17,7 +17,11 @@ use schalter_model::SrtpProfile;
 
 /// Loads a media server with real ICE, DTLS and SRTP and says what arrived, how late, and what it cost.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Exit codes: 0 as promised, 1 not, 2 wrong usage.")]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 as promised, 1 not, 2 wrong usage."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -249,7 +253,10 @@ impl PeerArgs {
         PeerOptions {
             local: self.local,
             profile: self.profile.into(),
-            feedback: Feedback { nack: self.nack, transport_cc: self.transport_cc },
+            feedback: Feedback {
+                nack: self.nack,
+                transport_cc: self.transport_cc,
+            },
             core: self.cpu,
         }
     }
@@ -274,14 +281,21 @@ impl TargetArgs {
             };
             let (spawned, server) = spawn_schalter(&options)?;
             let pid = Some(spawned.pid());
-            return Ok(Ready { target: Target::LiveKit(server), pid, spawned: Some(spawned) });
+            return Ok(Ready {
+                target: Target::LiveKit(server),
+                pid,
+                spawned: Some(spawned),
+            });
         }
         let url = self.url.clone().ok_or_else(|| usage("--url is missing"))?;
         let target = match self.server {
             Protocol::Janus => Target::Janus(Janus { url }),
             Protocol::Livekit => {
                 let key = self.key.clone().ok_or_else(|| usage("--key is missing"))?;
-                let file = self.secret_file.as_ref().ok_or_else(|| usage("--secret-file is missing"))?;
+                let file = self
+                    .secret_file
+                    .as_ref()
+                    .ok_or_else(|| usage("--secret-file is missing"))?;
                 let secret = std::fs::read_to_string(file)
                     .map_err(|error| LoadError::io(file.display().to_string(), error))?
                     .trim()
@@ -289,7 +303,11 @@ impl TargetArgs {
                 Target::LiveKit(LiveKit { url, key, secret })
             }
         };
-        Ok(Ready { target, pid: self.server_pid, spawned: None })
+        Ok(Ready {
+            target,
+            pid: self.server_pid,
+            spawned: None,
+        })
     }
 }
 

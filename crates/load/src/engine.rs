@@ -141,7 +141,8 @@ enum Command {
 /// # Errors
 /// [`LoadError::Io`].
 pub fn bind(local: IpAddr) -> Result<UdpSocket, LoadError> {
-    UdpSocket::bind((local, 0)).map_err(|error| LoadError::io(format!("UDP socket on {local}"), error))
+    UdpSocket::bind((local, 0))
+        .map_err(|error| LoadError::io(format!("UDP socket on {local}"), error))
 }
 
 /// A handle on the thread; dropping it ends the thread.
@@ -174,7 +175,11 @@ impl Engine {
                 Driver::new(poll, inbox, certificate, events).run();
             })
             .map_err(|error| LoadError::io("thread", error))?;
-        Ok(Self { commands, next: AtomicU32::new(0), thread: Some(thread) })
+        Ok(Self {
+            commands,
+            next: AtomicU32::new(0),
+            thread: Some(thread),
+        })
     }
 
     fn tell(&self, command: Command) {
@@ -256,7 +261,10 @@ impl Peer {
     fn next_due(&self) -> Option<Instant> {
         let media = self.client.connected().then(|| self.receiver.next_due());
         let feed = self.publisher.as_ref().map(Publisher::next_due);
-        [self.client.next_timeout(), media, feed].into_iter().flatten().min()
+        [self.client.next_timeout(), media, feed]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -302,17 +310,20 @@ impl Driver {
             }
             self.run_timers();
             let now = Instant::now();
-            let sleep = self
-                .timers
-                .peek()
-                .map_or(IDLE, |Reverse((at, _))| at.saturating_duration_since(now).min(IDLE));
+            let sleep = self.timers.peek().map_or(IDLE, |Reverse((at, _))| {
+                at.saturating_duration_since(now).min(IDLE)
+            });
             let timeout = rustix::time::Timespec {
                 tv_sec: 0,
                 tv_nsec: sleep.subsec_nanos().into(),
             };
             ready.clear();
             // Interrupted or not: the next round looks again.
-            let _ = epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout));
+            let _ = epoll::wait(
+                &self.poll,
+                rustix::buffer::spare_capacity(&mut ready),
+                Some(&timeout),
+            );
             for event in &ready {
                 let index = event.data.u64();
                 self.receive(index as u32);
@@ -413,7 +424,9 @@ impl Driver {
     }
 
     fn remove(&mut self, id: PeerId) {
-        let Some(mut peer) = self.peers.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let Some(mut peer) = self.peers.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
         peer.client.close(Instant::now());
         while let Some(datagram) = peer.client.poll_transmit() {
             peer.send(&datagram);
@@ -448,7 +461,9 @@ impl Driver {
                 }
             }
             self.timers.pop();
-            let Some(peer) = self.peer(index) else { continue };
+            let Some(peer) = self.peer(index) else {
+                continue;
+            };
             if peer.scheduled != Some(at) {
                 continue;
             }
@@ -464,13 +479,21 @@ impl Driver {
     /// Sends what a feed owes.
     fn publish(&mut self, now: Instant, index: u32) {
         let measuring = self.measuring;
-        let Some(Some(peer)) = self.peers.get_mut(index as usize) else { return };
-        let Some(publisher) = &mut peer.publisher else { return };
+        let Some(Some(peer)) = self.peers.get_mut(index as usize) else {
+            return;
+        };
+        let Some(publisher) = &mut peer.publisher else {
+            return;
+        };
         let mut out = [0; 1_500];
         loop {
             let wall = wall_nanos();
-            let Some(len) = publisher.produce(now, wall, measuring, &mut out) else { break };
-            let Some(sealed) = peer.client.seal_rtp(&mut out, len) else { break };
+            let Some(len) = publisher.produce(now, wall, measuring, &mut out) else {
+                break;
+            };
+            let Some(sealed) = peer.client.seal_rtp(&mut out, len) else {
+                break;
+            };
             publisher.remember(&out[..sealed]);
             if measuring {
                 self.totals.published += 1;
@@ -487,7 +510,9 @@ impl Driver {
     }
 
     fn after_input(&mut self, now: Instant, index: u32) {
-        let Some(Some(peer)) = self.peers.get_mut(index as usize) else { return };
+        let Some(Some(peer)) = self.peers.get_mut(index as usize) else {
+            return;
+        };
         while let Some(event) = peer.client.poll_event() {
             if event == ClientEvent::Connected
                 && let Some(publish) = peer.publish.clone()
@@ -502,12 +527,17 @@ impl Driver {
                     start,
                 ));
             }
-            let _ = self.events.send(PeerEvent { peer: PeerId(index), event });
+            let _ = self.events.send(PeerEvent {
+                peer: PeerId(index),
+                event,
+            });
         }
         if peer.client.connected() {
             let mut out = [0; 1_500];
             while let Some(len) = peer.receiver.report(now, &mut out) {
-                let Some(sealed) = peer.client.seal_rtcp(&mut out, len) else { break };
+                let Some(sealed) = peer.client.seal_rtcp(&mut out, len) else {
+                    break;
+                };
                 peer.send(&out[..sealed]);
             }
         }
@@ -526,19 +556,24 @@ impl Driver {
         let mut metas = [RecvMeta::default(); RECEIVE_BATCH];
         let mut buffers = std::mem::take(&mut self.buffers);
         for _ in 0..BATCHES_PER_TURN {
-            let Some(Some(peer)) = self.peers.get(index as usize) else { break };
+            let Some(Some(peer)) = self.peers.get(index as usize) else {
+                break;
+            };
             let mut slices = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
-            let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] = std::array::from_fn(|_| {
-                slices.next().expect("as many buffers as slices")
-            });
-            let count = match peer.state.recv((&peer.socket).into(), &mut slices, &mut metas) {
+            let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] =
+                std::array::from_fn(|_| slices.next().expect("as many buffers as slices"));
+            let count = match peer
+                .state
+                .recv((&peer.socket).into(), &mut slices, &mut metas)
+            {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(_) => break,
             };
             for (meta, buffer) in metas.iter().zip(&mut buffers).take(count) {
-                let arrived =
-                    meta.timestamp.map_or_else(wall_nanos, |at| u64::try_from(at.as_nanos()).unwrap_or(0));
+                let arrived = meta
+                    .timestamp
+                    .map_or_else(wall_nanos, |at| u64::try_from(at.as_nanos()).unwrap_or(0));
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     self.on_datagram(index, arrived, datagram);
                 }
@@ -552,8 +587,13 @@ impl Driver {
     }
 
     fn on_datagram(&mut self, index: u32, arrived: u64, datagram: &mut [u8]) {
-        let Some(Some(peer)) = self.peers.get_mut(index as usize) else { return };
-        match peer.client.on_datagram(Instant::now(), peer.remote, datagram) {
+        let Some(Some(peer)) = self.peers.get_mut(index as usize) else {
+            return;
+        };
+        match peer
+            .client
+            .on_datagram(Instant::now(), peer.remote, datagram)
+        {
             Incoming::Handled => {}
             Incoming::Dropped => self.totals.dropped += 1,
             Incoming::Rtp(len) => {
@@ -577,10 +617,14 @@ impl Driver {
     }
 
     fn on_rtcp(&mut self, index: u32, datagram: &[u8]) {
-        let Some(Some(peer)) = self.peers.get_mut(index as usize) else { return };
+        let Some(Some(peer)) = self.peers.get_mut(index as usize) else {
+            return;
+        };
         for packet in compound(datagram).flatten() {
             match packet {
-                Rtcp::SenderReport(report) => peer.receiver.on_sender_report(Instant::now(), &report),
+                Rtcp::SenderReport(report) => {
+                    peer.receiver.on_sender_report(Instant::now(), &report)
+                }
                 Rtcp::Pli { .. } | Rtcp::Fir(_) => {
                     if let Some(publisher) = &mut peer.publisher {
                         self.totals.key_frame_requests += 1;
@@ -588,7 +632,9 @@ impl Driver {
                     }
                 }
                 Rtcp::Nack(nack) => {
-                    let Some(publisher) = &peer.publisher else { continue };
+                    let Some(publisher) = &peer.publisher else {
+                        continue;
+                    };
                     for sequence in nack.lost() {
                         self.totals.nacked += 1;
                         if let Some(sealed) = publisher.recall(nack.media_ssrc, sequence) {

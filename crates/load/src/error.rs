@@ -40,7 +40,10 @@ pub enum LoadError {
 impl LoadError {
     /// Says what was tried when the system refused.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { what: what.into(), source }
+        Self::Io {
+            what: what.into(),
+            source,
+        }
     }
 
     pub(crate) fn socket(address: SocketAddr, source: io::Error) -> Self {

@@ -82,8 +82,11 @@ impl FeedConfig {
         let smallest = DESCRIPTOR_LEN + KEY_FRAME_HEADER.len() + PROBE_LEN;
         let video = smallest..=1_200;
         let audio = 1 + PROBE_LEN..=1_200;
-        if self.video_packets > 0 && (!video.contains(&self.video_bytes) || self.video_bursts == 0) {
-            return Err(format!("video packets have {video:?} bytes of payload and at least one burst a second"));
+        if self.video_packets > 0 && (!video.contains(&self.video_bytes) || self.video_bursts == 0)
+        {
+            return Err(format!(
+                "video packets have {video:?} bytes of payload and at least one burst a second"
+            ));
         }
         if self.audio_packets > 0 && !audio.contains(&self.audio_bytes) {
             return Err(format!("audio packets have {audio:?} bytes of payload"));
@@ -115,7 +118,11 @@ impl StreamIds {
     /// Fresh ones; never 0, which some servers take for "none".
     pub fn generate() -> Self {
         let ssrc = || rand::random::<u32>() | 1;
-        Self { audio: ssrc(), video: ssrc(), video_rtx: ssrc() }
+        Self {
+            audio: ssrc(),
+            video: ssrc(),
+            video_rtx: ssrc(),
+        }
     }
 }
 
@@ -193,7 +200,13 @@ pub struct Sent {
 
 impl Publisher {
     /// A feed that starts at `start`.
-    pub fn new(id: u32, config: FeedConfig, ids: StreamIds, header: FeedHeader, start: Instant) -> Self {
+    pub fn new(
+        id: u32,
+        config: FeedConfig,
+        ids: StreamIds,
+        header: FeedHeader,
+        start: Instant,
+    ) -> Self {
         let mut streams = Vec::new();
         if config.audio_packets > 0 {
             streams.push(Stream::new(Kind::Audio, ids.audio, start));
@@ -229,14 +242,24 @@ impl Publisher {
     /// Packets sent while a measurement ran.
     pub fn sent(&self) -> Sent {
         let of = |kind| {
-            self.streams.iter().filter(|s| s.kind == kind).map(|s| u64::from(s.measured)).sum()
+            self.streams
+                .iter()
+                .filter(|s| s.kind == kind)
+                .map(|s| u64::from(s.measured))
+                .sum()
         };
-        Sent { audio: of(Kind::Audio), video: of(Kind::Video) }
+        Sent {
+            audio: of(Kind::Audio),
+            video: of(Kind::Video),
+        }
     }
 
     /// When the next packet or report is due.
     pub fn next_due(&self) -> Instant {
-        self.streams.iter().map(|s| s.next).fold(self.next_report, Instant::min)
+        self.streams
+            .iter()
+            .map(|s| s.next)
+            .fold(self.next_report, Instant::min)
     }
 
     /// Writes the next packet that is due into `out` (1,500 bytes); answers its length. Call until `None`.
@@ -247,7 +270,10 @@ impl Publisher {
         measured: bool,
         out: &mut [u8],
     ) -> Option<usize> {
-        let index = self.streams.iter().position(|s| s.left > 0 || s.next <= now)?;
+        let index = self
+            .streams
+            .iter()
+            .position(|s| s.left > 0 || s.next <= now)?;
         if self.streams[index].left == 0 {
             self.begin_burst(index, now);
         }
@@ -268,7 +294,11 @@ impl Publisher {
         stream.timestamp = stream.timestamp.wrapping_add(ticks / bursts);
         let interval = Duration::from_secs(1) / bursts;
         // A generator that was held up goes on at its rate instead of flooding the server with what it missed.
-        stream.next = if now > stream.next + interval * 8 { now } else { stream.next } + interval;
+        stream.next = if now > stream.next + interval * 8 {
+            now
+        } else {
+            stream.next
+        } + interval;
         if stream.kind == Kind::Video {
             self.picture_id = (self.picture_id + 1) & 0x7FFF;
         }
@@ -278,7 +308,11 @@ impl Publisher {
         let stream = &mut self.streams[index];
         let video = stream.kind == Kind::Video;
         let header = RtpHeader {
-            marker: if video { stream.left == 1 } else { stream.counter == 0 },
+            marker: if video {
+                stream.left == 1
+            } else {
+                stream.counter == 0
+            },
             payload_type: if video { VP8 } else { OPUS },
             sequence: stream.sequence,
             timestamp: stream.timestamp,
@@ -286,7 +320,11 @@ impl Publisher {
         };
         let transport_sequence = self.transport_sequence.to_be_bytes();
         let level = [SPEAKING];
-        let mid = if video { &self.header.video_mid } else { &self.header.audio_mid };
+        let mid = if video {
+            &self.header.video_mid
+        } else {
+            &self.header.audio_mid
+        };
         let mut extensions: [(u8, &[u8]); 3] = [(0, &[]); 3];
         let mut count = 0;
         if let Some(mid) = mid
@@ -307,7 +345,11 @@ impl Publisher {
         let head = header
             .write(&extensions[..count], out)
             .expect("1,500 bytes hold a header with three short extensions");
-        let body = if video { self.config.video_bytes } else { self.config.audio_bytes };
+        let body = if video {
+            self.config.video_bytes
+        } else {
+            self.config.audio_bytes
+        };
         let payload = &mut out[head..head + body];
         if video {
             let key = self.key_frame && stream.first_of_frame;
@@ -338,12 +380,21 @@ impl Publisher {
 
     /// Keeps a sealed video packet, so that it can be sent again bit by bit (which SRTP allows).
     pub fn remember(&mut self, sealed: &[u8]) {
-        let [_, _, s0, s1, _, _, _, _, a, b, c, d, ..] = *sealed else { return };
-        let video = |ssrc| self.streams.iter().any(|s| s.ssrc == ssrc && s.kind == Kind::Video);
+        let [_, _, s0, s1, _, _, _, _, a, b, c, d, ..] = *sealed else {
+            return;
+        };
+        let video = |ssrc| {
+            self.streams
+                .iter()
+                .any(|s| s.ssrc == ssrc && s.kind == Kind::Video)
+        };
         if sealed.len() > MEMORY_SLOT || !video(u32::from_be_bytes([a, b, c, d])) {
             return;
         }
-        let (sequence, ssrc) = (u16::from_be_bytes([s0, s1]), u32::from_be_bytes([a, b, c, d]));
+        let (sequence, ssrc) = (
+            u16::from_be_bytes([s0, s1]),
+            u32::from_be_bytes([a, b, c, d]),
+        );
         let slot = usize::from(sequence) % MEMORY;
         self.memory[slot] = (Some((ssrc, sequence)), sealed.len());
         self.memory_bytes[slot * MEMORY_SLOT..][..sealed.len()].copy_from_slice(sealed);
@@ -358,8 +409,14 @@ impl Publisher {
 
     /// All sealed packets that are remembered.
     pub fn remembered(&self) -> Vec<Vec<u8>> {
-        let slots = self.memory.iter().zip(self.memory_bytes.chunks(MEMORY_SLOT));
-        slots.filter(|((key, _), _)| key.is_some()).map(|((_, len), slot)| slot[..*len].to_vec()).collect()
+        let slots = self
+            .memory
+            .iter()
+            .zip(self.memory_bytes.chunks(MEMORY_SLOT));
+        slots
+            .filter(|((key, _), _)| key.is_some())
+            .map(|((_, len), slot)| slot[..*len].to_vec())
+            .collect()
     }
 
     /// Writes sender reports if they are due; answers the length of the compound.
@@ -396,7 +453,11 @@ fn write_vp8(payload: &mut [u8], picture_id: u16, first: bool, key: bool) {
     payload[1] = 0x80;
     payload[2..4].copy_from_slice(&(0x8000 | picture_id).to_be_bytes());
     if first {
-        let tag: &[u8] = if key { &KEY_FRAME_HEADER } else { &INTER_FRAME_HEADER };
+        let tag: &[u8] = if key {
+            &KEY_FRAME_HEADER
+        } else {
+            &INTER_FRAME_HEADER
+        };
         payload[DESCRIPTOR_LEN..DESCRIPTOR_LEN + tag.len()].copy_from_slice(tag);
     }
 }
@@ -415,7 +476,17 @@ mod tests {
             audio_level: true,
             transport_cc: true,
         };
-        Publisher::new(3, FeedConfig::default(), StreamIds { audio: 1, video: 2, video_rtx: 3 }, header, start)
+        Publisher::new(
+            3,
+            FeedConfig::default(),
+            StreamIds {
+                audio: 1,
+                video: 2,
+                video_rtx: 3,
+            },
+            header,
+            start,
+        )
     }
 
     #[test]
@@ -455,14 +526,20 @@ mod tests {
             while let Some(len) = feed.produce(now, 9, true, &mut out) {
                 let packet = RtpPacket::parse(&out[..len]).unwrap();
                 if packet.ssrc() != 2 {
-                    assert_eq!(packet.extension(extension::AUDIO_LEVEL), Some(&[SPEAKING][..]));
+                    assert_eq!(
+                        packet.extension(extension::AUDIO_LEVEL),
+                        Some(&[SPEAKING][..])
+                    );
                     continue;
                 }
                 assert_eq!(packet.extension(extension::MID), Some(&b"1"[..]));
                 let vp8 = Vp8Descriptor::parse(packet.payload()).unwrap();
                 frames.push((vp8.is_keyframe, packet.marker()));
                 let probe = Probe::read(packet.payload()).unwrap();
-                assert_eq!((probe.publisher, probe.sent_at, probe.measured), (3, 9, true));
+                assert_eq!(
+                    (probe.publisher, probe.sent_at, probe.measured),
+                    (3, 9, true)
+                );
             }
             if tick == 1 {
                 feed.request_key_frame();
@@ -479,7 +556,13 @@ mod tests {
         let mut feed = publisher(Instant::now());
         let packet = |sequence: u16| {
             let mut out = vec![0; 100];
-            RtpHeader { sequence, ssrc: 2, ..RtpHeader::default() }.write(&[], &mut out).unwrap();
+            RtpHeader {
+                sequence,
+                ssrc: 2,
+                ..RtpHeader::default()
+            }
+            .write(&[], &mut out)
+            .unwrap();
             out
         };
         feed.remember(&packet(5));
@@ -491,9 +574,16 @@ mod tests {
 
     #[test]
     fn sizes_that_hold_no_mark_are_refused() {
-        let small = FeedConfig { video_bytes: 20, ..FeedConfig::default() };
+        let small = FeedConfig {
+            video_bytes: 20,
+            ..FeedConfig::default()
+        };
         assert!(small.check().is_err());
-        let none = FeedConfig { video_packets: 0, audio_packets: 0, ..FeedConfig::default() };
+        let none = FeedConfig {
+            video_packets: 0,
+            audio_packets: 0,
+            ..FeedConfig::default()
+        };
         assert!(none.check().is_err());
         assert!(FeedConfig::default().check().is_ok());
     }

@@ -18,7 +18,11 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0, max: 0 }
+        Self {
+            counts: vec![0; BUCKETS],
+            total: 0,
+            max: 0,
+        }
     }
 }
 
@@ -97,7 +101,10 @@ mod tests {
             let at = bucket(nanos);
             assert!(at >= last, "{nanos}");
             assert!(upper(at) >= nanos, "{nanos}");
-            assert!((upper(at) - nanos) as f64 <= nanos as f64 * 0.032, "{nanos}");
+            assert!(
+                (upper(at) - nanos) as f64 <= nanos as f64 * 0.032,
+                "{nanos}"
+            );
             last = at;
         }
         assert!(bucket(u64::MAX) < BUCKETS);
@@ -118,8 +125,11 @@ mod tests {
 
     #[test]
     fn merging_is_the_same_as_recording_together() {
-        let (mut a, mut b, mut both) =
-            (Histogram::default(), Histogram::default(), Histogram::default());
+        let (mut a, mut b, mut both) = (
+            Histogram::default(),
+            Histogram::default(),
+            Histogram::default(),
+        );
         for nanos in 0..500u64 {
             let half = if nanos % 2 == 0 { &mut a } else { &mut b };
             half.record(nanos * nanos);

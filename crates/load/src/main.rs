@@ -20,7 +20,9 @@ use cli::{ChurnArgs, Cli, Command, FeedArgs, HalfOpenArgs, MeasureArgs, SmokeArg
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Signaling is light; one thread leaves the cores to media and to the server.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(cli.command)),
         Err(error) => Err(LoadError::io("runtime", error)),
@@ -30,7 +32,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(if matches!(error, LoadError::Usage(_)) { 2 } else { 1 })
+            ExitCode::from(if matches!(error, LoadError::Usage(_)) {
+                2
+            } else {
+                1
+            })
         }
     }
 }
@@ -38,7 +44,13 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<(), LoadError> {
     match command {
         Command::Run(args) => {
-            let plan = plan(args.rooms, args.publishers, args.subscribers, false, &args.feed);
+            let plan = plan(
+                args.rooms,
+                args.publishers,
+                args.subscribers,
+                false,
+                &args.feed,
+            );
             measure(&args.target, &args.measure, plan).await
         }
         Command::TenParty(args) => {
@@ -52,7 +64,14 @@ async fn run(command: Command) -> Result<(), LoadError> {
 }
 
 fn plan(rooms: u32, publishers: u32, subscribers: u32, mutual: bool, feed: &FeedArgs) -> CallPlan {
-    CallPlan { rooms, publishers, subscribers, mutual, feed: feed.into(), name: "load".to_owned() }
+    CallPlan {
+        rooms,
+        publishers,
+        subscribers,
+        mutual,
+        feed: feed.into(),
+        name: "load".to_owned(),
+    }
 }
 
 fn say(text: &str) -> Result<(), LoadError> {
@@ -72,7 +91,9 @@ fn pin(core: Option<usize>) -> Result<(), LoadError> {
 
 async fn measure(target: &TargetArgs, how: &MeasureArgs, plan: CallPlan) -> Result<(), LoadError> {
     if plan.rooms == 0 || plan.publishers == 0 {
-        return Err(LoadError::Usage("at least one room and one publisher".to_owned()));
+        return Err(LoadError::Usage(
+            "at least one room and one publisher".to_owned(),
+        ));
     }
     let ready = target.ready()?;
     pin(target.peers.cpu)?;
@@ -87,7 +108,9 @@ async fn measure(target: &TargetArgs, how: &MeasureArgs, plan: CallPlan) -> Resu
         say(&report.to_string())?;
     }
     if how.strict && !report.complete() {
-        return Err(LoadError::Unfulfilled("not every packet was delivered".to_owned()));
+        return Err(LoadError::Unfulfilled(
+            "not every packet was delivered".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -95,14 +118,19 @@ async fn measure(target: &TargetArgs, how: &MeasureArgs, plan: CallPlan) -> Resu
 async fn smoke(args: &SmokeArgs) -> Result<(), LoadError> {
     pin(args.peers.cpu)?;
     let mut failed = Vec::new();
-    for (name, workers, publishers, subscribers) in
-        [("one to fifty, one worker", 1, 1, 50), ("two to ten, two workers", 2, 2, 10)]
-    {
+    for (name, workers, publishers, subscribers) in [
+        ("one to fifty, one worker", 1, 1, 50),
+        ("two to ten, two workers", 2, 2, 10),
+    ] {
         match smoke_call(args, workers, publishers, subscribers).await {
             Ok((report, clean_exit)) => {
                 let good = report.complete() && clean_exit;
                 let mark = if good { "ok  " } else { "FAIL" };
-                let exit = if clean_exit { "" } else { "; the server did not stop by itself" };
+                let exit = if clean_exit {
+                    ""
+                } else {
+                    "; the server did not stop by itself"
+                };
                 say(&format!("{mark} {name}: {}{exit}", report.summary()))?;
                 if !good {
                     failed.push(name);
@@ -117,7 +145,10 @@ async fn smoke(args: &SmokeArgs) -> Result<(), LoadError> {
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(LoadError::Unfulfilled(format!("smoke: {}", failed.join(", "))))
+        Err(LoadError::Unfulfilled(format!(
+            "smoke: {}",
+            failed.join(", ")
+        )))
     }
 }
 
@@ -127,8 +158,11 @@ async fn smoke_call(
     publishers: u32,
     subscribers: u32,
 ) -> Result<(Report, bool), LoadError> {
-    let options =
-        SchalterOptions { workers, address: args.peers.local, ..SchalterOptions::find()? };
+    let options = SchalterOptions {
+        workers,
+        address: args.peers.local,
+        ..SchalterOptions::find()?
+    };
     let (mut spawned, server) = spawn_schalter(&options)?;
     let mut generator = Generator::start(args.peers.options())?;
     let plan = CallPlan {
@@ -142,8 +176,13 @@ async fn smoke_call(
     let call = Call::start(&Target::LiveKit(server), &mut generator, plan).await?;
     // The first key frame and the reports of all subscribers are part of life, but not of the promise.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let report =
-        call.measure(&mut generator, Duration::from_secs(args.seconds), Some(spawned.pid())).await?;
+    let report = call
+        .measure(
+            &mut generator,
+            Duration::from_secs(args.seconds),
+            Some(spawned.pid()),
+        )
+        .await?;
     call.end(&mut generator).await;
     Ok((report, spawned.stop()))
 }
@@ -167,7 +206,9 @@ async fn churn(args: &ChurnArgs) -> Result<(), LoadError> {
         (Some(limit), Some(growth)) if growth > limit => Err(LoadError::Unfulfilled(format!(
             "memory grows by {growth:.1} KiB a round, more than {limit:.1}"
         ))),
-        (Some(_), None) => Err(LoadError::Usage("--max-growth-kib needs --server-pid or --spawn".to_owned())),
+        (Some(_), None) => Err(LoadError::Usage(
+            "--max-growth-kib needs --server-pid or --spawn".to_owned(),
+        )),
         _ => Ok(()),
     }
 }
@@ -175,20 +216,31 @@ async fn churn(args: &ChurnArgs) -> Result<(), LoadError> {
 async fn half_open(args: &HalfOpenArgs) -> Result<(), LoadError> {
     let mut ready = args.target.ready()?;
     let Target::LiveKit(server) = &ready.target else {
-        return Err(LoadError::Usage("half-open speaks the LiveKit protocol only".to_owned()));
+        return Err(LoadError::Usage(
+            "half-open speaks the LiveKit protocol only".to_owned(),
+        ));
     };
     pin(args.target.peers.cpu)?;
     let mut generator = Generator::start(args.target.peers.options())?;
-    let options = hostile::HostileOptions { count: args.count, joins: args.joins, rate: args.rate };
+    let options = hostile::HostileOptions {
+        count: args.count,
+        joins: args.joins,
+        rate: args.rate,
+    };
     let outcome = hostile::run(server, &mut generator, options, ready.pid).await?;
-    let clean_exit = ready.spawned.as_mut().is_none_or(schalter_load::server::Spawned::stop);
+    let clean_exit = ready
+        .spawned
+        .as_mut()
+        .is_none_or(schalter_load::server::Spawned::stop);
     if args.json {
         say_json(&outcome)?;
     } else {
         say(&outcome.to_string())?;
     }
     if !outcome.undisturbed() || !clean_exit {
-        return Err(LoadError::Unfulfilled("the call noticed the attack, or the server did not survive it".to_owned()));
+        return Err(LoadError::Unfulfilled(
+            "the call noticed the attack, or the server did not survive it".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -51,12 +51,17 @@ impl Probe {
     /// Reads the mark; `None` for payloads of somebody else, e.g. padding probes or a server's silence.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mark = payload.last_chunk::<PROBE_LEN>()?;
-        let word = |at: usize| u32::from_be_bytes([mark[at], mark[at + 1], mark[at + 2], mark[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([mark[at], mark[at + 1], mark[at + 2], mark[at + 3]]);
         (word(0) == MAGIC).then(|| Self {
             publisher: word(4),
             counter: word(8),
             sent_at: u64::from(word(12)) << 32 | u64::from(word(16)),
-            kind: if mark[20] == 1 { Kind::Video } else { Kind::Audio },
+            kind: if mark[20] == 1 {
+                Kind::Video
+            } else {
+                Kind::Audio
+            },
             measured: mark[21] == 1,
         })
     }
@@ -64,7 +69,9 @@ impl Probe {
 
 /// The clock that marks are in: the kernel stamps arriving datagrams with the same one.
 pub fn wall_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -74,8 +81,13 @@ mod tests {
 
     #[test]
     fn marks_survive_whatever_stands_in_front_of_them() {
-        let probe =
-            Probe { publisher: 7, kind: Kind::Video, measured: true, counter: 99, sent_at: 1 << 60 | 5 };
+        let probe = Probe {
+            publisher: 7,
+            kind: Kind::Video,
+            measured: true,
+            counter: 99,
+            sent_at: 1 << 60 | 5,
+        };
         let mut payload = [0xAA; 60];
         probe.write(&mut payload);
         assert_eq!(Probe::read(&payload), Some(probe));

@@ -24,9 +24,15 @@ pub fn pin_process(pid: u32, core: usize) -> Result<(), LoadError> {
     let mut cores = rustix::thread::CpuSet::new();
     cores.set(core);
     for thread in threads(pid) {
-        let thread = i32::try_from(thread).ok().and_then(rustix::thread::Pid::from_raw);
-        rustix::thread::sched_setaffinity(thread, &cores)
-            .map_err(|error| LoadError::io(format!("pinning process {pid} to core {core}"), error.into()))?;
+        let thread = i32::try_from(thread)
+            .ok()
+            .and_then(rustix::thread::Pid::from_raw);
+        rustix::thread::sched_setaffinity(thread, &cores).map_err(|error| {
+            LoadError::io(
+                format!("pinning process {pid} to core {core}"),
+                error.into(),
+            )
+        })?;
     }
     Ok(())
 }
@@ -36,8 +42,12 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn numbers_in(dir: &str) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn threads(pid: u32) -> Vec<u32> {
@@ -53,7 +63,12 @@ fn family(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(&of) = found.get(next) {
-        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == of)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     found
@@ -61,7 +76,12 @@ fn family(pid: u32) -> Vec<u32> {
 
 /// Fourth field of `/proc/<pid>/stat`; the second is a name that may hold anything.
 fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// First field of `schedstat`: time on a core, ns, kernel included.
@@ -78,7 +98,10 @@ pub struct CpuTime {
 impl CpuTime {
     /// Of a process and all that it started.
     pub fn of(pid: u32) -> Self {
-        let threads = family(pid).into_iter().flat_map(threads_of_process).collect();
+        let threads = family(pid)
+            .into_iter()
+            .flat_map(threads_of_process)
+            .collect();
         Self { threads }
     }
 
@@ -87,7 +110,9 @@ impl CpuTime {
         let nanos = self
             .threads
             .iter()
-            .map(|(thread, now)| now.saturating_sub(earlier.threads.get(thread).copied().unwrap_or(0)))
+            .map(|(thread, now)| {
+                now.saturating_sub(earlier.threads.get(thread).copied().unwrap_or(0))
+            })
             .sum();
         Duration::from_nanos(nanos)
     }
@@ -96,7 +121,12 @@ impl CpuTime {
 fn threads_of_process(pid: u32) -> Vec<(u32, u64)> {
     threads(pid)
         .into_iter()
-        .filter_map(|tid| Some((tid, on_core(&read(&format!("/proc/{pid}/task/{tid}/schedstat"))?)?)))
+        .filter_map(|tid| {
+            Some((
+                tid,
+                on_core(&read(&format!("/proc/{pid}/task/{tid}/schedstat"))?)?,
+            ))
+        })
         .collect()
 }
 
@@ -109,7 +139,9 @@ pub fn resident(pid: u32) -> u64 {
 }
 
 fn resident_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
 }
@@ -123,7 +155,10 @@ fn idle_ticks(stat: &str) -> Option<(u64, usize)> {
         .split_ascii_whitespace()
         .map_while(|field| field.parse().ok())
         .collect();
-    let cores = stat.lines().filter(|l| l.starts_with("cpu") && !l.starts_with("cpu ")).count();
+    let cores = stat
+        .lines()
+        .filter(|l| l.starts_with("cpu") && !l.starts_with("cpu "))
+        .count();
     // user nice system idle iowait irq softirq steal
     Some((all.get(3)? + all.get(4)?, cores))
 }
@@ -164,12 +199,17 @@ impl Snapshot {
     /// Now.
     pub fn take(server: u32) -> Self {
         let own: Vec<(u32, u64)> = threads_of_process(std::process::id());
-        let (idle, cores) = read("/proc/stat").as_deref().and_then(idle_ticks).unwrap_or((0, 1));
+        let (idle, cores) = read("/proc/stat")
+            .as_deref()
+            .and_then(idle_ticks)
+            .unwrap_or((0, 1));
         Self {
             at: Instant::now(),
             server: CpuTime::of(server),
             own_threads: own.iter().map(|(tid, _)| *tid).collect(),
-            own: CpuTime { threads: own.into_iter().collect() },
+            own: CpuTime {
+                threads: own.into_iter().collect(),
+            },
             idle,
             cores,
             resident: resident(server),
@@ -180,7 +220,10 @@ impl Snapshot {
     pub fn since(&self, earlier: &Self) -> Usage {
         let elapsed = self.at - earlier.at;
         // The server may be our child: then it is in no other place than here either.
-        debug_assert!(self.own_threads.is_disjoint(&self.server.threads.keys().copied().collect()));
+        debug_assert!(
+            self.own_threads
+                .is_disjoint(&self.server.threads.keys().copied().collect())
+        );
         let server = self.server.since(&earlier.server);
         let generator = self.own.since(&earlier.own);
         let idle = (self.idle - earlier.idle) as f64 / TICKS_PER_SECOND as f64;
@@ -228,6 +271,9 @@ mod tests {
     fn a_process_that_is_gone_costs_nothing() {
         // PIDs end at 2^22.
         assert_eq!(resident(u32::MAX), 0);
-        assert_eq!(CpuTime::of(u32::MAX).since(&CpuTime::default()), Duration::ZERO);
+        assert_eq!(
+            CpuTime::of(u32::MAX).since(&CpuTime::default()),
+            Duration::ZERO
+        );
     }
 }

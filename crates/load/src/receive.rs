@@ -159,7 +159,9 @@ impl Receiver {
         if self.feedback.transport_cc
             && let Some(&[high, low]) = packet.extension(extension::TRANSPORT_CC)
         {
-            let number = self.transport_sequence.unwrap(u16::from_be_bytes([high, low]));
+            let number = self
+                .transport_sequence
+                .unwrap(u16::from_be_bytes([high, low]));
             self.arrivals.push((number, (arrived / 250_000) as i64));
         }
         let Some(probe) = Probe::read(packet.payload()) else {
@@ -189,12 +191,14 @@ impl Receiver {
             source.first = number;
             source.highest = number;
         }
-        if self.feedback.nack && number > source.highest + 1 && number - source.highest <= NACK_MAX {
+        if self.feedback.nack && number > source.highest + 1 && number - source.highest <= NACK_MAX
+        {
             if self.missing_of != packet.ssrc() {
                 self.missing.clear();
                 self.missing_of = packet.ssrc();
             }
-            self.missing.extend((source.highest + 1..number).map(|missing| missing as u16));
+            self.missing
+                .extend((source.highest + 1..number).map(|missing| missing as u16));
         }
         source.highest = source.highest.max(number);
         source.packets += 1;
@@ -265,19 +269,24 @@ impl Receiver {
     fn write_feedback(&mut self, writer: &mut RtcpWriter<'_>) {
         self.arrivals.sort_unstable();
         self.arrivals.dedup_by_key(|(number, _)| *number);
-        let (Some(&(first, _)), Some(&(last, _))) = (self.arrivals.first(), self.arrivals.last()) else {
+        let (Some(&(first, _)), Some(&(last, _))) = (self.arrivals.first(), self.arrivals.last())
+        else {
             return;
         };
         let span = (last - first).min(FEEDBACK_SPAN);
-        let mut packets: Vec<(u16, Option<i64>)> =
-            (0..=span).map(|offset| ((first + offset) as u16, None)).collect();
+        let mut packets: Vec<(u16, Option<i64>)> = (0..=span)
+            .map(|offset| ((first + offset) as u16, None))
+            .collect();
         for (number, ticks) in self.arrivals.drain(..) {
             if let Some(slot) = packets.get_mut((number - first) as usize) {
                 slot.1 = Some(ticks);
             }
         }
         let media = self.sources.keys().next().copied().unwrap_or(0);
-        if writer.transport_cc(self.ssrc, media, self.feedback_count, &packets).is_ok() {
+        if writer
+            .transport_cc(self.ssrc, media, self.feedback_count, &packets)
+            .is_ok()
+        {
             self.feedback_count = self.feedback_count.wrapping_add(1);
         }
     }
@@ -309,11 +318,21 @@ mod tests {
 
     fn packet(sequence: u16, counter: u32, transport: u16) -> Vec<u8> {
         let mut out = vec![0; 200];
-        let header = RtpHeader { sequence, ssrc: 5, ..RtpHeader::default() };
+        let header = RtpHeader {
+            sequence,
+            ssrc: 5,
+            ..RtpHeader::default()
+        };
         let extension = (extension::TRANSPORT_CC, &transport.to_be_bytes()[..]);
         let head = header.write(&[extension], &mut out).unwrap();
         out.truncate(head + 60);
-        let probe = Probe { publisher: 1, kind: Kind::Video, measured: true, counter, sent_at: 0 };
+        let probe = Probe {
+            publisher: 1,
+            kind: Kind::Video,
+            measured: true,
+            counter,
+            sent_at: 0,
+        };
         probe.write(&mut out[head..]);
         out
     }
@@ -322,10 +341,15 @@ mod tests {
     fn each_packet_counts_once_whatever_the_order() {
         let mut heard = Heard::default();
         let order = [10, 11, 14, 12, 14, 13, 12, 2_000, 1_500, 1_500, 14];
-        let new: Vec<bool> = order.iter().map(|counter| heard.on_packet(*counter, true)).collect();
+        let new: Vec<bool> = order
+            .iter()
+            .map(|counter| heard.on_packet(*counter, true))
+            .collect();
         assert_eq!(
             new,
-            [true, true, true, true, false, true, false, true, true, false, false]
+            [
+                true, true, true, true, false, true, false, true, true, false, false
+            ]
         );
         assert_eq!((heard.packets, heard.duplicates), (7, 4));
     }
@@ -340,13 +364,21 @@ mod tests {
     #[test]
     fn losses_are_reported_and_asked_for_once() {
         let start = Instant::now();
-        let mut receiver = Receiver::new(start, Feedback { nack: true, transport_cc: false });
+        let mut receiver = Receiver::new(
+            start,
+            Feedback {
+                nack: true,
+                transport_cc: false,
+            },
+        );
         for (sequence, counter) in [(65_534, 0), (65_535, 1), (2, 4)] {
             receiver.on_rtp(0, &packet(sequence, counter, 0));
         }
         let mut out = [0; 1_500];
         let len = receiver.report(start, &mut out).unwrap();
-        let Some(Ok(Rtcp::Nack(nack))) = compound(&out[..len]).next() else { panic!("no NACK") };
+        let Some(Ok(Rtcp::Nack(nack))) = compound(&out[..len]).next() else {
+            panic!("no NACK")
+        };
         assert_eq!(nack.lost().collect::<Vec<_>>(), [0, 1]);
         let len = receiver.report(start + REPORT_EVERY, &mut out).unwrap();
         let Some(Ok(Rtcp::ReceiverReport(report))) = compound(&out[..len]).next() else {
@@ -360,10 +392,19 @@ mod tests {
     #[test]
     fn feedback_names_arrivals_and_gaps() {
         let start = Instant::now();
-        let mut receiver = Receiver::new(start, Feedback { nack: false, transport_cc: true });
+        let mut receiver = Receiver::new(
+            start,
+            Feedback {
+                nack: false,
+                transport_cc: true,
+            },
+        );
         receiver.next_report = start + REPORT_EVERY * 10;
         for (sequence, transport) in [(1, 7), (2, 8), (4, 10)] {
-            receiver.on_rtp(u64::from(sequence) * 1_000_000, &packet(sequence, transport.into(), transport));
+            receiver.on_rtp(
+                u64::from(sequence) * 1_000_000,
+                &packet(sequence, transport.into(), transport),
+            );
         }
         assert!(receiver.next_due() <= start + FEEDBACK_EVERY);
         let mut out = [0; 1_500];

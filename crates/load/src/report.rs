@@ -32,7 +32,11 @@ pub struct Delivery {
 impl Delivery {
     /// Share of the expected packets that arrived, 0 to 1; 1 where none was expected.
     pub fn share(&self) -> f64 {
-        if self.expected == 0 { 1.0 } else { self.delivered as f64 / self.expected as f64 }
+        if self.expected == 0 {
+            1.0
+        } else {
+            self.delivered as f64 / self.expected as f64
+        }
     }
 }
 
@@ -208,7 +212,10 @@ impl Report {
     /// One line.
     pub fn summary(&self) -> String {
         let server = self.server.map_or_else(String::new, |server| {
-            format!(", {:.2} µs CPU/packet, {:.1} MiB", server.cpu_us_per_packet, server.rss_mib)
+            format!(
+                ", {:.2} µs CPU/packet, {:.1} MiB",
+                server.cpu_us_per_packet, server.rss_mib
+            )
         });
         format!(
             "audio {}, video {}, {:.0} packets/s, delay p50 {:.2} ms p99 {:.2} ms{server}, foreign load {:.0} %",
@@ -233,15 +240,20 @@ fn percent(delivery: &Delivery) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = if self.mutual { "everyone hears everyone" } else { "publishers hear nobody" };
+        let shape = if self.mutual {
+            "everyone hears everyone"
+        } else {
+            "publishers hear nobody"
+        };
         writeln!(
             f,
             "{} room(s) of {} publishers ({shape}) and {} subscribers, {:.1} s",
             self.rooms, self.publishers, self.subscribers, self.seconds
         )?;
-        for (name, delivery, delay) in
-            [("audio", &self.audio, &self.audio_delay), ("video", &self.video, &self.video_delay)]
-        {
+        for (name, delivery, delay) in [
+            ("audio", &self.audio, &self.audio_delay),
+            ("video", &self.video, &self.video_delay),
+        ] {
             writeln!(
                 f,
                 "  {name}      {} of {} packets delivered ({}), {} pairs, {} incomplete, {} duplicates; delay p50 {:.2} ms, \
@@ -268,7 +280,10 @@ impl fmt::Display for Report {
                 "  server     {:.2} µs CPU per packet, {:.2} cores, {:.1} MiB resident",
                 server.cpu_us_per_packet, server.cpu_cores, server.rss_mib
             )?,
-            None => writeln!(f, "  server     not measured: its process is not known (--server-pid)")?,
+            None => writeln!(
+                f,
+                "  server     not measured: its process is not known (--server-pid)"
+            )?,
         }
         writeln!(
             f,
@@ -287,7 +302,11 @@ impl fmt::Display for Report {
                 self.lost_peers, self.lost_signaling
             )?;
         }
-        let verdict = if self.clean { "" } else { ": too much, these numbers don't count" };
+        let verdict = if self.clean {
+            ""
+        } else {
+            ": too much, these numbers don't count"
+        };
         write!(
             f,
             "  machine    foreign load {:.1} % of {} cores{verdict}",
@@ -326,7 +345,13 @@ mod tests {
     fn cpu_is_divided_by_what_arrived() {
         let mut report = report(0.0);
         report.add(Kind::Audio, 100, 100, 0);
-        report.finish(&Totals { arrived: 5_000, ..Totals::default() }, &Totals::default());
+        report.finish(
+            &Totals {
+                arrived: 5_000,
+                ..Totals::default()
+            },
+            &Totals::default(),
+        );
         let server = report.server.unwrap();
         assert!((server.cpu_us_per_packet - 2.0).abs() < 1e-9);
         assert!((server.cpu_cores - 0.005).abs() < 1e-9);

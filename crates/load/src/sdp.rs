@@ -99,7 +99,9 @@ pub struct Local<'a> {
 }
 
 fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
-    out.write_fmt(line).and_then(|()| out.write_str("\r\n")).expect("writing to a String can't fail");
+    out.write_fmt(line)
+        .and_then(|()| out.write_str("\r\n"))
+        .expect("writing to a String can't fail");
 }
 
 /// Writes an offer with these sections, bundled.
@@ -111,8 +113,11 @@ pub fn write_offer(version: u64, local: &Local<'_>, sections: &[Section]) -> Str
             Kind::Audio => &[OPUS],
             Kind::Video => &[VP8, VP8_RTX],
         };
-        let direction =
-            if section.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
+        let direction = if section.send.is_some() {
+            Direction::SendOnly
+        } else {
+            Direction::RecvOnly
+        };
         write_section_head(&mut out, local, section.kind, pts, &section.mid, direction);
         match section.kind {
             Kind::Audio => write_audio(&mut out, local, section),
@@ -128,7 +133,10 @@ pub fn write_offer(version: u64, local: &Local<'_>, sections: &[Section]) -> Str
 fn write_session<'m>(out: &mut String, version: u64, mids: impl Iterator<Item = &'m str>) {
     let mids: Vec<&str> = mids.collect();
     put(out, format_args!("v=0"));
-    put(out, format_args!("o=- 4611731400430051336 {version} IN IP4 127.0.0.1"));
+    put(
+        out,
+        format_args!("o=- 4611731400430051336 {version} IN IP4 127.0.0.1"),
+    );
     put(out, format_args!("s=-"));
     put(out, format_args!("t=0 0"));
     put(out, format_args!("a=group:BUNDLE {}", mids.join(" ")));
@@ -149,7 +157,10 @@ fn write_section_head(
         Kind::Video => "video",
     };
     let formats: Vec<String> = payload_types.iter().map(u8::to_string).collect();
-    put(out, format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {}", formats.join(" ")));
+    put(
+        out,
+        format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {}", formats.join(" ")),
+    );
     put(out, format_args!("c=IN IP4 0.0.0.0"));
     put(out, format_args!("a=rtcp:9 IN IP4 0.0.0.0"));
     put(out, format_args!("a=ice-ufrag:{}", local.ice.ufrag));
@@ -158,7 +169,10 @@ fn write_section_head(
     put(out, format_args!("a=setup:{}", local.setup.as_str()));
     put(out, format_args!("a=mid:{mid}"));
     let (ip, port) = (local.candidate.ip(), local.candidate.port());
-    put(out, format_args!("a=candidate:1 1 udp 2130706431 {ip} {port} typ host"));
+    put(
+        out,
+        format_args!("a=candidate:1 1 udp 2130706431 {ip} {port} typ host"),
+    );
     put(out, format_args!("a=end-of-candidates"));
     put(out, format_args!("a={}", direction.as_str()));
     put(out, format_args!("a=rtcp-mux"));
@@ -166,13 +180,19 @@ fn write_section_head(
 }
 
 fn write_audio(out: &mut String, local: &Local<'_>, section: &Section) {
-    put(out, format_args!("a=extmap:{} {URI_AUDIO_LEVEL}", extension::AUDIO_LEVEL));
+    put(
+        out,
+        format_args!("a=extmap:{} {URI_AUDIO_LEVEL}", extension::AUDIO_LEVEL),
+    );
     write_shared_extensions(out, local, section);
     put(out, format_args!("a=rtpmap:{OPUS} opus/48000/2"));
     if local.feedback || section.send.is_some() {
         put(out, format_args!("a=rtcp-fb:{OPUS} transport-cc"));
     }
-    put(out, format_args!("a=fmtp:{OPUS} minptime=10;useinbandfec=1"));
+    put(
+        out,
+        format_args!("a=fmtp:{OPUS} minptime=10;useinbandfec=1"),
+    );
 }
 
 fn write_video(out: &mut String, local: &Local<'_>, section: &Section) {
@@ -190,19 +210,30 @@ fn write_video(out: &mut String, local: &Local<'_>, section: &Section) {
 
 fn write_shared_extensions(out: &mut String, local: &Local<'_>, section: &Section) {
     if local.feedback || section.send.is_some() {
-        put(out, format_args!("a=extmap:{} {URI_ABS_SEND_TIME}", extension::ABS_SEND_TIME));
-        put(out, format_args!("a=extmap:{} {URI_TRANSPORT_CC}", extension::TRANSPORT_CC));
+        put(
+            out,
+            format_args!("a=extmap:{} {URI_ABS_SEND_TIME}", extension::ABS_SEND_TIME),
+        );
+        put(
+            out,
+            format_args!("a=extmap:{} {URI_TRANSPORT_CC}", extension::TRANSPORT_CC),
+        );
     }
     put(out, format_args!("a=extmap:{} {URI_MID}", extension::MID));
 }
 
 fn write_sources(out: &mut String, section: &Section, ids: StreamIds) {
-    let track = section.track_id().expect("a section that sends has a track");
+    let track = section
+        .track_id()
+        .expect("a section that sends has a track");
     put(out, format_args!("a=msid:load {track}"));
     let ssrcs: &[u32] = match section.kind {
         Kind::Audio => &[ids.audio],
         Kind::Video => {
-            put(out, format_args!("a=ssrc-group:FID {} {}", ids.video, ids.video_rtx));
+            put(
+                out,
+                format_args!("a=ssrc-group:FID {} {}", ids.video, ids.video_rtx),
+            );
             &[ids.video, ids.video_rtx]
         }
     };
@@ -258,7 +289,9 @@ impl RemoteSection {
             extension::MID => URI_MID,
             _ => return false,
         };
-        self.extensions.iter().any(|(theirs, name)| *theirs == id && name == uri)
+        self.extensions
+            .iter()
+            .any(|(theirs, name)| *theirs == id && name == uri)
     }
 }
 
@@ -281,7 +314,9 @@ pub fn read(sdp: &str) -> Result<Remote, LoadError> {
             sections.push(read_media(media, session_direction)?);
             continue;
         }
-        let Some(attribute) = line.strip_prefix("a=") else { continue };
+        let Some(attribute) = line.strip_prefix("a=") else {
+            continue;
+        };
         let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
         let direction = match name {
             "sendonly" => Some(Direction::SendOnly),
@@ -291,7 +326,9 @@ pub fn read(sdp: &str) -> Result<Remote, LoadError> {
             _ => None,
         };
         if let Some(direction) = direction {
-            *sections.last_mut().map_or(&mut session_direction, |s| &mut s.direction) = direction;
+            *sections
+                .last_mut()
+                .map_or(&mut session_direction, |s| &mut s.direction) = direction;
             continue;
         }
         match name {
@@ -328,7 +365,9 @@ pub fn read(sdp: &str) -> Result<Remote, LoadError> {
                     && let Some((id, uri)) = value.split_once(' ')
                     && let Ok(id) = id.split('/').next().unwrap_or(id).parse()
                 {
-                    section.extensions.push((id, uri.split(' ').next().unwrap_or(uri).to_owned()));
+                    section
+                        .extensions
+                        .push((id, uri.split(' ').next().unwrap_or(uri).to_owned()));
                 }
             }
             _ => {}
@@ -361,7 +400,8 @@ fn read_setup(value: &str) -> Option<Setup> {
 
 fn read_media(line: &str, direction: Direction) -> Result<RemoteSection, LoadError> {
     let mut fields = line.split_ascii_whitespace();
-    let (Some(kind), Some(port), Some(protocol)) = (fields.next(), fields.next(), fields.next()) else {
+    let (Some(kind), Some(port), Some(protocol)) = (fields.next(), fields.next(), fields.next())
+    else {
         return Err(LoadError::Sdp(format!("unreadable section m={line}")));
     };
     Ok(RemoteSection {
@@ -382,32 +422,54 @@ fn read_media(line: &str, direction: Direction) -> Result<RemoteSection, LoadErr
 
 /// The address of a UDP candidate, `a=candidate:` stripped or not; `None` for TCP, names and other components.
 pub fn read_candidate(value: &str) -> Option<SocketAddr> {
-    let mut fields = value.trim_start_matches("candidate:").split_ascii_whitespace();
+    let mut fields = value
+        .trim_start_matches("candidate:")
+        .split_ascii_whitespace();
     let component = fields.nth(1)?;
     let protocol = fields.next()?;
     let address = fields.nth(1)?.parse().ok()?;
     let port = fields.next()?.parse().ok()?;
-    (component == "1" && protocol.eq_ignore_ascii_case("udp")).then(|| SocketAddr::new(address, port))
+    (component == "1" && protocol.eq_ignore_ascii_case("udp"))
+        .then(|| SocketAddr::new(address, port))
 }
 
 /// Answers an offer: takes everything that the server sends, as DTLS client.
 pub fn write_answer(version: u64, local: &Local<'_>, remote: &Remote) -> String {
     let mut out = String::new();
-    write_session(&mut out, version, remote.sections.iter().map(|s| s.mid.as_str()));
+    write_session(
+        &mut out,
+        version,
+        remote.sections.iter().map(|s| s.mid.as_str()),
+    );
     for section in &remote.sections {
         let direction = match section.direction {
             Direction::SendOnly | Direction::SendRecv => Direction::RecvOnly,
             Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
         };
         let Some(kind) = section.kind.filter(|_| !section.rejected) else {
-            let media = if section.kind.is_none() { "application" } else { "audio" };
-            put(&mut out, format_args!("m={media} 0 {} {}", section.protocol, section.formats.join(" ")));
+            let media = if section.kind.is_none() {
+                "application"
+            } else {
+                "audio"
+            };
+            put(
+                &mut out,
+                format_args!(
+                    "m={media} 0 {} {}",
+                    section.protocol,
+                    section.formats.join(" ")
+                ),
+            );
             put(&mut out, format_args!("c=IN IP4 0.0.0.0"));
             put(&mut out, format_args!("a=mid:{}", section.mid));
             put(&mut out, format_args!("a=inactive"));
             continue;
         };
-        let formats: Vec<u8> = section.formats.iter().filter_map(|f| f.parse().ok()).collect();
+        let formats: Vec<u8> = section
+            .formats
+            .iter()
+            .filter_map(|f| f.parse().ok())
+            .collect();
         write_section_head(&mut out, local, kind, &formats, &section.mid, direction);
         for (id, uri) in &section.extensions {
             let wanted = uri == URI_MID || (local.feedback && uri == URI_TRANSPORT_CC);
@@ -426,10 +488,16 @@ pub fn write_answer(version: u64, local: &Local<'_>, remote: &Remote) -> String 
 pub fn feed_header(sections: &[Section], answer: &Remote) -> FeedHeader {
     let mut header = FeedHeader::default();
     for section in sections.iter().filter(|s| s.send.is_some()) {
-        let Some(theirs) = answer.sections.iter().find(|theirs| theirs.mid == section.mid) else {
+        let Some(theirs) = answer
+            .sections
+            .iter()
+            .find(|theirs| theirs.mid == section.mid)
+        else {
             continue;
         };
-        let mid = theirs.has_extension(extension::MID).then(|| section.mid.clone());
+        let mid = theirs
+            .has_extension(extension::MID)
+            .then(|| section.mid.clone());
         match section.kind {
             Kind::Audio => {
                 header.audio_mid = mid;
@@ -451,11 +519,27 @@ mod tests {
     }
 
     fn sections() -> Vec<Section> {
-        let ids = StreamIds { audio: 1, video: 2, video_rtx: 3 };
+        let ids = StreamIds {
+            audio: 1,
+            video: 2,
+            video_rtx: 3,
+        };
         vec![
-            Section { mid: "0".into(), kind: Kind::Audio, send: Some(ids) },
-            Section { mid: "1".into(), kind: Kind::Video, send: Some(ids) },
-            Section { mid: "2".into(), kind: Kind::Video, send: None },
+            Section {
+                mid: "0".into(),
+                kind: Kind::Audio,
+                send: Some(ids),
+            },
+            Section {
+                mid: "1".into(),
+                kind: Kind::Video,
+                send: Some(ids),
+            },
+            Section {
+                mid: "2".into(),
+                kind: Kind::Video,
+                send: None,
+            },
         ]
     }
 
@@ -477,9 +561,15 @@ mod tests {
         let remote = read(&text).unwrap();
         assert_eq!(remote.ice, ice);
         assert_eq!(remote.fingerprints, [fingerprint()]);
-        assert_eq!(remote.candidates, ["127.0.0.1:5000".parse::<SocketAddr>().unwrap()]);
-        let seen: Vec<_> =
-            remote.sections.iter().map(|s| (s.kind, s.mid.as_str(), s.direction)).collect();
+        assert_eq!(
+            remote.candidates,
+            ["127.0.0.1:5000".parse::<SocketAddr>().unwrap()]
+        );
+        let seen: Vec<_> = remote
+            .sections
+            .iter()
+            .map(|s| (s.kind, s.mid.as_str(), s.direction))
+            .collect();
         assert_eq!(
             seen,
             [
@@ -496,14 +586,20 @@ mod tests {
     fn feedback_is_offered_only_where_it_is_sent() {
         for feedback in [false, true] {
             let remote = read(&offer(feedback).0).unwrap();
-            assert_eq!(remote.sections[2].has_extension(extension::TRANSPORT_CC), feedback);
+            assert_eq!(
+                remote.sections[2].has_extension(extension::TRANSPORT_CC),
+                feedback
+            );
         }
     }
 
     #[test]
     fn every_line_ends_in_crlf() {
         let (text, _) = offer(true);
-        assert!(text.split_inclusive('\n').all(|line| line.ends_with("\r\n") && line.len() > 4));
+        assert!(
+            text.split_inclusive('\n')
+                .all(|line| line.ends_with("\r\n") && line.len() > 4)
+        );
     }
 
     #[test]
@@ -525,7 +621,10 @@ mod tests {
         let answer = read(&write_answer(1, &local, &remote)).unwrap();
         assert_eq!(answer.setup, Setup::Active);
         assert_eq!(answer.sections[0].direction, Direction::RecvOnly);
-        assert_eq!(answer.sections[0].codec_lines, ["a=rtpmap:100 opus/48000/2"]);
+        assert_eq!(
+            answer.sections[0].codec_lines,
+            ["a=rtpmap:100 opus/48000/2"]
+        );
         assert_eq!(answer.sections[0].extensions.len(), 1);
         assert!(answer.sections[1].rejected && answer.sections[1].kind.is_none());
     }
@@ -546,7 +645,10 @@ mod tests {
 
     #[test]
     fn descriptions_without_identity_are_refused() {
-        assert!(read("v=0\r\nm=audio 9 X 1\r\na=ice-ufrag:a\r\na=ice-pwd:b\r\na=setup:active\r\n").is_err());
+        assert!(
+            read("v=0\r\nm=audio 9 X 1\r\na=ice-ufrag:a\r\na=ice-pwd:b\r\na=setup:active\r\n")
+                .is_err()
+        );
         assert!(read("").is_err());
     }
 }

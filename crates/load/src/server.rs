@@ -35,8 +35,13 @@ impl Spawned {
 
     /// Asks it to stop and waits; answers whether it stopped by itself with success.
     pub fn stop(&mut self) -> bool {
-        let Ok(None) = self.child.try_wait() else { return false };
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let Ok(None) = self.child.try_wait() else {
+            return false;
+        };
+        if let Some(pid) = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let deadline = std::time::Instant::now() + STOP_TIMEOUT;
@@ -85,7 +90,8 @@ impl SchalterOptions {
         let binary = match std::env::var_os(BINARY_VARIABLE) {
             Some(path) => PathBuf::from(path),
             None => {
-                let own = std::env::current_exe().map_err(|error| LoadError::io("own path", error))?;
+                let own =
+                    std::env::current_exe().map_err(|error| LoadError::io("own path", error))?;
                 // Benches are one directory further down.
                 own.ancestors()
                     .skip(1)
@@ -110,7 +116,9 @@ impl SchalterOptions {
     }
 
     fn config(&self, ports: &Ports, secret: &str, state: &Path) -> String {
-        let Self { address, workers, .. } = self;
+        let Self {
+            address, workers, ..
+        } = self;
         let mut rtc = String::new();
         for line in &self.rtc {
             rtc.push_str(&format!("  {line}\n"));
@@ -136,16 +144,27 @@ struct Ports {
 /// Ports that are free now. Somebody may take one before the server does; then it says so and the run fails.
 fn free_ports(address: IpAddr, workers: u8) -> Result<Ports, LoadError> {
     let io = |error| LoadError::io("looking for free ports", error);
-    let (http, admin) = (TcpListener::bind((address, 0)).map_err(io)?, TcpListener::bind((address, 0)).map_err(io)?);
+    let (http, admin) = (
+        TcpListener::bind((address, 0)).map_err(io)?,
+        TcpListener::bind((address, 0)).map_err(io)?,
+    );
     let port = |listener: &TcpListener| listener.local_addr().map(|at| at.port()).map_err(io);
     loop {
         let first = UdpSocket::bind((address, 0)).map_err(io)?;
         let media = first.local_addr().map_err(io)?.port();
         let rest = (1..u16::from(workers))
-            .map(|next| media.checked_add(next).and_then(|port| UdpSocket::bind((address, port)).ok()))
+            .map(|next| {
+                media
+                    .checked_add(next)
+                    .and_then(|port| UdpSocket::bind((address, port)).ok())
+            })
             .collect::<Option<Vec<_>>>();
         if rest.is_some() {
-            return Ok(Ports { http: port(&http)?, admin: port(&admin)?, media });
+            return Ok(Ports {
+                http: port(&http)?,
+                admin: port(&admin)?,
+                media,
+            });
         }
     }
 }
@@ -158,25 +177,37 @@ fn start(command: &mut Command, core: Option<usize>) -> Result<Child, LoadError>
             if let Some(core) = core {
                 pin_to(core)?;
             }
-            command.spawn().map_err(|error| LoadError::io(format!("starting {name}"), error))
+            command
+                .spawn()
+                .map_err(|error| LoadError::io(format!("starting {name}"), error))
         });
         starter.join().expect("starting a process does not panic")
     })
 }
 
-fn wait_until_listening(spawned: &mut Spawned, address: SocketAddr, log: &Path) -> Result<(), LoadError> {
+fn wait_until_listening(
+    spawned: &mut Spawned,
+    address: SocketAddr,
+    log: &Path,
+) -> Result<(), LoadError> {
     let deadline = std::time::Instant::now() + START_TIMEOUT;
     let log = || std::fs::read_to_string(log).unwrap_or_default();
     while std::time::Instant::now() < deadline {
         if let Ok(Some(status)) = spawned.child.try_wait() {
-            return Err(LoadError::Server(format!("ended with {status}:\n{}", log())));
+            return Err(LoadError::Server(format!(
+                "ended with {status}:\n{}",
+                log()
+            )));
         }
         if std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(LoadError::Server(format!("does not listen on {address} after {START_TIMEOUT:?}:\n{}", log())))
+    Err(LoadError::Server(format!(
+        "does not listen on {address} after {START_TIMEOUT:?}:\n{}",
+        log()
+    )))
 }
 
 fn temporary_directory() -> Result<PathBuf, LoadError> {
@@ -186,8 +217,8 @@ fn temporary_directory() -> Result<PathBuf, LoadError> {
 }
 
 fn log_file(path: &Path) -> Result<Stdio, LoadError> {
-    let file =
-        std::fs::File::create(path).map_err(|error| LoadError::io(path.display().to_string(), error))?;
+    let file = std::fs::File::create(path)
+        .map_err(|error| LoadError::io(path.display().to_string(), error))?;
     Ok(file.into())
 }
 
@@ -206,12 +237,25 @@ pub fn spawn_schalter(options: &SchalterOptions) -> Result<(Spawned, LiveKit), L
     std::fs::write(&config, options.config(&ports, &secret, &state)).map_err(io)?;
     let mut command = Command::new(&options.binary);
     command.arg("serve").arg("--config").arg(&config);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file(&log)?);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log_file(&log)?);
     let child = start(&mut command, options.core)?;
-    let mut spawned = Spawned { child, directory: Some(directory) };
+    let mut spawned = Spawned {
+        child,
+        directory: Some(directory),
+    };
     let http = SocketAddr::new(options.address, ports.http);
     wait_until_listening(&mut spawned, http, &log)?;
-    Ok((spawned, LiveKit { url: format!("ws://{http}"), key: KEY.to_owned(), secret }))
+    Ok((
+        spawned,
+        LiveKit {
+            url: format!("ws://{http}"),
+            key: KEY.to_owned(),
+            secret,
+        },
+    ))
 }
 
 /// Where Debian keeps Janus's configuration.
@@ -231,25 +275,41 @@ pub fn spawn_janus(
     let log = directory.join("log");
     let mut command = Command::new("janus");
     if let Some(loops) = event_loops {
-        let debian = std::fs::read_to_string(JANUS_CONFIG)
-            .map_err(|_| LoadError::Usage("Janus is not installed: apt-get install janus".to_owned()))?;
+        let debian = std::fs::read_to_string(JANUS_CONFIG).map_err(|_| {
+            LoadError::Usage("Janus is not installed: apt-get install janus".to_owned())
+        })?;
         let config = directory.join("janus.jcfg");
-        let changed = debian.replacen("general: {", &format!("general: {{\n\tevent_loops = {loops}"), 1);
+        let changed = debian.replacen(
+            "general: {",
+            &format!("general: {{\n\tevent_loops = {loops}"),
+            1,
+        );
         std::fs::write(&config, changed)
             .map_err(|error| LoadError::io(config.display().to_string(), error))?;
         command.arg("--config").arg(config);
     }
-    command.stdin(Stdio::null()).stdout(log_file(&log)?).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(log_file(&log)?)
+        .stderr(Stdio::null());
     let child = start(&mut command, core).map_err(|error| match error {
         LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             LoadError::Usage("Janus is not installed: apt-get install janus".to_owned())
         }
         other => other,
     })?;
-    let mut spawned = Spawned { child, directory: Some(directory) };
+    let mut spawned = Spawned {
+        child,
+        directory: Some(directory),
+    };
     let api = SocketAddr::new(address, JANUS_PORT);
     wait_until_listening(&mut spawned, api, &log)?;
-    Ok((spawned, Janus { url: format!("ws://{api}") }))
+    Ok((
+        spawned,
+        Janus {
+            url: format!("ws://{api}"),
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -274,9 +334,19 @@ mod tests {
             core: None,
             rtc: vec!["burst_us: 500".to_owned()],
         };
-        let ports = Ports { http: 1, admin: 2, media: 3 };
+        let ports = Ports {
+            http: 1,
+            admin: 2,
+            media: 3,
+        };
         let text = options.config(&ports, "s", Path::new("/x"));
-        for line in ["port: 1", "  udp_port: 3", "  workers: 2", "  burst_us: 500", "  listen: 127.0.0.1:2"] {
+        for line in [
+            "port: 1",
+            "  udp_port: 3",
+            "  workers: 2",
+            "  burst_us: 500",
+            "  listen: 127.0.0.1:2",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
     }
@@ -288,8 +358,12 @@ mod tests {
         let log = directory.join("log");
         std::fs::write(&log, "no port for me").unwrap();
         let child = start(&mut command, None).unwrap();
-        let mut spawned = Spawned { child, directory: Some(directory) };
-        let error = wait_until_listening(&mut spawned, "127.0.0.1:1".parse().unwrap(), &log).unwrap_err();
+        let mut spawned = Spawned {
+            child,
+            directory: Some(directory),
+        };
+        let error =
+            wait_until_listening(&mut spawned, "127.0.0.1:1".parse().unwrap(), &log).unwrap_err();
         assert!(error.to_string().contains("no port for me"), "{error}");
     }
 }

@@ -125,6 +125,11 @@ impl Target {
                 (peer, path, Session::Janus(handle))
             }
         };
-        Ok(Member { peer, path, shared: Arc::clone(shared), session })
+        Ok(Member {
+            peer,
+            path,
+            shared: Arc::clone(shared),
+            session,
+        })
     }
 }

@@ -8,13 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relay::Relay;
-use schalter_load::client::{Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, IceRole, Incoming};
+use schalter_load::client::{
+    Certificate, ClientConfig, ClientEvent, ClientPeer, IceCredentials, IceRole, Incoming,
+};
 use schalter_model::{Path, SrtpProfile, Time};
 use schalter_rtp::RtpHeader;
 use schalter_transport::Fingerprint;
 
 fn client_ice() -> IceCredentials {
-    IceCredentials { ufrag: "client".to_owned(), password: "another-password-of-22".to_owned() }
+    IceCredentials {
+        ufrag: "client".to_owned(),
+        password: "another-password-of-22".to_owned(),
+    }
 }
 
 struct Pair {
@@ -36,13 +41,21 @@ fn pair(certificate: &Arc<Certificate>, profile: SrtpProfile, expect: Option<Fin
         profile,
     };
     let client = ClientPeer::new(relay.epoch, config, certificate).unwrap();
-    Pair { relay, client, events: Vec::new(), candidate }
+    Pair {
+        relay,
+        client,
+        events: Vec::new(),
+        candidate,
+    }
 }
 
 impl Pair {
     /// Lets both talk until neither has anything to say and no timer is due soon.
     fn settle(&mut self) {
-        let path = Path { remote: "127.0.0.1:1".parse().unwrap(), local: None };
+        let path = Path {
+            remote: "127.0.0.1:1".parse().unwrap(),
+            local: None,
+        };
         let transport = &mut self.relay.sides[0].transport;
         let now = Instant::now();
         let time = Time::ZERO + now.duration_since(self.relay.epoch);
@@ -61,7 +74,8 @@ impl Pair {
             }
             while let Some((_, len)) = transport.poll_transmit(time, &mut out) {
                 quiet = false;
-                self.client.on_datagram(now, self.candidate, &mut out[..len]);
+                self.client
+                    .on_datagram(now, self.candidate, &mut out[..len]);
             }
             while let Some(event) = self.client.poll_event() {
                 self.events.push(event);
@@ -83,20 +97,31 @@ fn media_flows_both_ways_under_every_profile() {
         let transport = &mut pair.relay.sides[0].transport;
         assert_eq!(transport.srtp_profile(), Some(profile));
         let mut packet = [7; 300];
-        let header = RtpHeader { ssrc: 9, sequence: 1, ..RtpHeader::default() };
+        let header = RtpHeader {
+            ssrc: 9,
+            sequence: 1,
+            ..RtpHeader::default()
+        };
         header.write(&[], &mut packet).unwrap();
         let plain = packet;
 
         let sealed = pair.client.seal_rtp(&mut packet, 200).unwrap();
-        let path = Path { remote: "127.0.0.1:1".parse().unwrap(), local: None };
+        let path = Path {
+            remote: "127.0.0.1:1".parse().unwrap(),
+            local: None,
+        };
         let time = Time::ZERO + pair.relay.epoch.elapsed();
-        let opened = transport.open_rtp(time, path, &mut packet[..sealed]).unwrap();
+        let opened = transport
+            .open_rtp(time, path, &mut packet[..sealed])
+            .unwrap();
         assert_eq!(packet[..opened], plain[..200]);
 
         packet = plain;
         let sealed = transport.seal_rtp(&mut packet, 200).unwrap();
         let now = Instant::now();
-        let incoming = pair.client.on_datagram(now, pair.candidate, &mut packet[..sealed]);
+        let incoming = pair
+            .client
+            .on_datagram(now, pair.candidate, &mut packet[..sealed]);
         assert_eq!(incoming, Incoming::Rtp(200));
         assert_eq!(packet[..200], plain[..200]);
     }
@@ -108,7 +133,11 @@ fn a_server_with_another_certificate_is_refused() {
     let other = certificate.fingerprint().clone();
     let mut pair = pair(&certificate, SrtpProfile::AeadAes128Gcm, Some(other));
     pair.settle();
-    assert!(matches!(pair.events[..], [ClientEvent::Failed(_)]), "{:?}", pair.events);
+    assert!(
+        matches!(pair.events[..], [ClientEvent::Failed(_)]),
+        "{:?}",
+        pair.events
+    );
     assert!(!pair.client.connected());
 }
 
@@ -128,7 +157,9 @@ fn media_before_the_handshake_is_dropped() {
     let certificate = Certificate::generate().unwrap();
     let mut pair = pair(&certificate, SrtpProfile::AeadAes128Gcm, None);
     let mut packet = [0x80; 100];
-    let incoming = pair.client.on_datagram(Instant::now(), pair.candidate, &mut packet);
+    let incoming = pair
+        .client
+        .on_datagram(Instant::now(), pair.candidate, &mut packet);
     assert_eq!(incoming, Incoming::Dropped);
     assert_eq!(pair.client.seal_rtp(&mut packet, 50), None);
 }

@@ -26,7 +26,10 @@ async fn call(drop_each: Option<u64>) -> Totals {
     let configs: Vec<ClientConfig> = (0..2)
         .map(|side| ClientConfig {
             role: IceRole::Controlling,
-            local: IceCredentials { ufrag: "client".to_owned(), password: "x".repeat(24) },
+            local: IceCredentials {
+                ufrag: "client".to_owned(),
+                password: "x".repeat(24),
+            },
             remote: relay.sides[side].ice.clone(),
             candidate: relay.address(side),
             fingerprints: vec![relay.fingerprint.clone()],
@@ -45,8 +48,16 @@ async fn call(drop_each: Option<u64>) -> Totals {
     // The subscriber first, so that it misses nothing.
     for (client, publish) in configs.into_iter().rev().zip([None, Some(publish)]) {
         let socket = bind(LOOPBACK).unwrap();
-        engine.add(NewPeer { socket, client, publish, feedback: Feedback::default() });
-        let news = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+        engine.add(NewPeer {
+            socket,
+            client,
+            publish,
+            feedback: Feedback::default(),
+        });
+        let news = tokio::time::timeout(Duration::from_secs(20), events.recv())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(news.event, ClientEvent::Connected);
     }
     engine.measure(true).await;
@@ -70,7 +81,10 @@ async fn call(drop_each: Option<u64>) -> Totals {
 
 fn heard(totals: &Totals, kind: Kind) -> u64 {
     let heard = totals.peers.iter().flat_map(|peer| &peer.heard);
-    heard.filter(|((publisher, k), _)| (*publisher, *k) == (4, kind)).map(|(_, h)| h.measured).sum()
+    heard
+        .filter(|((publisher, k), _)| (*publisher, *k) == (4, kind))
+        .map(|(_, h)| h.measured)
+        .sum()
 }
 
 fn sent(totals: &Totals, kind: Kind) -> u64 {
@@ -97,8 +111,14 @@ async fn everything_that_a_perfect_server_forwards_is_counted_with_its_delay() {
 #[tokio::test]
 async fn losses_of_a_server_are_missed() {
     let totals = call(Some(10)).await;
-    let all: u64 = [Kind::Audio, Kind::Video].map(|kind| sent(&totals, kind)).iter().sum();
-    let came: u64 = [Kind::Audio, Kind::Video].map(|kind| heard(&totals, kind)).iter().sum();
+    let all: u64 = [Kind::Audio, Kind::Video]
+        .map(|kind| sent(&totals, kind))
+        .iter()
+        .sum();
+    let came: u64 = [Kind::Audio, Kind::Video]
+        .map(|kind| heard(&totals, kind))
+        .iter()
+        .sum();
     let lost = all - came;
     assert!(lost.abs_diff(all / 10) <= 2, "{lost} of {all}");
 }

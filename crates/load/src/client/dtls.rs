@@ -130,7 +130,9 @@ impl Handshake {
     }
 
     pub(super) fn start(&mut self, now: Instant) -> Result<Option<Progress>, LoadError> {
-        self.endpoint.connect(now, SERVER, self.config.clone(), None).map_err(failed)?;
+        self.endpoint
+            .connect(now, SERVER, self.config.clone(), None)
+            .map_err(failed)?;
         Ok(None)
     }
 
@@ -139,7 +141,10 @@ impl Handshake {
         now: Instant,
         datagram: &[u8],
     ) -> Result<Option<Progress>, LoadError> {
-        let events = self.endpoint.read(now, SERVER, None, BytesMut::from(datagram)).map_err(failed)?;
+        let events = self
+            .endpoint
+            .read(now, SERVER, None, BytesMut::from(datagram))
+            .map_err(failed)?;
         for event in events {
             match event {
                 EndpointEvent::HandshakeComplete => return self.complete().map(Some),
@@ -159,9 +164,14 @@ impl Handshake {
         let keys = state
             .export_keying_material(EXPORTER_LABEL, &[], exporter_len(self.profile))
             .map_err(failed)?;
-        let certificate =
-            state.peer_certificates.first().ok_or_else(|| failed("the server showed no certificate"))?;
-        Ok(Progress::Complete { keys: keys.as_ref().to_vec(), certificate: certificate.clone() })
+        let certificate = state
+            .peer_certificates
+            .first()
+            .ok_or_else(|| failed("the server showed no certificate"))?;
+        Ok(Progress::Complete {
+            keys: keys.as_ref().to_vec(),
+            certificate: certificate.clone(),
+        })
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -176,7 +186,9 @@ impl Handshake {
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.endpoint.poll_transmit().map(|transmit| transmit.message.freeze())
+        self.endpoint
+            .poll_transmit()
+            .map(|transmit| transmit.message.freeze())
     }
 
     pub(super) fn close(&mut self, now: Instant) {

@@ -33,9 +33,14 @@ impl IceCredentials {
         let text = |len: usize| {
             const ALPHABET: &[u8; 64] =
                 b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-            (0..len).map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() & 63)])).collect()
+            (0..len)
+                .map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() & 63)]))
+                .collect()
         };
-        Self { ufrag: text(8), password: text(24) }
+        Self {
+            ufrag: text(8),
+            password: text(24),
+        }
     }
 }
 
@@ -105,7 +110,10 @@ impl Checks {
         self.pause = (self.pause * 2).min(SLOWEST_CHECK);
         self.transaction = TransactionId(rand::random());
         let request = self.request();
-        Some(request.expect("MESSAGE_MAX holds a binding request with an 8-character local fragment"))
+        Some(
+            request
+                .expect("MESSAGE_MAX holds a binding request with an 8-character local fragment"),
+        )
     }
 
     fn request(&self) -> Result<Bytes, StunError> {
@@ -128,7 +136,12 @@ impl Checks {
     }
 
     /// Takes a STUN message; `None` if it is not authentic or not for us.
-    pub(super) fn on_message(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<Heard> {
+    pub(super) fn on_message(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<Heard> {
         let message = StunMessage::parse(datagram).ok()?;
         if message.method() != BINDING || from != self.candidate {
             return None;
@@ -143,7 +156,10 @@ impl Checks {
                     self.answered = true;
                     self.next = now + CONSENT;
                 }
-                Some(Heard { answer: None, nominated: self.role == IceRole::Controlling })
+                Some(Heard {
+                    answer: None,
+                    nominated: self.role == IceRole::Controlling,
+                })
             }
             StunClass::Request => {
                 let (to, _) = message.username()?;
@@ -153,7 +169,10 @@ impl Checks {
                 let answer = self.success(message.transaction_id(), from).ok()?;
                 let nominates = message.attribute(attribute::USE_CANDIDATE).is_some();
                 let nominated = nominates && self.role == IceRole::Controlled;
-                Some(Heard { answer: Some(answer), nominated })
+                Some(Heard {
+                    answer: Some(answer),
+                    nominated,
+                })
             }
             StunClass::Indication | StunClass::Error => None,
         }
@@ -176,7 +195,11 @@ mod tests {
     fn agent(now: Instant, role: IceRole) -> (Checks, IceCredentials, IceCredentials) {
         let (local, remote) = (IceCredentials::generate(), IceCredentials::generate());
         let candidate = "127.0.0.1:9".parse().unwrap();
-        (Checks::new(now, role, local.clone(), &remote, candidate), local, remote)
+        (
+            Checks::new(now, role, local.clone(), &remote, candidate),
+            local,
+            remote,
+        )
     }
 
     fn pair(now: Instant) -> (Checks, IceCredentials, IceCredentials) {
@@ -199,12 +222,24 @@ mod tests {
         assert!(message.verify_integrity(&IntegrityKey::new(remote.password.as_bytes())));
         assert!(message.attribute(attribute::USE_CANDIDATE).is_some());
         let mut answer = [0; 128];
-        let mut writer =
-            StunWriter::new(&mut answer, StunClass::Success, BINDING, message.transaction_id()).unwrap();
-        writer.integrity(&IntegrityKey::new(remote.password.as_bytes())).unwrap();
+        let mut writer = StunWriter::new(
+            &mut answer,
+            StunClass::Success,
+            BINDING,
+            message.transaction_id(),
+        )
+        .unwrap();
+        writer
+            .integrity(&IntegrityKey::new(remote.password.as_bytes()))
+            .unwrap();
         let len = writer.fingerprint().unwrap();
         let from = checks.candidate;
-        assert!(checks.on_message(now, from, &answer[..len]).unwrap().nominated);
+        assert!(
+            checks
+                .on_message(now, from, &answer[..len])
+                .unwrap()
+                .nominated
+        );
         assert_eq!(checks.next_timeout() - now, CONSENT);
     }
 
@@ -219,7 +254,9 @@ mod tests {
         for (password, from) in [("wrong", candidate), (remote.password.as_str(), elsewhere)] {
             let mut answer = [0; 128];
             let mut writer = StunWriter::new(&mut answer, StunClass::Success, BINDING, id).unwrap();
-            writer.integrity(&IntegrityKey::new(password.as_bytes())).unwrap();
+            writer
+                .integrity(&IntegrityKey::new(password.as_bytes()))
+                .unwrap();
             let len = writer.fingerprint().unwrap();
             assert!(checks.on_message(now, from, &answer[..len]).is_none());
         }
@@ -232,27 +269,41 @@ mod tests {
             let (mut checks, local, remote) = agent(now, role);
             answers(&mut checks, &local, &remote, role == IceRole::Controlled);
             let request = checks.on_timeout(now).unwrap();
-            let nominates = StunMessage::parse(&request).unwrap().attribute(attribute::USE_CANDIDATE);
+            let nominates = StunMessage::parse(&request)
+                .unwrap()
+                .attribute(attribute::USE_CANDIDATE);
             assert_eq!(nominates.is_some(), role == IceRole::Controlling);
         }
     }
 
-    fn answers(checks: &mut Checks, local: &IceCredentials, remote: &IceCredentials, nominated: bool) {
+    fn answers(
+        checks: &mut Checks,
+        local: &IceCredentials,
+        remote: &IceCredentials,
+        nominated: bool,
+    ) {
         let now = Instant::now();
         let mut request = [0; 256];
         let id = TransactionId([7; 12]);
         let mut writer = StunWriter::new(&mut request, StunClass::Request, BINDING, id).unwrap();
         let user = format!("{}:{}", local.ufrag, remote.ufrag);
-        writer.attribute(attribute::USERNAME, user.as_bytes()).unwrap();
+        writer
+            .attribute(attribute::USERNAME, user.as_bytes())
+            .unwrap();
         writer.attribute(attribute::USE_CANDIDATE, &[]).unwrap();
-        writer.integrity(&IntegrityKey::new(local.password.as_bytes())).unwrap();
+        writer
+            .integrity(&IntegrityKey::new(local.password.as_bytes()))
+            .unwrap();
         let len = writer.fingerprint().unwrap();
         let from = checks.candidate;
         let heard = checks.on_message(now, from, &request[..len]).unwrap();
         assert_eq!(heard.nominated, nominated);
         let answer = heard.answer.unwrap();
         let message = StunMessage::parse(&answer).unwrap();
-        assert_eq!((message.class(), message.transaction_id()), (StunClass::Success, id));
+        assert_eq!(
+            (message.class(), message.transaction_id()),
+            (StunClass::Success, id)
+        );
         assert_eq!(message.xor_mapped_address(), Some(from));
     }
 }

@@ -86,10 +86,20 @@ impl ClientPeer {
     ///
     /// # Errors
     /// [`LoadError::Handshake`] when the DTLS library refuses its configuration.
-    pub fn new(now: Instant, config: ClientConfig, certificate: &Arc<Certificate>) -> Result<Self, LoadError> {
+    pub fn new(
+        now: Instant,
+        config: ClientConfig,
+        certificate: &Arc<Certificate>,
+    ) -> Result<Self, LoadError> {
         Ok(Self {
             profile: config.profile,
-            checks: Checks::new(now, config.role, config.local, &config.remote, config.candidate),
+            checks: Checks::new(
+                now,
+                config.role,
+                config.local,
+                &config.remote,
+                config.candidate,
+            ),
             handshake: Handshake::new(certificate, config.profile)?,
             fingerprints: config.fingerprints,
             started: false,
@@ -110,9 +120,14 @@ impl ClientPeer {
         match datagram {
             [128..=191, kind, ..] => {
                 let rtcp = (192..=223).contains(&*kind);
-                let Some((_, inbound)) = &mut self.media else { return Incoming::Dropped };
-                let opened =
-                    if rtcp { inbound.open_rtcp(datagram) } else { inbound.open_rtp(datagram) };
+                let Some((_, inbound)) = &mut self.media else {
+                    return Incoming::Dropped;
+                };
+                let opened = if rtcp {
+                    inbound.open_rtcp(datagram)
+                } else {
+                    inbound.open_rtp(datagram)
+                };
                 match opened {
                     Ok(len) if rtcp => Incoming::Rtcp(len),
                     Ok(len) => Incoming::Rtp(len),
@@ -168,13 +183,22 @@ impl ClientPeer {
     }
 
     fn take_keys(&mut self, keys: &[u8], certificate: &[u8]) -> Result<(), LoadError> {
-        if !self.fingerprints.iter().any(|fingerprint| dtls::is_fingerprint_of(fingerprint, certificate)) {
-            return Err(LoadError::Handshake("the certificate is not the one of the SDP".to_owned()));
+        if !self
+            .fingerprints
+            .iter()
+            .any(|fingerprint| dtls::is_fingerprint_of(fingerprint, certificate))
+        {
+            return Err(LoadError::Handshake(
+                "the certificate is not the one of the SDP".to_owned(),
+            ));
         }
         let contexts = SessionKeys::from_exporter(self.profile, keys, DtlsRole::Client)
             .and_then(|keys| {
                 // A subscriber in a large room hears hundreds of streams.
-                keys.into_contexts(SrtpLimits { max_inbound_ssrcs: 4_096, ..SrtpLimits::default() })
+                keys.into_contexts(SrtpLimits {
+                    max_inbound_ssrcs: 4_096,
+                    ..SrtpLimits::default()
+                })
             })
             .map_err(|error| LoadError::Handshake(error.to_string()))?;
         self.media = Some(contexts);
@@ -199,10 +223,14 @@ impl ClientPeer {
 
     /// When [`Self::on_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [Some(self.checks.next_timeout()), self.handshake.next_timeout(), self.deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            Some(self.checks.next_timeout()),
+            self.handshake.next_timeout(),
+            self.deadline,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Lets time pass.

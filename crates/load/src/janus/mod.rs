@@ -112,9 +112,16 @@ impl Client {
     async fn connect(url: &str) -> Result<Self, LoadError> {
         let mut request = url.into_client_request().map_err(signaling)?;
         let protocol = HeaderValue::from_static("janus-protocol");
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", protocol);
         let (socket, _) = connect_async(request).await.map_err(signaling)?;
-        let mut client = Self { socket, session: 0, handle: 0, transaction: 0 };
+        let mut client = Self {
+            socket,
+            session: 0,
+            handle: 0,
+            transaction: 0,
+        };
         client.session = id_of(&client.request(json!({"janus": "create"})).await?)?;
         let attach = json!({"janus": "attach", "plugin": "janus.plugin.videoroom"});
         client.handle = id_of(&client.request(attach).await?)?;
@@ -132,7 +139,10 @@ impl Client {
         if self.handle != 0 {
             body["handle_id"] = json!(self.handle);
         }
-        self.socket.send(Message::text(body.to_string())).await.map_err(signaling)?;
+        self.socket
+            .send(Message::text(body.to_string()))
+            .await
+            .map_err(signaling)?;
         loop {
             let message = self.next().await?;
             let ours = message["transaction"].as_str() == Some(&transaction);
@@ -154,7 +164,9 @@ impl Client {
     async fn next(&mut self) -> Result<Value, LoadError> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).map_err(signaling),
+                Some(Ok(Message::Text(text))) => {
+                    return serde_json::from_str(&text).map_err(signaling);
+                }
                 Some(Ok(Message::Close(_))) | None => return Err(signaling("the server closed")),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(signaling(error)),
@@ -162,7 +174,11 @@ impl Client {
         }
     }
 
-    async fn message(&mut self, body: Value, jsep: Option<(&str, String)>) -> Result<Value, LoadError> {
+    async fn message(
+        &mut self,
+        body: Value,
+        jsep: Option<(&str, String)>,
+    ) -> Result<Value, LoadError> {
         let mut request = json!({"janus": "message", "body": body});
         if let Some((kind, sdp)) = jsep {
             request["jsep"] = json!({"type": kind, "sdp": sdp});
@@ -176,7 +192,9 @@ impl Client {
         who: &Participant,
     ) -> Result<(PeerId, MediaPath), LoadError> {
         let socket = bind(shared.local)?;
-        let address = socket.local_addr().map_err(|error| LoadError::io("UDP socket", error))?;
+        let address = socket
+            .local_addr()
+            .map_err(|error| LoadError::io("UDP socket", error))?;
         let ice = IceCredentials::generate();
         let local = Local {
             ice: &ice,
@@ -191,7 +209,15 @@ impl Client {
                 let ids = StreamIds::generate();
                 let (remote, sections) = self.publish(&local, who, publisher, ids).await?;
                 let header = sdp::feed_header(&sections, &remote);
-                (remote, Some(Publish { publisher, feed, ids, header }))
+                (
+                    remote,
+                    Some(Publish {
+                        publisher,
+                        feed,
+                        ids,
+                        header,
+                    }),
+                )
             }
             None => (self.subscribe(&local, who).await?, None),
         };
@@ -201,13 +227,22 @@ impl Client {
             .find(|candidate| candidate.is_ipv4() == address.is_ipv4())
             .ok_or_else(|| LoadError::Sdp("no usable candidate".to_owned()))?;
         if remote.setup == Setup::Active {
-            return Err(LoadError::Sdp("the server wants to be the DTLS client".to_owned()));
+            return Err(LoadError::Sdp(
+                "the server wants to be the DTLS client".to_owned(),
+            ));
         }
-        let path = MediaPath { candidate, ufrag: remote.ice.ufrag.clone() };
+        let path = MediaPath {
+            candidate,
+            ufrag: remote.ice.ufrag.clone(),
+        };
         let peer = shared.engine.add(NewPeer {
             socket,
             client: ClientConfig {
-                role: if who.publish.is_some() { IceRole::Controlling } else { IceRole::Controlled },
+                role: if who.publish.is_some() {
+                    IceRole::Controlling
+                } else {
+                    IceRole::Controlled
+                },
                 local: ice.clone(),
                 remote: remote.ice,
                 candidate,
@@ -215,7 +250,10 @@ impl Client {
                 profile: shared.profile,
             },
             publish,
-            feedback: Feedback { transport_cc: false, ..shared.feedback },
+            feedback: Feedback {
+                transport_cc: false,
+                ..shared.feedback
+            },
         });
         Ok((peer, path))
     }
@@ -241,23 +279,37 @@ impl Client {
         let sections: Vec<Section> = [Kind::Audio, Kind::Video]
             .into_iter()
             .enumerate()
-            .map(|(mid, kind)| Section { mid: mid.to_string(), kind, send: Some(ids) })
+            .map(|(mid, kind)| Section {
+                mid: mid.to_string(),
+                kind,
+                send: Some(ids),
+            })
             .collect();
         let offer = sdp::write_offer(1, local, &sections);
-        let configured = self.message(json!({"request": "publish"}), Some(("offer", offer))).await?;
+        let configured = self
+            .message(json!({"request": "publish"}), Some(("offer", offer)))
+            .await?;
         Ok((sdp_of(&configured)?, sections))
     }
 
-    async fn subscribe(&mut self, local: &Local<'_>, who: &Participant) -> Result<Remote, LoadError> {
-        let streams: Vec<Value> =
-            who.hears.iter().map(|feed| json!({"feed": FIRST_FEED + u64::from(*feed)})).collect();
+    async fn subscribe(
+        &mut self,
+        local: &Local<'_>,
+        who: &Participant,
+    ) -> Result<Remote, LoadError> {
+        let streams: Vec<Value> = who
+            .hears
+            .iter()
+            .map(|feed| json!({"feed": FIRST_FEED + u64::from(*feed)}))
+            .collect();
         let join = json!({
             "request": "join", "ptype": "subscriber", "room": room_number(&who.room), "streams": streams,
         });
         let attached = self.message(join, None).await?;
         let remote = sdp_of(&attached)?;
         let answer = sdp::write_answer(1, local, &remote);
-        self.message(json!({"request": "start"}), Some(("answer", answer))).await?;
+        self.message(json!({"request": "start"}), Some(("answer", answer)))
+            .await?;
         Ok(remote)
     }
 
@@ -282,7 +334,9 @@ impl Client {
 }
 
 fn id_of(message: &Value) -> Result<u64, LoadError> {
-    message["data"]["id"].as_u64().ok_or_else(|| signaling("an answer without id"))
+    message["data"]["id"]
+        .as_u64()
+        .ok_or_else(|| signaling("an answer without id"))
 }
 
 fn sdp_of(message: &Value) -> Result<Remote, LoadError> {
@@ -297,7 +351,11 @@ mod tests {
     #[test]
     fn rooms_have_numbers_that_json_holds_exactly() {
         let numbers = [room_number("a"), room_number("b"), room_number("load-0")];
-        assert!(numbers.iter().all(|number| *number > 0 && *number < 1 << 53));
+        assert!(
+            numbers
+                .iter()
+                .all(|number| *number > 0 && *number < 1 << 53)
+        );
         assert!(numbers[0] != numbers[1] && numbers[1] != numbers[2]);
     }
 

@@ -33,7 +33,10 @@ impl LiveKit {
         shared: &Arc<Shared>,
         who: &Participant,
     ) -> Result<(PeerId, MediaPath, Handle), LoadError> {
-        let grant = Grant { room: &who.room, identity: &who.identity };
+        let grant = Grant {
+            room: &who.room,
+            identity: &who.identity,
+        };
         let token = mint(&self.key, &self.secret, &grant)?;
         session::join(&self.url, &token, shared, who).await
     }

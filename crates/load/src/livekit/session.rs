@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE;
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol::{
     AddTrackRequest, ClientInfo, ConnectionSettings, DisconnectReason, JoinRequest, LeaveRequest,
-    Ping, SessionDescription, SignalRequest, SignalResponse, SimulcastCodec, TrackSource, TrackType,
-    VideoLayer, VideoQuality, WrappedJoinRequest, signal_request, signal_response,
+    Ping, SessionDescription, SignalRequest, SignalResponse, SimulcastCodec, TrackSource,
+    TrackType, VideoLayer, VideoQuality, WrappedJoinRequest, signal_request, signal_response,
 };
 use prost::Message as _;
 use tokio::net::TcpStream;
@@ -53,7 +53,10 @@ pub struct Knock {
 impl Knock {
     /// Whether the server still keeps the connection.
     pub async fn alive(&mut self) -> bool {
-        self.socket.send(Message::Ping(Vec::new().into())).await.is_ok()
+        self.socket
+            .send(Message::Ping(Vec::new().into()))
+            .await
+            .is_ok()
     }
 }
 
@@ -80,18 +83,25 @@ async fn connect(url: &str, token: &str) -> Result<Socket, LoadError> {
         }),
         ..JoinRequest::default()
     };
-    let wrapped =
-        WrappedJoinRequest { join_request: join.encode_to_vec(), ..WrappedJoinRequest::default() };
+    let wrapped = WrappedJoinRequest {
+        join_request: join.encode_to_vec(),
+        ..WrappedJoinRequest::default()
+    };
     let text = URL_SAFE.encode(wrapped.encode_to_vec());
-    let mut request =
-        format!("{url}/rtc/v1?join_request={text}").into_client_request().map_err(signaling)?;
+    let mut request = format!("{url}/rtc/v1?join_request={text}")
+        .into_client_request()
+        .map_err(signaling)?;
     let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(signaling)?;
     request.headers_mut().insert("Authorization", bearer);
     match connect_async(request).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
-            Err(signaling(format!("{}: {}", response.status(), String::from_utf8_lossy(body))))
+            Err(signaling(format!(
+                "{}: {}",
+                response.status(),
+                String::from_utf8_lossy(body)
+            )))
         }
         Err(error) => Err(signaling(error)),
     }
@@ -183,15 +193,22 @@ struct Session {
 impl Session {
     fn new(socket: Socket, shared: Arc<Shared>, who: &Participant) -> Result<Self, LoadError> {
         let udp = bind(shared.local)?;
-        let address = udp.local_addr().map_err(|error| LoadError::io("UDP socket", error))?;
-        let publish = who.publish.map(|(number, feed)| (number, feed, StreamIds::generate()));
+        let address = udp
+            .local_addr()
+            .map_err(|error| LoadError::io("UDP socket", error))?;
+        let publish = who
+            .publish
+            .map(|(number, feed)| (number, feed, StreamIds::generate()));
         let mut session = Self {
             socket,
             shared,
             ice: IceCredentials::generate(),
             address,
             sections: Vec::new(),
-            pending: Some(Pending { socket: udp, publish }),
+            pending: Some(Pending {
+                socket: udp,
+                publish,
+            }),
             offer_id: 0,
             outstanding: false,
             wanted: false,
@@ -218,8 +235,14 @@ impl Session {
     }
 
     async fn send(&mut self, message: signal_request::Message) -> Result<(), LoadError> {
-        let bytes = SignalRequest { message: Some(message) }.encode_to_vec();
-        self.socket.send(Message::Binary(bytes.into())).await.map_err(signaling)
+        let bytes = SignalRequest {
+            message: Some(message),
+        }
+        .encode_to_vec();
+        self.socket
+            .send(Message::Binary(bytes.into()))
+            .await
+            .map_err(signaling)
     }
 
     /// From the first message to the peer in the engine.
@@ -254,10 +277,14 @@ impl Session {
 
     /// Announces what is published; answers how many tracks that are.
     async fn announce(&mut self) -> Result<usize, LoadError> {
-        let tracks: Vec<(Kind, String)> =
-            self.sections.iter().filter_map(|s| Some((s.kind, s.track_id()?))).collect();
+        let tracks: Vec<(Kind, String)> = self
+            .sections
+            .iter()
+            .filter_map(|s| Some((s.kind, s.track_id()?)))
+            .collect();
         for (kind, cid) in &tracks {
-            self.send(signal_request::Message::AddTrack(add_track(*kind, cid))).await?;
+            self.send(signal_request::Message::AddTrack(add_track(*kind, cid)))
+                .await?;
         }
         Ok(tracks.len())
     }
@@ -321,30 +348,40 @@ impl Session {
                 }
                 Ok(())
             }
-            signal_response::Message::Leave(leave) => {
-                Err(signaling(format!("the server ended the session: reason {}", leave.reason)))
-            }
+            signal_response::Message::Leave(leave) => Err(signaling(format!(
+                "the server ended the session: reason {}",
+                leave.reason
+            ))),
             signal_response::Message::RequestResponse(response) if response.reason != 0 => {
                 Err(signaling(format!("request refused: {}", response.message)))
             }
-            signal_response::Message::Offer(_) => {
-                Err(signaling("the server offered on the path of one peer connection"))
-            }
+            signal_response::Message::Offer(_) => Err(signaling(
+                "the server offered on the path of one peer connection",
+            )),
             _ => Ok(()),
         }
     }
 
     /// Hands the peer to the engine once there is an answer with a candidate.
     fn start(&mut self, who: &Participant) -> Result<Option<(PeerId, MediaPath)>, LoadError> {
-        let Some(answer) = &self.answer else { return Ok(None) };
-        let Some(candidate) = answer.candidates.iter().find(|c| c.is_ipv4() == self.address.is_ipv4())
+        let Some(answer) = &self.answer else {
+            return Ok(None);
+        };
+        let Some(candidate) = answer
+            .candidates
+            .iter()
+            .find(|c| c.is_ipv4() == self.address.is_ipv4())
         else {
             return Ok(None);
         };
         if answer.setup != Setup::Passive {
-            return Err(LoadError::Sdp("the server wants to be the DTLS client".to_owned()));
+            return Err(LoadError::Sdp(
+                "the server wants to be the DTLS client".to_owned(),
+            ));
         }
-        let Some(pending) = self.pending.take() else { return Ok(None) };
+        let Some(pending) = self.pending.take() else {
+            return Ok(None);
+        };
         let publish = pending.publish.map(|(publisher, feed, ids)| Publish {
             publisher,
             feed,
@@ -362,9 +399,16 @@ impl Session {
                 profile: self.shared.profile,
             },
             publish,
-            feedback: if who.hears.is_empty() { Feedback::default() } else { self.shared.feedback },
+            feedback: if who.hears.is_empty() {
+                Feedback::default()
+            } else {
+                self.shared.feedback
+            },
         });
-        let path = MediaPath { candidate: *candidate, ufrag: answer.ice.ufrag.clone() };
+        let path = MediaPath {
+            candidate: *candidate,
+            ufrag: answer.ice.ufrag.clone(),
+        };
         Ok(Some((peer, path)))
     }
 

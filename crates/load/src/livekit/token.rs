@@ -43,7 +43,10 @@ struct Claims<'a> {
 /// # Errors
 /// [`LoadError::Signaling`] when the library refuses.
 pub fn mint(key: &str, secret: &str, grant: &Grant<'_>) -> Result<String, LoadError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let claims = Claims {
         iss: key,
         sub: grant.identity,
@@ -51,10 +54,19 @@ pub fn mint(key: &str, secret: &str, grant: &Grant<'_>) -> Result<String, LoadEr
         // Clocks of two machines differ.
         nbf: now.saturating_sub(30),
         exp: now + VALID_FOR.as_secs(),
-        video: Video { room: grant.room, room_join: true, can_publish: true, can_subscribe: true },
+        video: Video {
+            room: grant.room,
+            room_join: true,
+            can_publish: true,
+            can_subscribe: true,
+        },
     };
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
-        .map_err(|error| LoadError::Signaling(format!("token: {error}")))
+    encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .map_err(|error| LoadError::Signaling(format!("token: {error}")))
 }
 
 #[cfg(test)]
@@ -66,7 +78,15 @@ mod tests {
 
     #[test]
     fn tokens_name_key_participant_and_room() {
-        let token = mint("k", "0123456789abcdef0123456789abcdef", &Grant { room: "r", identity: "i" }).unwrap();
+        let token = mint(
+            "k",
+            "0123456789abcdef0123456789abcdef",
+            &Grant {
+                room: "r",
+                identity: "i",
+            },
+        )
+        .unwrap();
         let parts: Vec<&str> = token.split('.').collect();
         assert_eq!(parts.len(), 3);
         let claims: serde_json::Value =

@@ -74,9 +74,9 @@ pub async fn run(
         round_ms: took.as_secs_f64() * 1_000.0 / f64::from(options.rounds),
         before_mib: before.map(mib),
         after_mib: after.map(mib),
-        growth_kib_per_round: before
-            .zip(after)
-            .map(|(before, after)| (after as f64 - before as f64) / 1_024.0 / f64::from(options.rounds)),
+        growth_kib_per_round: before.zip(after).map(|(before, after)| {
+            (after as f64 - before as f64) / 1_024.0 / f64::from(options.rounds)
+        }),
     })
 }
 
@@ -108,9 +108,15 @@ impl fmt::Display for Churn {
         )?;
         match (self.before_mib, self.after_mib, self.growth_kib_per_round) {
             (Some(before), Some(after), Some(growth)) => {
-                write!(f, "; resident {before:.1} → {after:.1} MiB, {growth:+.1} KiB a round")
+                write!(
+                    f,
+                    "; resident {before:.1} → {after:.1} MiB, {growth:+.1} KiB a round"
+                )
             }
-            _ => write!(f, "; memory not measured: the server's process is not known (--server-pid)"),
+            _ => write!(
+                f,
+                "; memory not measured: the server's process is not known (--server-pid)"
+            ),
         }
     }
 }

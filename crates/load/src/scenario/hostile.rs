@@ -94,7 +94,8 @@ pub async fn run(
     let attack = Attack::new(generator, publisher).await?;
     let shared = std::sync::Arc::clone(&generator.shared);
     let rate = options.rate.max(1);
-    let span = Duration::from_secs_f64(f64::from(options.count) * Attack::KINDS as f64 / f64::from(rate));
+    let span =
+        Duration::from_secs_f64(f64::from(options.count) * Attack::KINDS as f64 / f64::from(rate));
     let (attacked, knocks, ()) = tokio::join!(
         call.measure(generator, span.max(QUIET), pid),
         knock(server, options.joins),
@@ -156,15 +157,24 @@ impl Attack {
         let strangers = (0..STRANGERS)
             .map(|_| {
                 let socket = bind(generator.shared.local)?;
-                socket.connect(path.candidate).map_err(|error| LoadError::socket(path.candidate, error))?;
+                socket
+                    .connect(path.candidate)
+                    .map_err(|error| LoadError::socket(path.candidate, error))?;
                 Ok(socket)
             })
             .collect::<Result<Vec<_>, LoadError>>()?;
         let sealed = generator.shared.engine.sealed_packets(insider).await;
         if sealed.is_empty() {
-            return Err(LoadError::Usage("the publisher has sent nothing to replay".to_owned()));
+            return Err(LoadError::Usage(
+                "the publisher has sent nothing to replay".to_owned(),
+            ));
         }
-        Ok(Self { strangers, path, insider, sealed })
+        Ok(Self {
+            strangers,
+            path,
+            insider,
+            sealed,
+        })
     }
 
     async fn run(&self, engine: &crate::engine::Engine, count: u32, rate: u32) {
@@ -244,7 +254,15 @@ impl fmt::Display for Hostile {
         )?;
         writeln!(f, "  before     {}", self.quiet.summary())?;
         writeln!(f, "  meanwhile  {}", self.attacked.summary())?;
-        write!(f, "  newcomers  {}", if self.open_to_others { "welcome" } else { "SHUT OUT" })
+        write!(
+            f,
+            "  newcomers  {}",
+            if self.open_to_others {
+                "welcome"
+            } else {
+                "SHUT OUT"
+            }
+        )
     }
 }
 
@@ -257,7 +275,10 @@ mod tests {
     fn attack() -> Attack {
         Attack {
             strangers: Vec::new(),
-            path: MediaPath { candidate: "127.0.0.1:9".parse().unwrap(), ufrag: "victim".to_owned() },
+            path: MediaPath {
+                candidate: "127.0.0.1:9".parse().unwrap(),
+                ufrag: "victim".to_owned(),
+            },
             insider: PeerId(0),
             sealed: vec![vec![0x80; 100]],
         }

@@ -1,7 +1,10 @@
 //! A server as small as can be: one [`Transport`] a peer, each on a socket of its own, and packets handed from the first
 //! to the second.
 
-#![expect(clippy::unwrap_used, reason = "part of tests: a panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "part of tests: a panic is a failed test"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -45,22 +48,34 @@ impl Relay {
                     identity: Arc::clone(&identity),
                     certificate: CertificateChoice::ByClient,
                     crypto: CryptoProfile::Standard,
-                    ice: LocalIce { ufrag, password: PASSWORD.into() },
+                    ice: LocalIce {
+                        ufrag,
+                        password: PASSWORD.into(),
+                    },
                     channels: Vec::new(),
                     limits: TransportLimits::default(),
                 };
                 let mut transport = Transport::new(Time::ZERO, config).unwrap();
-                let user = RemoteIce { ufrag: "client".into() };
+                let user = RemoteIce {
+                    ufrag: "client".into(),
+                };
                 transport.set_remote(Time::ZERO, user, vec![client.clone()]);
                 Side {
                     transport,
                     socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
-                    ice: IceCredentials { ufrag: ufrag.as_str().to_owned(), password: PASSWORD.to_owned() },
+                    ice: IceCredentials {
+                        ufrag: ufrag.as_str().to_owned(),
+                        password: PASSWORD.to_owned(),
+                    },
                 }
             })
             .collect();
         let fingerprint = identity.fingerprint(CertificateKind::Ecdsa);
-        Self { epoch, fingerprint, sides }
+        Self {
+            epoch,
+            fingerprint,
+            sides,
+        }
     }
 
     pub(crate) fn address(&self, side: usize) -> SocketAddr {
@@ -91,7 +106,10 @@ impl Relay {
         let mut datagram = [0; 2_048];
         let received = self.sides[index].socket.recv_from(&mut datagram);
         if let Ok((len, remote)) = received {
-            let path = Path { remote, local: None };
+            let path = Path {
+                remote,
+                local: None,
+            };
             let transport = &mut self.sides[index].transport;
             // What the transport refuses shows in what arrives.
             match datagram[0] {
@@ -126,8 +144,11 @@ impl Relay {
     }
 
     fn forward(&mut self, buffer: &mut [u8], len: usize) {
-        let Some(to) = self.sides.get_mut(1) else { return };
-        if let (Some(path), Ok(sealed)) = (to.transport.path(), to.transport.seal_rtp(buffer, len)) {
+        let Some(to) = self.sides.get_mut(1) else {
+            return;
+        };
+        if let (Some(path), Ok(sealed)) = (to.transport.path(), to.transport.seal_rtp(buffer, len))
+        {
             to.socket.send_to(&buffer[..sealed], path.remote).unwrap();
         }
     }
