@@ -12,7 +12,8 @@ const BINARY = process.env.SCHALTER_BIN ?? fileURLToPath(new URL('../../../../ta
 const KEY = 'devkey';
 const SECRET = 'a-secret-for-tests-that-is-long-enough-0123456789';
 const START_MS = 15_000;
-const STOP_MS = 12_000;
+/** An operator's patience: what service managers and orchestrators wait is longer. */
+const STOP_MS = 10_000;
 
 /** The one place that knows the configuration file. JSON is YAML. */
 function configuration({ port, udpPort, adminPort, tokenFile, stateDir, override }) {
@@ -59,7 +60,13 @@ export async function startServer(override = {}) {
 
   const child = spawn(BINARY, ['serve', '--config', configFile], { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log = (log + data).slice(-200_000)));
+  const streams = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr']) {
+    child[name].setEncoding('utf8').on('data', (text) => {
+      log = (log + text).slice(-200_000);
+      streams[name] = (streams[name] + text).slice(-200_000);
+    });
+  }
   const exited = new Promise((done) => child.once('exit', (code, signal) => done({ code, signal })));
   let ended;
   void exited.then((how) => (ended = how));
@@ -84,6 +91,16 @@ export async function startServer(override = {}) {
     wsUrl: `ws://127.0.0.1:${port}`,
     admin: { url: `http://127.0.0.1:${adminPort}`, token: adminToken },
     log: () => log,
+    /** What of that was for the person who started it, and what was the log proper. */
+    printed: () => streams.stdout,
+    logged: () => streams.stderr,
+    /** The metrics by name with labels, as they are now. */
+    async metrics() {
+      const answer = await fetch(`http://127.0.0.1:${adminPort}/metrics`, { headers: { authorization: `Bearer ${adminToken}` } });
+      if (answer.status !== 200) throw new Error(`/metrics answers ${answer.status}`);
+      const lines = (await answer.text()).split('\n').filter((line) => line && !line.startsWith('#'));
+      return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+    },
     token: (options) => token({ key: KEY, secret: SECRET, ...options }),
     /** The link a person would get. */
     link: (options) => `${url}/#room=${encodeURIComponent(options.room)}&token=${token({ key: KEY, secret: SECRET, ...options })}`,
