@@ -445,7 +445,7 @@ impl Publisher {
 fn ntp(wall: u64) -> u64 {
     const UNIX_IN_NTP: u64 = 2_208_988_800;
     let (seconds, nanos) = (wall / 1_000_000_000, wall % 1_000_000_000);
-    (seconds + UNIX_IN_NTP) << 32 | (nanos << 32) / 1_000_000_000
+    ((seconds + UNIX_IN_NTP) << 32) | ((nanos << 32) / 1_000_000_000)
 }
 
 fn write_vp8(payload: &mut [u8], picture_id: u16, first: bool, key: bool) {
