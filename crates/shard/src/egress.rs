@@ -136,6 +136,11 @@ impl Shard {
                 break;
             };
             let sealed = plain + overhead;
+            if segments == 0 && sealed > room {
+                // Would never fit, and would be asked about for ever: the router drops and counts it.
+                self.router.pop(now, owner, &mut []);
+                continue;
+            }
             if used + sealed > room || (segments > 0 && sealed > segment) {
                 break;
             }

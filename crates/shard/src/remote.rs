@@ -61,10 +61,15 @@ impl Shard {
 
     fn attach(&mut self, now: Time, owner: Owner, consumer: WaitingConsumer) {
         let track = consumer.track;
-        if let Err(error) = self.router.add_consumer(now, owner, track, consumer.config)
-            && let Some(id) = self.slots.slot(owner).map(|slot| slot.id)
-        {
+        let Err(error) = self.router.add_consumer(now, owner, track, consumer.config) else {
+            return;
+        };
+        if let Some(id) = self.slots.slot(owner).map(|slot| slot.id) {
             self.refuse(id, Some(track), refusal(&error));
+        }
+        // A refused change leaves what was there; a refused beginning must not keep copies coming for nobody.
+        if self.router.consumer_stats(owner, track).is_none() {
+            self.release_remote(now, owner, track);
         }
     }
 
@@ -179,6 +184,9 @@ impl Shard {
             }
             PeerMessage::Producer { track, config } => {
                 let Some(remote) = self.remote.get_mut(&track) else {
+                    // Nobody here wants it any more: whatever crossed this message, no copies must follow it.
+                    self.peer_messages
+                        .push_back((from, PeerMessage::Unsubscribe { track }));
                     return;
                 };
                 if self
@@ -186,6 +194,8 @@ impl Shard {
                     .add_remote_producer(now, track, *config)
                     .is_err()
                 {
+                    self.peer_messages
+                        .push_back((from, PeerMessage::Unsubscribe { track }));
                     self.remote_gone(now, track, Refusal::Limit);
                     return;
                 }

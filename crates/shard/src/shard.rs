@@ -210,12 +210,20 @@ impl Shard {
                 let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
                 let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
                 let len = slot.transport.open_rtp(now, path, datagram)?;
+                let was_quiet = slot.stage == Stage::Disconnected;
+                if was_quiet {
+                    self.after_transport_input(now, owner);
+                }
                 self.router.on_rtp(now, owner, &datagram[..len])
             }
             Protocol::Rtcp => {
                 let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
                 let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
                 let len = slot.transport.open_rtcp(now, path, datagram)?;
+                let was_quiet = slot.stage == Stage::Disconnected;
+                if was_quiet {
+                    self.after_transport_input(now, owner);
+                }
                 self.router.on_rtcp(now, owner, &datagram[..len])
             }
             Protocol::Stun => self.on_stun(now, path, datagram),

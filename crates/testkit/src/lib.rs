@@ -1,1 +1,37 @@
-//! Simulated clocks, networks and peers for tests
+//! Simulated clocks, networks and peers, for tests that run real shards in virtual time.
+//!
+//! A [`Sim`] owns a [`SimClock`], a [`SimNet`], shards and [`SimPeer`]s and lets them meet: nothing waits, nothing is
+//! random but by its seed, so that one seed repeats a run to the byte. Peers speak STUN, SRTP and RTCP as a browser does
+//! and get their SRTP keys injected, because real handshakes draw randomness of their own; those have tests of their own.
+//! Refuses sockets and threads.
+//!
+//! A test's helper: what it sets up wrongly panics.
+
+mod clock;
+pub mod conference;
+mod decoder;
+mod link;
+mod mailbox;
+mod media;
+mod net;
+mod peer;
+mod random;
+mod receiver;
+mod seeds;
+mod sim;
+mod source;
+mod trace;
+
+pub use clock::SimClock;
+pub use decoder::Decoder;
+pub use link::{Bursts, Link, LinkConfig, LinkStats};
+pub use mailbox::{Delivery, MailboxConfig, SimMailbox};
+pub use media::{Mark, OPUS, VP8};
+pub use net::{Datagram, SimNet};
+pub use peer::{PEER_CLOCK, PeerConfig, PeerStats, SimPeer, binding_request};
+pub use random::Random;
+pub use receiver::{Receiver, ReceiverStats};
+pub use seeds::{for_each_seed, is_long, seeds};
+pub use sim::{Sim, SimConfig, identity};
+pub use source::{Source, SourceConfig};
+pub use trace::Trace;
