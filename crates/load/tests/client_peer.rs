@@ -1,5 +1,10 @@
 //! The client's handshakes against the server's transport, in memory.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should stop there"
+)]
+
 #[expect(dead_code, reason = "here the test itself is the network")]
 mod relay;
 

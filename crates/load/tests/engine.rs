@@ -1,5 +1,10 @@
 //! The engine over loopback sockets: what arrives is counted, what is lost is missed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should stop there"
+)]
+
 mod relay;
 
 use std::net::{IpAddr, Ipv4Addr};
