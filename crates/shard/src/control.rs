@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schalter_forward::{Codec, ConsumerConfig, ConsumerTarget, ProducerConfig};
+use schalter_forward::{Codec, ConsumerConfig, ConsumerTarget, ProducerConfig, RouterError};
 use schalter_model::{ShardId, SrtpProfile, TrackId, TransportId};
 use schalter_transport::{
     CertificateKind, ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce,
@@ -214,4 +214,18 @@ pub enum Refusal {
     InvalidConfig,
     /// A limit of this shard.
     Limit,
+}
+
+impl From<&RouterError> for Refusal {
+    fn from(error: &RouterError) -> Self {
+        match error {
+            RouterError::UnknownTrack => Self::UnknownTrack,
+            RouterError::UnknownOwner => Self::UnknownTransport,
+            RouterError::NoCommonCodec => Self::NoCommonCodec,
+            RouterError::Limit => Self::Limit,
+            RouterError::ForeignTrack | RouterError::InvalidConfig | RouterError::SsrcInUse => {
+                Self::InvalidConfig
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use schalter_model::{DropReason, ShardId, Time, TrackId};
 
 use crate::control::Refusal;
 use crate::peer::{Envelope, PeerMessage};
-use crate::shard::{Shard, refusal};
+use crate::shard::Shard;
 use crate::slots::WaitingConsumer;
 
 /// A track of another shard that transports here subscribe to.
@@ -65,7 +65,7 @@ impl Shard {
             return;
         };
         if let Some(id) = self.slots.slot(owner).map(|slot| slot.id) {
-            self.refuse(id, Some(track), refusal(&error));
+            self.refuse(id, Some(track), Refusal::from(&error));
         }
         // A refused change leaves what was there; a refused beginning must not keep copies coming for nobody.
         if self.router.consumer_stats(owner, track).is_none() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
-use schalter_forward::{ForwardEvent, Owner, Router, RouterConfig, RouterError};
+use schalter_forward::{Owner, Router, RouterConfig};
 use schalter_model::{
     Counters, DropReason, Path, ShardId, SrtpProfile, Time, TrackId, TransportId,
     TransportStateGauges, Ufrag,
@@ -128,7 +128,7 @@ impl Shard {
                         }
                         self.announce_producer(now, track);
                     }
-                    Err(error) => self.refuse(transport, Some(track), refusal(&error)),
+                    Err(error) => self.refuse(transport, Some(track), Refusal::from(&error)),
                 }
             }
             Command::RemoveProducer { track } => {
@@ -562,110 +562,6 @@ impl Shard {
         None
     }
 
-    fn send_data(&mut self, now: Time, transport: TransportId, message: WaitingMessage) {
-        let Some(owner) = self.slots.by_id(transport) else {
-            return;
-        };
-        let limits = self.config.limits;
-        let Some(slot) = self.slots.slot_mut(owner) else {
-            return;
-        };
-        match slot.transport.channel_by_label(&message.label) {
-            Some(channel) => {
-                match slot
-                    .transport
-                    .send_data(now, channel, message.binary, message.data)
-                {
-                    Ok(()) => self.counters.data_out += 1,
-                    Err(_) => self.counters.drops.count(DropReason::DataOverload),
-                }
-                self.after_transport_input(now, owner);
-            }
-            None => {
-                let bytes = slot.waiting_bytes + message.data.len();
-                if slot.waiting_messages.len() >= limits.waiting_messages
-                    || bytes > limits.waiting_bytes
-                {
-                    self.counters.drops.count(DropReason::DataOverload);
-                    return;
-                }
-                slot.waiting_bytes = bytes;
-                slot.waiting_messages.push_back(message);
-            }
-        }
-    }
-
-    /// Sends what waited for a channel that is open now.
-    fn send_waiting(&mut self, now: Time, owner: Owner) {
-        let Some(slot) = self.slots.slot_mut(owner) else {
-            return;
-        };
-        let waiting = std::mem::take(&mut slot.waiting_messages);
-        slot.waiting_bytes = 0;
-        let id = slot.id;
-        for message in waiting {
-            self.send_data(now, id, message);
-        }
-    }
-
-    pub(crate) fn drain_router_events(&mut self) {
-        while let Some(event) = self.router.poll_event() {
-            match event {
-                ForwardEvent::EncodingStarted {
-                    track,
-                    encoding,
-                    ssrc,
-                    codec,
-                } => {
-                    // Remote copies of a track start, too; the publisher's own shard is the one that reports.
-                    if !self.remote.contains_key(&track) {
-                        self.push_event(Event::EncodingStarted {
-                            track,
-                            encoding,
-                            ssrc,
-                            codec,
-                        });
-                    }
-                }
-                ForwardEvent::AudioLevel {
-                    track,
-                    level,
-                    active,
-                } => {
-                    if !self.remote.contains_key(&track) {
-                        self.push_event(Event::AudioLevel {
-                            track,
-                            level,
-                            active,
-                        });
-                    }
-                }
-                ForwardEvent::KeyframeNeeded { track, encoding } => {
-                    if let Some(remote) = self.remote.get(&track) {
-                        let message = PeerMessage::KeyframeRequest { track, encoding };
-                        self.peer_messages.push_back((remote.shard, message));
-                    }
-                }
-                ForwardEvent::SenderReport {
-                    track,
-                    encoding,
-                    ntp,
-                    rtp_timestamp,
-                } => {
-                    for shard in self.taps.get(&track).into_iter().flatten() {
-                        let message = PeerMessage::SenderReport {
-                            track,
-                            encoding,
-                            ntp,
-                            rtp_timestamp,
-                        };
-                        self.peer_messages.push_back((*shard, message));
-                    }
-                }
-            }
-        }
-    }
-
     fn waiting_consumer(&mut self, owner: Owner, track: TrackId) -> Option<&mut WaitingConsumer> {
         let slot = self.slots.slot_mut(owner)?;
         slot.waiting_consumers
@@ -694,20 +590,7 @@ impl Shard {
         });
     }
 
-    fn push_event(&mut self, event: Event) {
+    pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
-    }
-}
-
-/// A router's error in signaling's words.
-pub(crate) fn refusal(error: &RouterError) -> Refusal {
-    match error {
-        RouterError::UnknownTrack => Refusal::UnknownTrack,
-        RouterError::UnknownOwner => Refusal::UnknownTransport,
-        RouterError::NoCommonCodec => Refusal::NoCommonCodec,
-        RouterError::Limit => Refusal::Limit,
-        RouterError::ForeignTrack | RouterError::InvalidConfig | RouterError::SsrcInUse => {
-            Refusal::InvalidConfig
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! Tracks that cross shards: what a subscriber on another shard gets, and that nothing is copied for nobody.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use schalter_model::{DropReason, MediaKind, NtpTime, Time};
-use schalter_shard::ShardLimits;
+use schalter_model::{DropReason, MediaKind, ShardId, Time, TrackId, WallClock};
 use schalter_shard::control::{Command, Event, Refusal};
-use schalter_testkit::conference::{BOTH, source, track};
+use schalter_shard::peer::PeerMessage;
+use schalter_shard::{Shard, ShardConfig, ShardLimits};
+use schalter_testkit::conference::{BOTH, consumer_config, producer_config, source, track};
 use schalter_testkit::{LinkConfig, MailboxConfig, PEER_CLOCK, Sim, SimConfig, for_each_seed};
 
 const MS: Duration = Duration::from_millis(1);
@@ -37,7 +38,7 @@ fn delivered(sim: &Sim, subscriber: usize, kind: MediaKind, until: Time) -> (u64
         .iter()
         .find(|source| source.config().ssrc == ssrc)
         .map_or(0, |source| source.sent_before(until));
-    let receiver = sim.peer(subscriber).receiver_of(ssrc).unwrap();
+    let receiver = sim.peer(subscriber).receiver_of(ssrc).expect("subscribed");
     assert_eq!(receiver.stats().foreign, 0);
     assert_eq!(receiver.stats().displaced, 0);
     receiver.delivered_before(sent)
@@ -65,7 +66,7 @@ fn a_subscriber_on_another_shard_gets_every_packet_and_the_publishers_clock() {
                 .receiver_of(source(PUBLISHER, kind).ssrc);
             let report = receiver.unwrap().last_sender_report().unwrap();
             let clock = PEER_CLOCK.ntp(sim.now());
-            let behind = NtpTime(clock.0).middle().wrapping_sub(report);
+            let behind = clock.middle().wrapping_sub(report);
             assert!(
                 behind < 2 << 16,
                 "{kind:?}: the publisher's clock, not ours"
@@ -110,13 +111,16 @@ fn a_subscription_beyond_the_waiting_ones_is_refused() {
     sim.subscribe_to(SUBSCRIBER, PUBLISHER, MediaKind::Video);
     sim.subscribe_to(SUBSCRIBER, PUBLISHER, MediaKind::Audio);
     sim.run_until(Time::from_millis(300));
+    let refusal = |event: &Event| {
+        let Event::Refused { track, reason, .. } = event else {
+            return None;
+        };
+        Some((*track, *reason))
+    };
     let refused: Vec<_> = sim
         .events()
         .iter()
-        .filter_map(|(_, _, event)| match event {
-            Event::Refused { track, reason, .. } => Some((*track, *reason)),
-            _ => None,
-        })
+        .filter_map(|(_, _, e)| refusal(e))
         .collect();
     let audio = Some(track(PUBLISHER, MediaKind::Audio));
     assert_eq!(refused, [(audio, Refusal::UnknownTrack)]);
@@ -193,12 +197,12 @@ fn a_refused_subscription_keeps_no_copies_coming() {
     sim.publish(PUBLISHER);
     let transport = sim.peer(SUBSCRIBER).config().transport;
     let kind = MediaKind::Video;
-    let mut config = schalter_testkit::conference::consumer_config(SUBSCRIBER, PUBLISHER, kind);
+    let mut config = consumer_config(SUBSCRIBER, PUBLISHER, kind);
     config.codecs = vec![schalter_testkit::OPUS];
     let command = Command::AddConsumer {
         transport,
         track: track(PUBLISHER, kind),
-        producer_shard: schalter_model::ShardId(0),
+        producer_shard: ShardId(0),
         config,
     };
     sim.run_until(Time::from_millis(500));
@@ -217,6 +221,27 @@ fn a_refused_subscription_keeps_no_copies_coming() {
     let stopped = copies(&sim);
     sim.run_for(500 * MS);
     assert_eq!(copies(&sim), stopped);
+}
+
+#[test]
+fn a_track_that_nobody_wants_any_more_is_sent_back() {
+    let config = ShardConfig::new(
+        ShardId(1),
+        Instant::now(),
+        WallClock::new(0),
+        1,
+        schalter_testkit::identity(),
+    );
+    let mut shard = Shard::new(config);
+    let announced = |track| PeerMessage::Producer {
+        track,
+        config: Box::new(producer_config(PUBLISHER, MediaKind::Video)),
+    };
+    shard.on_peer(Time::ZERO, ShardId(0), announced(TrackId(7)));
+    let unsubscribe = PeerMessage::Unsubscribe { track: TrackId(7) };
+    assert_eq!(shard.poll_peer(), Some((ShardId(0), unsubscribe)));
+    assert_eq!(shard.poll_peer(), None);
+    assert!(shard.poll_event().is_none());
 }
 
 #[test]

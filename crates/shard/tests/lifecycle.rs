@@ -1,12 +1,15 @@
 //! From opening to the end of a transport: what waits, what starts, and that nothing is left.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use schalter_model::{DropReason, ShardId, Time, TransportId, TransportStateGauges, Ufrag};
-use schalter_shard::ShardLimits;
-use schalter_shard::control::{Command, Event, TransportFailure, TransportState};
+use schalter_model::{
+    DropReason, ShardId, SrtpProfile, Time, TransportId, TransportStateGauges, Ufrag, WallClock,
+};
+use schalter_shard::control::{Command, Event, Refusal, TransportFailure, TransportState};
+use schalter_shard::{Shard, ShardConfig, ShardLimits};
 use schalter_testkit::conference::{BOTH, source};
 use schalter_testkit::{LinkConfig, Sim, SimConfig};
+use schalter_transport::srtp::exporter_len;
 use schalter_transport::{CertificateKind, LocalIce};
 
 const MS: Duration = Duration::from_millis(1);
@@ -17,12 +20,15 @@ fn clean() -> LinkConfig {
 
 fn states(sim: &Sim, peer: usize) -> Vec<(Time, TransportState)> {
     let id = sim.peer(peer).config().transport;
+    let state = |at: Time, event: &Event| {
+        let Event::TransportState { transport, state } = event else {
+            return None;
+        };
+        (*transport == id).then_some((at, *state))
+    };
     sim.events()
         .iter()
-        .filter_map(|(at, _, event)| match event {
-            Event::TransportState { transport, state } if *transport == id => Some((*at, *state)),
-            _ => None,
-        })
+        .filter_map(|(at, _, e)| state(*at, e))
         .collect()
 }
 
@@ -200,4 +206,42 @@ fn messages_that_wait_for_a_channel_are_bounded_by_number_and_by_bytes() {
     assert_eq!(send(1, 10), 1);
     assert_eq!([send(2, 600), send(2, 400)], [1; 2]);
     assert_eq!(send(2, 1), 2);
+}
+
+#[test]
+fn keys_of_the_wrong_length_are_refused_and_leave_nothing() {
+    let config = ShardConfig::new(
+        ShardId(0),
+        Instant::now(),
+        WallClock::new(0),
+        1,
+        schalter_testkit::identity(),
+    );
+    let mut shard = Shard::new(config);
+    let profile = SrtpProfile::AeadAes128Gcm;
+    for (id, len) in [
+        (1, exporter_len(profile) - 1),
+        (2, 0),
+        (3, exporter_len(profile)),
+    ] {
+        let ice = LocalIce {
+            ufrag: Ufrag::new(1, ShardId(0), id),
+            password: "a-password-of-two-dozen-chars".into(),
+        };
+        let keys = vec![7; len];
+        shard.open_keyed_transport(Time::ZERO, TransportId(id), ice, profile, &keys);
+    }
+    let refused: Vec<_> = std::iter::from_fn(|| shard.poll_event())
+        .map(|event| {
+            matches!(
+                event,
+                Event::Refused {
+                    reason: Refusal::InvalidConfig,
+                    ..
+                }
+            )
+        })
+        .collect();
+    assert_eq!(refused, [true, true]);
+    assert_eq!(shard.counters().transports.new, 1);
 }

@@ -156,11 +156,11 @@ impl Rig {
             let to = transmit.path.remote;
             let peer = (0..self.peers.len())
                 .find(|peer| address(*peer) == to)
-                .unwrap();
+                .expect("a path that a peer checked");
             let size = transmit.segment_size.unwrap_or(transmit.len);
             for datagram in self.out[..transmit.len].chunks_mut(size) {
                 self.sent += 1;
-                if self.sent % 40 != 0 {
+                if !self.sent.is_multiple_of(40) {
                     self.peers[peer].on_datagram(self.now, datagram);
                 }
             }

@@ -58,14 +58,18 @@ fn drops(sim: &Sim, reason: DropReason) -> u64 {
 }
 
 fn refusals(sim: &Sim) -> Vec<(TransportId, Refusal)> {
+    let refusal = |event: &Event| {
+        let Event::Refused {
+            transport, reason, ..
+        } = event
+        else {
+            return None;
+        };
+        Some((*transport, *reason))
+    };
     sim.events()
         .iter()
-        .filter_map(|(_, _, event)| match event {
-            Event::Refused {
-                transport, reason, ..
-            } => Some((*transport, *reason)),
-            _ => None,
-        })
+        .filter_map(|(_, _, e)| refusal(e))
         .collect()
 }
 

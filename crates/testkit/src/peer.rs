@@ -19,8 +19,8 @@ use crate::{Random, Receiver, Source, SourceConfig};
 const FAST_CHECKS: Duration = Duration::from_millis(50);
 /// Time between checks of a path that works.
 const SLOW_CHECKS: Duration = Duration::from_millis(2_500);
-/// Checks whose answers are still taken.
-const PENDING_CHECKS: usize = 8;
+/// Checks whose answers are still taken: three seconds of fast ones.
+const PENDING_CHECKS: usize = 64;
 /// Time between reports.
 const REPORTS: Duration = Duration::from_secs(1);
 /// Peers' wall clocks are this far from the shards', so that a report shows whose it is.
