@@ -274,6 +274,8 @@ describe('server', { timeout: 400_000 }, () => {
     const server = await startServer({ keys: {} });
     const visits = [];
     try {
+      // The port answers a moment before they are printed.
+      await until('the last line', () => server.printed().includes('24 hours'), 5_000);
       const links = server.printed().match(/https?:\/\/\S+#\S+/g);
       assert.equal(links?.length, 2, server.printed());
       const devices = await bundle('devices.js');
