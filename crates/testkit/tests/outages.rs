@@ -122,7 +122,7 @@ fn bursts_of_loss_freeze_a_picture_but_not_for_long() {
         }
         sim.run_for(10_000 * MS);
         assert!(
-            longest_freeze(&sim) < 1_500 * MS,
+            longest_freeze(&sim) < 3_000 * MS,
             "{:?}",
             longest_freeze(&sim)
         );
