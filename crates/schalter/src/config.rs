@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -175,16 +176,51 @@ pub(crate) enum AdminListen {
 
 impl<'de> Deserialize<'de> for AdminListen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(de::Error::custom(
-                "admin.listen: a Unix socket needs an absolute path, as in unix:/run/schalter/admin.sock",
-            )),
-            None => text.parse().map(Self::Tcp).map_err(|_| {
-                de::Error::custom("admin.listen: expected address:port or unix:/path")
-            }),
+        deserializer.deserialize_str(Text("address:port or unix:/path", |text| {
+            match text.strip_prefix("unix:") {
+                Some(path) => path.starts_with('/').then(|| Self::Unix(path.into())),
+                None => text.parse().ok().map(Self::Tcp),
+            }
+        }))
+    }
+}
+
+/// Reads a text that has a form. Values are checked inside of a visitor, because only errors from there carry key
+/// and line.
+struct Text<T>(&'static str, fn(&str) -> Option<T>);
+
+impl<T> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+/// Reads a whole number within bounds.
+struct Within(RangeInclusive<i64>, &'static str);
+
+impl de::Visitor<'_> for Within {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<i64, E> {
+        if self.0.contains(&value) {
+            Ok(value)
+        } else {
+            Err(E::invalid_value(de::Unexpected::Signed(value), &self))
         }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<i64, E> {
+        self.visit_i64(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
 
@@ -218,8 +254,8 @@ pub(crate) enum Scope {
     Admin,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct KeyObject {
     secret: Option<String>,
     secret_file: Option<PathBuf>,
@@ -231,7 +267,7 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> de::Visitor<'de> for Visitor {
-            type Value = KeyObject;
+            type Value = Key;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(
@@ -239,42 +275,43 @@ impl<'de> Deserialize<'de> for Key {
                 )
             }
 
-            fn visit_str<E: de::Error>(self, secret: &str) -> Result<KeyObject, E> {
-                Ok(KeyObject {
+            fn visit_str<E: de::Error>(self, secret: &str) -> Result<Key, E> {
+                Key::read(KeyObject {
                     secret: Some(secret.to_owned()),
-                    secret_file: None,
-                    authority: None,
-                    scopes: None,
+                    ..KeyObject::default()
                 })
+                .map_err(E::custom)
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<KeyObject, A::Error> {
-                KeyObject::deserialize(de::value::MapAccessDeserializer::new(map))
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Key, A::Error> {
+                let object = KeyObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Key::read(object).map_err(de::Error::custom)
             }
         }
-        let object = deserializer.deserialize_any(Visitor)?;
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Key {
+    fn read(object: KeyObject) -> Result<Self, String> {
         let secret = match (object.secret, object.secret_file) {
             (Some(secret), None) => secret,
             (None, Some(file)) => std::fs::read_to_string(&file)
                 .map(|text| text.trim().to_owned())
-                .map_err(|error| {
-                    de::Error::custom(format!("secret_file {}: {error}", file.display()))
-                })?,
+                .map_err(|error| format!("secret_file {}: {error}", file.display()))?,
             (Some(_), Some(_)) => {
-                return Err(de::Error::custom(
-                    "a key has either secret or secret_file, not both",
-                ));
+                return Err("a key has either secret or secret_file, not both".to_owned());
             }
-            (None, None) => return Err(de::Error::missing_field("secret")),
+            (None, None) => return Err("a key needs secret or secret_file".to_owned()),
         };
         if secret.len() < MIN_SECRET_LEN {
-            return Err(de::Error::custom(format!(
+            return Err(format!(
                 "a secret has at least {MIN_SECRET_LEN} characters; `openssl rand -base64 36` makes one"
-            )));
+            ));
         }
         let authority = match object.authority {
             None => AuthorityId::default(),
-            Some(name) => AuthorityId::new(&name).map_err(de::Error::custom)?,
+            Some(name) => AuthorityId::new(&name).map_err(|error| error.to_string())?,
         };
         Ok(Self {
             secret,
@@ -294,12 +331,8 @@ macro_rules! bounded {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = i64::deserialize(deserializer)?;
-                if $range.contains(&value) {
-                    Ok(Self(value as $inner))
-                } else {
-                    Err(de::Error::invalid_value(de::Unexpected::Signed(value), &$what))
-                }
+                let value = deserializer.deserialize_i64(Within($range, $what))?;
+                Ok(Self(value as $inner))
             }
         }
     };
@@ -307,23 +340,23 @@ macro_rules! bounded {
 
 bounded!(
     /// A port; 0 lets the system choose.
-    Port(u16), (0..=65_535), "a port from 0 to 65535"
+    Port(u16), 0..=65_535, "a port from 0 to 65535"
 );
 bounded!(
     /// How many workers there are.
-    Workers(u8), (1..=64), "1 to 64 workers"
+    Workers(u8), 1..=64, "1 to 64 workers"
 );
 bounded!(
     /// Microseconds that a burst may wait.
-    BurstMicros(u32), (0..=10_000), "0 to 10000 microseconds"
+    BurstMicros(u32), 0..=10_000, "0 to 10000 microseconds"
 );
 bounded!(
     /// A count of at least one.
-    PositiveCount(u32), (1..=1_000_000_000), "a number from 1 to 1000000000"
+    PositiveCount(u32), 1..=1_000_000_000, "a number from 1 to 1000000000"
 );
 bounded!(
     /// Largest signaling message in bytes.
-    MessageBytes(u32), (16_384..=16_777_216), "16384 to 16777216 bytes"
+    MessageBytes(u32), 16_384..=16_777_216, "16384 to 16777216 bytes"
 );
 
 impl Rtc {
@@ -334,11 +367,11 @@ impl Rtc {
 }
 
 fn crypto_profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CryptoProfile, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "standard" => Ok(CryptoProfile::Standard),
-        "bsi" => Ok(CryptoProfile::Bsi),
-        other => Err(de::Error::unknown_variant(other, &["standard", "bsi"])),
-    }
+    deserializer.deserialize_str(Text("standard or bsi", |text| match text {
+        "standard" => Some(CryptoProfile::Standard),
+        "bsi" => Some(CryptoProfile::Bsi),
+        _ => None,
+    }))
 }
 
 /// What is wrong with a configuration file; the text names file, key and line.

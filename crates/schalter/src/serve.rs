@@ -1,6 +1,6 @@
 //! `schalter serve`: brings the parts up, prints what an operator needs, takes them down again.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,10 +53,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 const SIGNALING_THREADS: usize = 2;
 
 fn start_logging() {
+    // The DTLS library warns about what peers send before they proved who they are: a stranger could fill the log.
     let filter = tracing_subscriber::EnvFilter::try_from_env("SCHALTER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,rtc_dtls=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }
@@ -120,14 +122,15 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .map_or(config.port.0, |address| address.port());
-    let handle = Handle::new();
-    let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
+    // The links first: whoever waits for the port finds them printed.
     greet(
         &config,
         &keys,
         port,
         lan.then_some(&addresses.advertised[..]),
     )?;
+    let handle = Handle::new();
+    let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
 
     let failed = tokio::select! {
         _ = terminate.recv() => None,
