@@ -76,7 +76,7 @@ pub(crate) struct TokenArgs {
     /// Others don't see the participant
     #[arg(long)]
     pub(crate) hidden: bool,
-    /// Print a link to the page at this address instead of the bare token, e.g. https://video.example.org
+    /// Print a link to the page at this address instead of the bare token, e.g. <https://video.example.org>
     #[arg(long, value_name = "URL")]
     pub(crate) link: Option<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the wire format, MESSAGE-INTEGRITY with short-term credentials and FINGERPRINT. Refuses long-term credentials,
 //! the SHA-256 integrity attribute and the classic format without magic cookie (RFC 3489): ICE uses none of them.
-//! What a request means for a path is [`crate::IceLite`]'s.
+//! What a request means for a path is [`crate::ice::IceLite`]'s.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
