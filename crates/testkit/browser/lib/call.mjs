@@ -1,4 +1,5 @@
 // A call between test pages: opening participants, measuring what they see and hear, judging it.
+import fs from 'node:fs';
 import assert from 'node:assert/strict';
 
 let rooms = 0;
@@ -39,7 +40,24 @@ export const ask = (page, name, ...args) => page.evaluate(([n, a]) => window.cli
 export async function measure(pages, { warmMs = 12_000, ms = 20_000 } = {}) {
   await sleep(warmMs);
   await Promise.all(pages.map((page) => ask(page, 'resetMeters')));
+  const before = cpuTimes();
   await sleep(ms);
+  const after = cpuTimes();
+  machineBusy = 1 - (after.idle - before.idle) / Math.max(1, after.total - before.total);
+}
+
+/** Share of all cores that was busy during the last measurement, 0 to 1. */
+let machineBusy = 0;
+
+/** From here on the browsers themselves lack CPU, and their frame rate no longer speaks of the server. */
+const SATURATED = 0.95;
+/** What of the wanted frame rate must then still arrive: a server that loses frames falls below it all the same. */
+const SATURATED_SHARE = 0.8;
+
+/** Idle and total time of all cores since boot, in ticks (proc(5)). */
+function cpuTimes() {
+  const ticks = fs.readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].trim().split(/\s+/).slice(1, 9).map(Number);
+  return { idle: ticks[3] + ticks[4], total: ticks.reduce((sum, tick) => sum + tick, 0) };
 }
 
 /** Checks the picture of `sender` as `page` sees it, and prints the figures. */
@@ -52,7 +70,9 @@ export async function checkVideo(test, page, { from, id, minFps, minGoodShare = 
   figure(test, `${from} latency p50/p95/max, ms`, `${report.latency.p50}/${report.latency.p95}/${report.latency.max}`);
   figure(test, `${from} longest gap, ms`, report.maxGapMs);
   figure(test, `${from} sizes`, report.sizes);
-  assert.ok(report.fps >= minFps, `${test}: ${report.fps.toFixed(1)} fps of ${from}, wanted ${minFps}`);
+  const wanted = machineBusy > SATURATED ? minFps * SATURATED_SHARE : minFps;
+  figure(test, 'machine busy, %', machineBusy * 100);
+  assert.ok(report.fps >= wanted, `${test}: ${report.fps.toFixed(1)} fps of ${from}, wanted ${wanted}`);
   assert.ok(share >= minGoodShare, `${test}: ${(share * 100).toFixed(2)} % of the frames of ${from} are readable`);
   assert.deepEqual(Object.keys(report.ids), [String(id)], `${test}: the frames are ${from}'s`);
   if (maxP95Ms !== null) assert.ok(report.latency.p95 <= maxP95Ms, `${test}: p95 latency ${report.latency.p95} ms`);
