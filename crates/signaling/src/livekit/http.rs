@@ -156,6 +156,8 @@ async fn connect(
     let registry = Arc::clone(registry);
     let limit = registry.config.limits.message_bytes;
     upgrade
+        // The library's own buffer of 128 KiB would be most of what a quiet participant costs; frames here are small.
+        .read_buffer_size(8 << 10)
         .max_message_size(limit)
         .max_frame_size(limit)
         .on_upgrade(move |socket| ws::run(socket, session, queue, registry))
