@@ -48,16 +48,21 @@ export function toneMic(hz, gain = 0.3) {
   return output.stream;
 }
 
-/** Reads the barcode of every frame a video shows. */
+/**
+ * Counts the frames a video shows and reads the barcode of those the page gets to see. The browser calls back at most once
+ * for each of its own pictures: of two video frames between two of those it hands out only the later one, but counts both.
+ */
 export function watch(video) {
   const meter = {};
-  const reset = () => Object.assign(meter, { frames: 0, good: 0, ids: {}, sizes: {}, latencies: [], maxGapMs: 0, lastFrame: 0, lastGood: meter.lastGood ?? 0, since: now() });
+  const reset = () => Object.assign(meter, { frames: 0, shown: 0, good: 0, ids: {}, sizes: {}, latencies: [], maxGapMs: 0, lastFrame: 0, lastGood: meter.lastGood ?? 0, since: now() });
   reset();
   let stopped = false;
-  const onFrame = () => {
+  const onFrame = (_, { presentedFrames }) => {
     if (stopped) return;
     const time = now();
     meter.frames++;
+    meter.shown += presentedFrames - (meter.presented ?? presentedFrames - 1);
+    meter.presented = presentedFrames;
     if (meter.lastFrame) meter.maxGapMs = Math.max(meter.maxGapMs, time - meter.lastFrame);
     meter.lastFrame = time;
     const size = `${video.videoWidth}x${video.videoHeight}`;
@@ -82,7 +87,7 @@ export function watch(video) {
       // A freeze that still lasts counts as well.
       const gap = Math.max(meter.maxGapMs, time - (meter.lastFrame || meter.since));
       return {
-        frames: meter.frames, good: meter.good, ids: meter.ids, sizes: meter.sizes, fps: (meter.frames * 1000) / (time - meter.since),
+        frames: meter.frames, good: meter.good, ids: meter.ids, sizes: meter.sizes, fps: (meter.shown * 1000) / (time - meter.since),
         maxGapMs: Math.round(gap), sinceGoodMs: Math.round(time - meter.lastGood), latency: { p50: at(0.5), p95: at(0.95), max: at(1) },
       };
     },
