@@ -176,9 +176,11 @@ impl Room {
         if track.kind != config.kind || track.producer.as_ref() == Some(&config) {
             return;
         }
+        // The shard keeps the state of a track that it has.
+        let mute = track.info.muted && track.producer.is_none();
+        let unseen = track.info.muted && !track.announced;
         track.negotiated(config.clone());
-        let silent = track.info.muted && !track.announced;
-        let (participant, codec) = (&self.participants[&key], config.codecs.first().copied());
+        let participant = &self.participants[&key];
         let (shard, transport) = (
             participant.shard,
             participant.transports.get(TransportRole::Publisher),
@@ -191,11 +193,22 @@ impl Room {
             };
             self.media(shard, command);
         }
-        // A muted track sends nothing that could show it.
-        if silent && let Some(binding) = codec {
-            if let Some(track) = self.tracks.get_mut(&id) {
-                track.expect(binding.codec);
-            }
+        if mute {
+            self.mute_at_source(key, id, true);
+        }
+        if unseen {
+            self.announce_unseen(key, id);
+        }
+    }
+
+    /// Announces a muted track in the codec that was negotiated: nothing of it arrives that could show it.
+    pub(super) fn announce_unseen(&mut self, key: ParticipantKey, id: TrackId) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        let binding = track.producer.as_ref().and_then(|p| p.codecs.first());
+        if let Some(codec) = binding.map(|binding| binding.codec) {
+            track.expect(codec);
             self.announce_track(key, id);
         }
     }

@@ -9,6 +9,7 @@ use livekit_protocol::{
     UpdateLocalVideoTrack, UpdateParticipantMetadata, leave_request::Action,
     signal_request::Message as Asked, signal_response::Message,
 };
+use schalter_shard::control::Command;
 
 use super::Room;
 use super::join::leave;
@@ -115,13 +116,31 @@ impl Room {
             return;
         }
         track.info.muted = request.muted;
-        let announced = track.announced;
+        let (announced, negotiated) = (track.announced, track.producer.is_some());
+        if negotiated {
+            self.mute_at_source(key, id, request.muted);
+        }
         if request.muted {
             self.silence(id);
         }
         if announced {
             self.announce(key);
+        } else if request.muted && negotiated {
+            self.announce_unseen(key, id);
         }
+    }
+
+    /// What a muted client still sends, by mistake or between request and microphone, is nobody's to hear.
+    pub(super) fn mute_at_source(
+        &mut self,
+        key: ParticipantKey,
+        track: schalter_model::TrackId,
+        muted: bool,
+    ) {
+        let Some(shard) = self.participants.get(&key).map(|p| p.shard) else {
+            return;
+        };
+        self.media(shard, Command::MuteProducer { track, muted });
     }
 
     /// A participant's own track by its id.

@@ -107,6 +107,8 @@ impl Room {
         if let Some(data) = state.data_subscription {
             self.on_data_subscription(key, &data);
         }
+        // `publish_tracks` is what the client last heard from us, older than the requests it has sent since: taking
+        // `muted` from there could open a microphone. Ours stands, here and at the shard.
     }
 
     /// With auto-subscribe the list names what is unsubscribed, without it what is subscribed.

@@ -3,8 +3,8 @@
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
-    AddTrackRequest, MuteTrackRequest, ParticipantInfo, RequestResponse, TrackInfo,
-    UpdateLocalAudioTrack, VideoQuality, request_response::Reason,
+    AddTrackRequest, MuteTrackRequest, ParticipantInfo, RequestResponse, SyncState, TrackInfo,
+    TrackPublishedResponse, UpdateLocalAudioTrack, VideoQuality, request_response::Reason,
 };
 use schalter_shard::control::Command;
 
@@ -172,6 +172,106 @@ fn mute_and_unmute_are_told_to_all() {
             assert_eq!(info.tracks[0].muted, muted);
         }
     }
+}
+
+/// What the shards were told about muting, in order.
+fn mutes(world: &World) -> Vec<bool> {
+    world
+        .commands
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Command::MuteProducer { muted, .. } => Some(*muted),
+            _ => None,
+        })
+        .collect()
+}
+
+fn mute(sid: &str, muted: bool) -> Request {
+    let sid = sid.to_owned();
+    Request::Mute(MuteTrackRequest { sid, muted })
+}
+
+#[test]
+fn a_muted_track_is_stopped_at_its_source_until_it_is_unmuted() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let sid = world.publish_microphone(&mut alice);
+    assert!(mutes(&world).is_empty());
+    for muted in [true, true, false, false, true] {
+        world.request(&alice, mute(&sid, muted));
+    }
+    assert_eq!(mutes(&world), [true, false, true], "repetitions say nothing");
+}
+
+#[test]
+fn a_track_that_is_published_muted_is_stopped_from_its_first_packet() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let request = AddTrackRequest {
+        muted: true,
+        ..microphone("mic")
+    };
+    let sid = world.publish(&mut alice, request);
+    let place = |wanted: fn(&Command) -> bool| world.commands.iter().position(|(_, c)| wanted(c));
+    let added = place(|c| matches!(c, Command::AddProducer { .. }));
+    let muted = place(|c| matches!(c, Command::MuteProducer { muted: true, .. }));
+    assert!(added < muted, "a shard knows the track first");
+    world.offer(&mut alice);
+    assert_eq!(mutes(&world), [true]);
+    world.request(&alice, mute(&sid, false));
+    assert_eq!(mutes(&world), [true, false]);
+}
+
+#[test]
+fn a_track_that_is_muted_before_its_section_is_negotiated_starts_muted() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    world.request(&alice, Request::AddTrack(microphone("mic")));
+    let sid = published(&world.take(&alice)).sid;
+    world.request(&alice, mute(&sid, true));
+    assert!(mutes(&world).is_empty(), "no shard knows the track yet");
+    alice.sections.push("aud 7 sendonly mic".into());
+    world.offer(&mut alice);
+    assert_eq!(mutes(&world), [true]);
+}
+
+#[test]
+fn a_track_that_is_muted_before_its_media_came_is_announced() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let bob = world.join("bob");
+    let sid = world.publish(&mut alice, microphone("mic"));
+    world.take(&bob);
+    world.request(&alice, mute(&sid, true));
+    let info = updates(&world.take(&bob)).pop().unwrap();
+    assert!(info.tracks[0].muted);
+}
+
+#[test]
+fn a_resume_keeps_a_track_muted_whatever_the_client_last_heard() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let sid = world.publish_microphone(&mut alice);
+    world.request(&alice, mute(&sid, true));
+    world.close(&alice);
+    let own = alice.sid.clone();
+    world.resume(&mut alice, &own);
+    let info = updates(&world.take(&alice)).pop().unwrap();
+    assert!(info.tracks[0].muted, "the client is told what holds");
+    let before = TrackInfo {
+        muted: false,
+        ..info.tracks[0].clone()
+    };
+    let state = SyncState {
+        publish_tracks: vec![TrackPublishedResponse {
+            cid: "mic".into(),
+            track: Some(before),
+        }],
+        ..SyncState::default()
+    };
+    world.request(&alice, Request::SyncState(state));
+    world.offer(&mut alice);
+    assert_eq!(mutes(&world), [true]);
 }
 
 #[test]
