@@ -9,6 +9,7 @@ mod join;
 mod negotiate;
 mod participant;
 mod publish;
+mod refused;
 mod request;
 mod resume;
 mod speakers;

@@ -9,8 +9,8 @@ use livekit_protocol::{
     UpdateSubscription, UpdateTrackSettings, signal_response::Message,
 };
 use schalter_forward::ConsumerConfig;
-use schalter_model::{MediaKind, Time, TrackId, TransportId};
-use schalter_shard::control::{Command, Refusal};
+use schalter_model::{MediaKind, Time, TrackId};
+use schalter_shard::control::Command;
 
 use super::participant::ParticipantKey;
 use super::track::{Quality, Track, Wanted};
@@ -172,7 +172,7 @@ impl Room {
         self.negotiate.insert(key);
     }
 
-    fn unsubscribe(&mut self, key: ParticipantKey, id: TrackId) {
+    pub(super) fn unsubscribe(&mut self, key: ParticipantKey, id: TrackId) {
         let Some(track) = self.tracks.get_mut(&id) else {
             return;
         };
@@ -279,7 +279,7 @@ impl Room {
         }
     }
 
-    fn fail_subscription(
+    pub(super) fn fail_subscription(
         &mut self,
         key: ParticipantKey,
         track_sid: String,
@@ -511,33 +511,5 @@ impl Room {
             subscribed_codecs: vec![SubscribedCodec { codec, qualities }],
         };
         self.send(owner, Message::SubscribedQualityUpdate(message));
-    }
-
-    pub(super) fn on_media_refused(
-        &mut self,
-        transport: TransportId,
-        track: Option<TrackId>,
-        reason: Refusal,
-    ) {
-        let Some((key, _)) = self.by_transport.get(&transport).copied() else {
-            return;
-        };
-        let sid = track.and_then(|id| self.tracks.get(&id)).map(|t| &t.sid);
-        tracing::warn!(room = %self.sid, ?sid, ?reason, "the media plane refused");
-        let (Some(id), Some(sid)) = (track, sid.map(ToString::to_string)) else {
-            return;
-        };
-        if !self.participants[&key].subscriptions.contains_key(&id) {
-            return;
-        }
-        let err = match reason {
-            Refusal::NoCommonCodec => SubscriptionError::SeCodecUnsupported,
-            Refusal::UnknownTrack => SubscriptionError::SeTrackNotfound,
-            Refusal::UnknownTransport | Refusal::Limit | Refusal::InvalidConfig => {
-                SubscriptionError::SeUnknown
-            }
-        };
-        self.unsubscribe(key, id);
-        self.fail_subscription(key, sid, err);
     }
 }

@@ -13,6 +13,7 @@ mod join;
 mod limits;
 mod permissions;
 mod publish;
+mod refused;
 mod resume;
 mod speakers;
 mod subscribe;

@@ -200,7 +200,11 @@ fn a_muted_track_is_stopped_at_its_source_until_it_is_unmuted() {
     for muted in [true, true, false, false, true] {
         world.request(&alice, mute(&sid, muted));
     }
-    assert_eq!(mutes(&world), [true, false, true], "repetitions say nothing");
+    assert_eq!(
+        mutes(&world),
+        [true, false, true],
+        "repetitions say nothing"
+    );
 }
 
 #[test]
