@@ -28,6 +28,8 @@ pub struct SignalingConfig {
     pub ping_timeout: Duration,
     /// How often we send a WebSocket ping; a socket without any frame for three intervals is closed.
     pub socket_ping_interval: Duration,
+    /// How long a session may take until its media connects; longer than the 15 s after which clients give up.
+    pub join_timeout: Duration,
     /// How long a participant without a WebSocket keeps its session and media.
     pub resume_window: Duration,
     /// How often a fresh token is sent. Tokens live twice as long.
@@ -58,6 +60,7 @@ impl Default for SignalingConfig {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(15),
             socket_ping_interval: Duration::from_secs(10),
+            join_timeout: Duration::from_secs(20),
             resume_window: Duration::from_secs(20),
             token_refresh_interval: Duration::from_secs(300),
             presence_interval: Duration::from_millis(500),

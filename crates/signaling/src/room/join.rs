@@ -76,6 +76,7 @@ impl Room {
         self.by_sid.insert(Arc::clone(&participant.sid), key);
         self.by_connection.insert(connection, key);
         self.participants.insert(key, participant);
+        self.arm(self.now + self.config.join_timeout, Timer::Join(key));
         self.counters.joins.add(1);
         self.counters.participants.add(1);
 
@@ -230,6 +231,14 @@ impl Room {
             .is_some_and(|p| p.refresh_at == at)
         {
             self.refresh_token(key);
+        }
+    }
+
+    /// A session that never came so far that a transport could fail, e.g. without an offer, ends all the same.
+    pub(super) fn on_join_timer(&mut self, key: ParticipantKey) {
+        if self.participants.get(&key).is_some_and(|p| !p.is_active()) {
+            self.counters.join_failed(JoinStage::Media);
+            self.lose_media(key, DisconnectReason::JoinFailure);
         }
     }
 

@@ -9,8 +9,9 @@ use livekit_protocol::{DisconnectReason, LeaveRequest, Ping};
 use schalter_model::TransportId;
 use schalter_shard::control::{Command, Event, TransportFailure, TransportState};
 use schalter_signaling::room::{ConnectionMode, Input};
+use schalter_signaling::{JoinStage, SignalingConfig};
 
-use crate::support::{World, claims, leave_reason, shape};
+use crate::support::{Client, World, claims, join_sections, leave_reason, shape};
 
 fn kinds(messages: &[Response]) -> Vec<&'static str> {
     messages
@@ -378,4 +379,83 @@ fn an_unusable_offer_is_refused_before_anything_changes() {
     assert_eq!(world.refused.len(), 1);
     assert_eq!(world.refused[0].1.status(), 400);
     assert!(!world.closed.contains(&first.connection));
+}
+
+/// Joins in single mode without the offer that should come with it, as Firefox does.
+fn join_without_offer(world: &mut World, identity: &str) -> Client {
+    let params = world.params(&claims("r", identity), ConnectionMode::Single);
+    let connection = world.ids.connection();
+    let grants = std::sync::Arc::clone(&params.grants);
+    world.input(Input::Join {
+        connection,
+        params: Box::new(params),
+    });
+    Client {
+        connection,
+        mode: ConnectionMode::Single,
+        sections: join_sections(),
+        offers: 0,
+        ufrag: "u000".into(),
+        sid: String::new(),
+        grants,
+    }
+}
+
+#[test]
+fn a_join_that_never_offers_ends_at_its_deadline() {
+    let config = SignalingConfig {
+        join_timeout: Duration::from_secs(7),
+        ..SignalingConfig::default()
+    };
+    let mut world = World::with(config);
+    let alice = join_without_offer(&mut world, "alice");
+    world.pass(Duration::from_millis(6_999));
+    assert_eq!(leave_reason(world.all(alice.connection)), None);
+    assert_eq!(world.room.participant_infos().len(), 1);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(
+        leave_reason(&world.take(&alice)),
+        Some((DisconnectReason::JoinFailure, 2))
+    );
+    assert_eq!(world.closed, [alice.connection]);
+    let stats = world.counters.snapshot();
+    assert_eq!(stats.failures_at(JoinStage::Media), 1);
+    assert_eq!(stats.participants, 0);
+}
+
+#[test]
+fn a_join_that_connects_in_time_has_no_deadline() {
+    let mut world = World::new();
+    let mut alice = join_without_offer(&mut world, "alice");
+    world.pass(Duration::from_millis(19_999));
+    world.offer(&mut alice);
+    world.pass(Duration::from_secs(600));
+    assert_eq!(leave_reason(world.all(alice.connection)), None);
+    assert_eq!(world.room.participant_infos()[0].state(), State::Active);
+}
+
+#[test]
+fn a_join_whose_media_does_not_connect_ends_at_its_deadline() {
+    for mode in [ConnectionMode::Single, ConnectionMode::Dual] {
+        let mut world = World::new();
+        world.connect = false;
+        let alice = world.join_as(&claims("r", "alice"), mode);
+        world.pass(Duration::from_secs(20));
+        assert_eq!(
+            leave_reason(&world.take(&alice)),
+            Some((DisconnectReason::JoinFailure, 2)),
+            "{mode:?}"
+        );
+        let opened = world
+            .commands
+            .iter()
+            .filter(|(_, c)| matches!(c, Command::OpenTransport { .. }))
+            .count();
+        let closed = world
+            .commands
+            .iter()
+            .filter(|(_, c)| matches!(c, Command::CloseTransport { .. }))
+            .count();
+        assert_eq!(opened, closed, "{mode:?}");
+    }
 }
