@@ -12,7 +12,7 @@ use crate::error::JoinRefusal;
 use crate::ids::ConnectionId;
 use crate::livekit::codec::Encoded;
 use crate::registry::Registry;
-use crate::room::{Input, JoinParams, Output, Room};
+use crate::room::{Input, JoinParams, Output, Room, UnreadableFrame};
 use crate::stats::JoinStage;
 
 /// What sockets and the registry tell a room.
@@ -26,6 +26,10 @@ pub(crate) enum RoomMessage {
     Request {
         connection: ConnectionId,
         request: Box<signal_request::Message>,
+    },
+    Unreadable {
+        connection: ConnectionId,
+        frame: UnreadableFrame,
     },
     Closed {
         connection: ConnectionId,
@@ -179,6 +183,9 @@ impl RoomTask {
                 connection,
                 request,
             }),
+            RoomMessage::Unreadable { connection, frame } => {
+                self.step(Input::Unreadable { connection, frame })
+            }
             RoomMessage::Closed { connection } => {
                 self.connections.remove(&connection);
                 self.step(Input::Closed { connection })

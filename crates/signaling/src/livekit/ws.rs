@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::codec::{self, MalformedRequest};
 use crate::ids::ConnectionId;
 use crate::registry::Registry;
+use crate::room::UnreadableFrame;
 use crate::room_task::{Outgoing, RoomMessage, WriterQueue};
 use crate::token_bucket::TokenBucket;
 
@@ -135,23 +136,29 @@ impl Reader {
                 tokio::time::sleep(pause).await;
             }
             self.registry.counters.messages_in.add(1);
-            match request {
-                Ok(Some(request)) => self.forward(request).await,
-                Ok(None) => {}
-                Err(MalformedRequest) => self.registry.counters.messages_malformed.add(1),
+            if request.is_err() {
+                self.registry.counters.messages_malformed.add(1);
             }
+            self.forward(request).await;
         }
     }
 
-    async fn forward(&self, request: signal_request::Message) {
-        if let Some(session) = &self.session {
-            let message = RoomMessage::Request {
-                connection: session.connection,
+    async fn forward(&self, request: Result<Option<signal_request::Message>, MalformedRequest>) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        let connection = session.connection;
+        let unreadable = |frame| RoomMessage::Unreadable { connection, frame };
+        let message = match request {
+            Ok(Some(request)) => RoomMessage::Request {
+                connection,
                 request: Box::new(request),
-            };
-            // A room that ended has told this client to leave.
-            let _ = session.room.send(message).await;
-        }
+            },
+            Ok(None) => unreadable(UnreadableFrame::UnknownRequest),
+            Err(MalformedRequest) => unreadable(UnreadableFrame::Malformed),
+        };
+        // A room that ended has told this client to leave.
+        let _ = session.room.send(message).await;
     }
 
     async fn read_out(&mut self) {

@@ -209,7 +209,11 @@ impl Room {
             }
         }
         if missing {
-            let refusal = Refusal::new(Reason::NotFound, "no such data track, or not allowed");
+            let refusal = if self.participants[&key].video.can_subscribe {
+                Refusal::new(Reason::NotFound, "no such data track")
+            } else {
+                Refusal::new(Reason::NotAllowed, "not allowed to subscribe")
+            };
             self.refuse_request(key, 0, refusal, None);
         }
         if changed {

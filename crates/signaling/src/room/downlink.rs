@@ -262,6 +262,8 @@ impl Room {
         let role = TransportRole::Subscriber;
         let limits = self.sdp_limits();
         let Some(transport) = self.transport_mut(key, role) else {
+            let refusal = Refusal::new(Reason::InvalidRequest, "nothing was offered");
+            self.refuse_request(key, 0, refusal, None);
             return;
         };
         // Clients from before ids answer with none.

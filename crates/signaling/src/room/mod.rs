@@ -124,6 +124,13 @@ pub enum Input {
         /// What it asks.
         request: Box<signal_request::Message>,
     },
+    /// A frame on a WebSocket that is no request.
+    Unreadable {
+        /// Which.
+        connection: ConnectionId,
+        /// What is wrong with it.
+        frame: UnreadableFrame,
+    },
     /// A WebSocket is gone.
     Closed {
         /// Which.
@@ -140,6 +147,15 @@ pub enum Input {
     Timeout,
     /// Everybody must leave.
     Shutdown,
+}
+
+/// Why a frame is no request. Clients are answered all the same: most wait for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreadableFrame {
+    /// A request of a kind that only newer clients know.
+    UnknownRequest,
+    /// No `SignalRequest` at all.
+    Malformed,
 }
 
 /// Something a room wants done, in order.
@@ -354,6 +370,7 @@ impl Room {
                 connection,
                 request,
             } => self.on_request(connection, *request),
+            Input::Unreadable { connection, frame } => self.on_unreadable(connection, frame),
             Input::Closed { connection } => self.on_closed(connection),
             Input::Overflowed { connection } => self.on_overflow(connection),
             Input::Media(event) => self.on_media(event),

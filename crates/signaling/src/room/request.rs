@@ -11,9 +11,9 @@ use livekit_protocol::{
 };
 use schalter_shard::control::Command;
 
-use super::Room;
 use super::join::leave;
 use super::participant::{ParticipantKey, flags};
+use super::{Room, UnreadableFrame};
 use crate::ids::ConnectionId;
 
 /// Why a request is not carried out.
@@ -45,9 +45,8 @@ impl Room {
             Asked::Subscription(request) => self.on_subscription(key, &request),
             Asked::TrackSetting(settings) => self.on_track_setting(key, &settings),
             Asked::Leave(_) => self.on_leave(key),
-            // Layers are what the SDP and the media say.
             #[expect(deprecated, reason = "older clients send it")]
-            Asked::UpdateLayers(_) => {}
+            Asked::UpdateLayers(layers) => self.on_update_layers(key, &layers.track_sid),
             Asked::SubscriptionPermission(audience) => {
                 self.on_subscription_permission(key, audience);
             }
@@ -72,6 +71,21 @@ impl Room {
     fn refuse_blob(&mut self, key: ParticipantKey, request_id: u32) {
         let refusal = Refusal::new(Reason::UnsupportedType, "data blobs are not supported");
         self.refuse_request(key, request_id, refusal, None);
+    }
+
+    pub(super) fn on_unreadable(&mut self, connection: ConnectionId, frame: UnreadableFrame) {
+        let Some(key) = self.by_connection.get(&connection).copied() else {
+            return;
+        };
+        let refusal = match frame {
+            UnreadableFrame::UnknownRequest => {
+                Refusal::new(Reason::UnsupportedType, "the request is not known here")
+            }
+            UnreadableFrame::Malformed => {
+                Refusal::new(Reason::InvalidRequest, "the request can't be read")
+            }
+        };
+        self.refuse_request(key, 0, refusal, None);
     }
 
     pub(super) fn refuse_request(
@@ -238,6 +252,14 @@ impl Room {
             info.width = request.width;
             info.height = request.height;
         });
+    }
+
+    /// Layers are what the SDP and the media say; only the name of the track can be wrong.
+    fn on_update_layers(&mut self, key: ParticipantKey, sid: &str) {
+        if self.own_track(key, sid).is_none() {
+            let refusal = Refusal::new(Reason::NotFound, "no such track");
+            self.refuse_request(key, 0, refusal, None);
+        }
     }
 
     fn edit_track(

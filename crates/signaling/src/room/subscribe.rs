@@ -13,8 +13,12 @@ use schalter_model::{MediaKind, Time, TrackId};
 use schalter_shard::control::Command;
 
 use super::participant::ParticipantKey;
+use super::request::Refusal;
 use super::track::{Quality, Track, Wanted};
 use super::{Room, Timer};
+
+/// Subscriptions that one request is told to have failed; each is a message of its own.
+const MAX_FAILURES: usize = 64;
 
 /// What a subscriber wants of a track; replaced as a whole by each `track_setting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,20 +266,39 @@ impl Room {
         );
         named.sort_unstable();
         named.dedup();
+        let may_subscribe = self.participants[&key].video.can_subscribe;
+        let mut failures = 0;
         for sid in named {
-            let Some(id) = self.tracks_by_sid.get(sid).copied() else {
-                if request.subscribe {
-                    self.fail_subscription(key, sid.to_owned(), SubscriptionError::SeTrackNotfound);
-                }
-                continue;
-            };
-            self.choose(key, id, request.subscribe);
-            let Some(track) = self.tracks.get(&id) else {
-                continue;
-            };
-            if request.subscribe && self.wants(key, track) && !self.allowed(key, track) {
-                self.tell_permission(key, id, false);
+            let known = self.tracks_by_sid.get(sid).copied();
+            if let Some(id) = known {
+                self.choose(key, id, request.subscribe);
             }
+            // Not to have what there isn't, or may not be had, is no failure.
+            if !request.subscribe {
+                continue;
+            }
+            let track = known.and_then(|id| self.tracks.get(&id));
+            let err = match track {
+                Some(track) if may_subscribe && track.owner != key => {
+                    if self.wants(key, track) && !self.allowed(key, track) {
+                        self.tell_permission(key, track.id, false);
+                    }
+                    continue;
+                }
+                Some(_) => SubscriptionError::SeUnknown,
+                None => SubscriptionError::SeTrackNotfound,
+            };
+            failures += 1;
+            if failures > MAX_FAILURES {
+                let refusal = Refusal::new(Reason::LimitExceeded, "too many unknown tracks");
+                self.refuse_request(key, 0, refusal, None);
+                break;
+            }
+            self.fail_subscription(key, sid.to_owned(), err);
+        }
+        if request.subscribe && !may_subscribe {
+            let refusal = Refusal::new(Reason::NotAllowed, "not allowed to subscribe");
+            self.refuse_request(key, 0, refusal, None);
         }
     }
 
@@ -312,7 +335,7 @@ impl Room {
                 .iter()
                 .any(|p| p.track_sids.len() > limits.tracks_per_participant);
         if too_many {
-            let refusal = super::request::Refusal::new(Reason::LimitExceeded, "too many entries");
+            let refusal = Refusal::new(Reason::LimitExceeded, "too many entries");
             self.refuse_request(key, 0, refusal, None);
             return;
         }
@@ -332,10 +355,21 @@ impl Room {
             size: (request.width > 0 || request.height > 0)
                 .then_some((request.width, request.height)),
         };
+        let mut missing = false;
         for sid in &request.track_sids {
-            if let Some(id) = self.tracks_by_sid.get(&**sid).copied() {
-                self.apply_settings(key, id, settings);
+            let subscribed = self
+                .tracks_by_sid
+                .get(&**sid)
+                .copied()
+                .filter(|id| self.participants[&key].subscriptions.contains_key(id));
+            match subscribed {
+                Some(id) => self.apply_settings(key, id, settings),
+                None => missing = true,
             }
+        }
+        if missing {
+            let refusal = Refusal::new(Reason::NotFound, "not subscribed to such a track");
+            self.refuse_request(key, 0, refusal, None);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::SinkExt;
+use livekit_protocol::request_response::Reason;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{DisconnectReason, MuteTrackRequest, SignalRequest};
@@ -64,12 +65,25 @@ async fn text_frames_are_answered_in_json() {
 }
 
 #[tokio::test]
-async fn malformed_frames_are_counted_and_survived() {
+async fn malformed_frames_and_unknown_requests_are_answered_and_survived() {
     let server = Server::start(SignalingConfig::default()).await;
     let mut alice = server.join("r", "alice").await;
-    let frames = [Message::binary(vec![0xff; 9]), Message::text("{")];
-    for frame in frames {
+    // Field 1000, an empty message: what a newer client may ask.
+    let newer = vec![0xc2, 0x3e, 0];
+    let frames = [
+        (Message::binary(vec![0xff; 9]), Reason::InvalidRequest),
+        (Message::binary(newer), Reason::UnsupportedType),
+        (Message::text("{"), Reason::InvalidRequest),
+    ];
+    for (frame, reason) in frames {
         alice.stream.send(frame).await.unwrap();
+        let answer = alice
+            .until(|m| matches!(m, Response::RequestResponse(_)))
+            .await;
+        let Response::RequestResponse(answer) = answer else {
+            panic!()
+        };
+        assert_eq!(answer.reason(), reason);
     }
     let mute = MuteTrackRequest {
         sid: "TR_x".into(),
