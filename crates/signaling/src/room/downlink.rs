@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use livekit_protocol::request_response::Reason;
 use livekit_protocol::{
-    MediaSectionsRequirement, SessionDescription as WireDescription, SignalTarget,
-    signal_response::Message,
+    DisconnectReason, MediaSectionsRequirement, SessionDescription as WireDescription,
+    SignalTarget, signal_response::Message,
 };
 use schalter_forward::ConsumerConfig;
 use schalter_model::{MediaKind, TrackId};
@@ -16,6 +16,11 @@ use super::request::Refusal;
 use super::transport::{Downlink, TransportRole};
 use super::{ConnectionMode, Room};
 use crate::sdp::{self, OfferSection, SessionDescription};
+use crate::stats::JoinStage;
+
+/// Answers in a row that can't be used before the session ends. What is wrong with one may be gone in the next; a
+/// client that can't answer at all must not be asked for ever.
+const MAX_UNUSABLE_ANSWERS: u8 = 3;
 
 /// The mid of the data section of our own offers.
 const DATA_MID: &str = "0";
@@ -278,14 +283,34 @@ impl Room {
             Ok(parsed) => parsed,
             Err(error) => {
                 tracing::debug!(room = %self.sid, line = error.line, "answer refused");
-                let refusal = Refusal::new(Reason::InvalidRequest, "the answer can't be used");
-                self.refuse_request(key, 0, refusal, None);
+                self.on_unusable_answer(key);
                 return;
             }
         };
         transport.offer_sent = None;
+        transport.unusable_answers = 0;
         self.set_remote(key, role, &parsed);
         self.consume(key, &parsed);
         self.negotiate.insert(key);
+    }
+
+    /// Dual mode: an offer whose answer can't be used is open no longer, or no later one would ever follow.
+    fn on_unusable_answer(&mut self, key: ParticipantKey) {
+        let refusal = Refusal::new(Reason::InvalidRequest, "the answer can't be used");
+        self.refuse_request(key, 0, refusal, None);
+        let Some(transport) = self.transport_mut(key, TransportRole::Subscriber) else {
+            return;
+        };
+        transport.offer_sent = None;
+        transport.unusable_answers += 1;
+        if transport.unusable_answers < MAX_UNUSABLE_ANSWERS {
+            self.bind_or_grow(key);
+            self.send_offer(key);
+        } else if self.participants[&key].is_active() {
+            self.lose_media(key, DisconnectReason::MediaFailure);
+        } else {
+            self.counters.join_failed(JoinStage::Media);
+            self.lose_media(key, DisconnectReason::JoinFailure);
+        }
     }
 }

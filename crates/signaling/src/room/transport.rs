@@ -52,6 +52,8 @@ pub(super) struct Transport {
     pub(super) requirement_sent: bool,
     /// Dual mode: the offer that waits for its answer.
     pub(super) offer_sent: Option<u32>,
+    /// Dual mode: how many answers in a row could not be used.
+    pub(super) unusable_answers: u8,
     /// Dual mode: the id of the last offer.
     pub(super) last_offer: u32,
 }
@@ -70,6 +72,7 @@ impl Transport {
             dirty: false,
             requirement_sent: false,
             offer_sent: None,
+            unusable_answers: 0,
             last_offer: 0,
         }
     }

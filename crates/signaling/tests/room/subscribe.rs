@@ -1,18 +1,21 @@
 //! Subscriptions, sections, qualities.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use livekit_protocol::request_response::Reason;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
-    SubscribedQualityUpdate, SubscriptionError, SubscriptionPermission, TrackPermission,
-    UpdateSubscription, UpdateTrackSettings, VideoQuality,
+    DisconnectReason, SessionDescription, SubscribedQualityUpdate, SubscriptionError,
+    SubscriptionPermission, TrackPermission, UpdateSubscription, UpdateTrackSettings, VideoQuality,
 };
 use schalter_forward::ConsumerTarget;
 use schalter_shard::control::{Command, Event, Refusal};
+use schalter_signaling::JoinStage;
 use schalter_signaling::room::{ConnectionMode, Input};
 
-use crate::support::{Client, World, claims, microphone, shape};
+use crate::support::{Client, World, claims, leave_reason, microphone, refusal, shape};
 
 fn subscription(sid: &str, subscribe: bool) -> Request {
     Request::Subscription(UpdateSubscription {
@@ -387,4 +390,88 @@ fn newcomers_get_what_is_there_once_they_are_connected() {
         world.negotiate(&mut [&mut bob]);
         assert_eq!(world.consumers().len(), 2, "{mode:?}");
     }
+}
+
+/// Answers the last offer with something that is no description.
+fn answer_nonsense(world: &mut World, client: &Client) {
+    let id = world.last_offer(client).unwrap().id;
+    world.take(client);
+    let answer = SessionDescription {
+        r#type: "answer".into(),
+        sdp: "v=0\r\nm=nonsense".into(),
+        id,
+        ..SessionDescription::default()
+    };
+    world.request(client, Request::Answer(answer));
+}
+
+#[test]
+fn an_unusable_answer_is_followed_by_another_offer() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let bob = world.join_dual("bob");
+    world.publish_camera(&mut alice);
+    for _ in 0..2 {
+        let before = world.last_offer(&bob).unwrap();
+        answer_nonsense(&mut world, &bob);
+        let messages = world.take(&bob);
+        assert_eq!(refusal(&messages).unwrap().reason(), Reason::InvalidRequest);
+        world.messages.insert(bob.connection, messages);
+        let again = world.last_offer(&bob).unwrap();
+        assert_ne!(again.id, before.id);
+        assert_eq!(shape(&again.sdp), shape(&before.sdp));
+    }
+    world.answer(&bob);
+    assert_eq!(world.consumers().len(), 1, "nothing is stuck");
+    // Counted in a row only.
+    world.publish_microphone(&mut alice);
+    answer_nonsense(&mut world, &bob);
+    assert_eq!(leave_reason(world.all(bob.connection)), None);
+    world.answer(&bob);
+    assert_eq!(world.consumers().len(), 2);
+}
+
+/// Answers with nonsense until the session ends, and says why it did.
+fn never_answer(world: &mut World, client: &Client) -> Option<(DisconnectReason, i32)> {
+    for _ in 0..2 {
+        answer_nonsense(world, client);
+        assert_eq!(leave_reason(world.all(client.connection)), None);
+    }
+    answer_nonsense(world, client);
+    leave_reason(world.all(client.connection))
+}
+
+#[test]
+fn a_client_that_can_not_answer_begins_anew() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let bob = world.join_dual("bob");
+    world.publish_camera(&mut alice);
+    let reason = never_answer(&mut world, &bob);
+    assert_eq!(reason, Some((DisconnectReason::MediaFailure, 2)));
+    assert_eq!(world.counters.snapshot().participants, 1);
+}
+
+#[test]
+fn a_client_that_can_not_answer_its_first_offer_fails_to_join() {
+    let mut world = World::new();
+    let params = world.params(&claims("r", "bob"), ConnectionMode::Dual);
+    let bob = Client {
+        connection: world.ids.connection(),
+        mode: ConnectionMode::Dual,
+        sections: Vec::new(),
+        offers: 0,
+        ufrag: "u000".into(),
+        sid: String::new(),
+        grants: Arc::clone(&params.grants),
+    };
+    world.input(Input::Join {
+        connection: bob.connection,
+        params: Box::new(params),
+    });
+    let reason = never_answer(&mut world, &bob);
+    assert_eq!(reason, Some((DisconnectReason::JoinFailure, 2)));
+    let stats = world.counters.snapshot();
+    assert_eq!(stats.failures_at(JoinStage::Media), 1);
+    assert_eq!(stats.participants, 0);
 }
