@@ -39,6 +39,23 @@ pub(crate) struct FakeMedia {
 }
 
 impl FakeMedia {
+    /// Reports something to signaling.
+    pub(crate) fn report(&self, shard: ShardId, event: Event) {
+        self.events.send((shard, event)).unwrap();
+    }
+
+    /// To whom data was sent, one for each command.
+    pub(crate) fn receivers(&self) -> Vec<Vec<TransportId>> {
+        let commands = self.commands.lock().unwrap();
+        commands
+            .iter()
+            .filter_map(|(_, c)| match c {
+                Command::SendData { transports, .. } => Some(transports.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
     pub(crate) fn opened(&self) -> Vec<(ShardId, TransportId)> {
         let commands = self.commands.lock().unwrap();
         commands
@@ -105,8 +122,13 @@ impl Server {
             commands: Mutex::default(),
             events,
         });
-        let key = |name| ApiKey::new(name, SECRET, AuthorityId::default(), KeyScopes::ALL).unwrap();
-        let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new([key("key")]).unwrap()));
+        let key = |name, authority| {
+            let authority = AuthorityId::new(authority).unwrap();
+            ApiKey::new(name, SECRET, authority, KeyScopes::ALL).unwrap()
+        };
+        // The first key's authority is the one that most tests are about.
+        let ring = [key("key", "ulm"), key("other-key", "bonn")];
+        let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new(ring).unwrap()));
         let signaling = Signaling::new(config, Arc::clone(&keys), media.clone(), receiver);
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -123,9 +145,14 @@ impl Server {
     }
 
     pub(crate) fn token(&self, claims: &Claims) -> String {
+        self.token_by("key", claims)
+    }
+
+    /// A token that the key with this name signed.
+    pub(crate) fn token_by(&self, key: &str, claims: &Claims) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let ring = self.keys.load();
-        ring.mint("key", claims, now.as_secs(), Duration::from_secs(60))
+        ring.mint(key, claims, now.as_secs(), Duration::from_secs(60))
             .unwrap()
     }
 
