@@ -11,7 +11,10 @@ const BINS: usize = 256;
 const SHORTEST_MICROS: i64 = 200_000;
 /// ... and at least so many entries, because one packet more or less must not be a tenth of the rate, ...
 const FEWEST_BINS: usize = 10;
-/// ... but never over more than this.
+/// The same for a link that is full and whose edges are exact, when it has to be quick.
+const HASTY_MICROS: i64 = 80_000;
+const HASTY_BINS: usize = 4;
+/// No rate is measured over more than this.
 const LONGEST_MICROS: i64 = 1_000_000;
 /// Without two arrivals in this time there is no rate.
 const STALE_MICROS: i64 = 2_000_000;
@@ -88,6 +91,15 @@ impl AckedRate {
     /// Counts from the end of one entry to the end of the newest, so that a link that is busy throughout shows exactly
     /// what it carries.
     pub(super) fn bits_per_second(&self) -> Option<f64> {
+        self.over(SHORTEST_MICROS, FEWEST_BINS)
+    }
+
+    /// The same over a moment: noisy, unless the link is full.
+    pub(super) fn hasty(&self) -> Option<f64> {
+        self.over(HASTY_MICROS, HASTY_BINS)
+    }
+
+    fn over(&self, shortest: i64, fewest: usize) -> Option<f64> {
         let newest = self.count.checked_sub(1)?;
         let end = self.bins[newest % BINS].last;
         let mut bytes = 0;
@@ -99,10 +111,10 @@ impl AckedRate {
             if span > STALE_MICROS {
                 break;
             }
-            if span >= SHORTEST_MICROS / 2 {
+            if span >= shortest / 2 {
                 rate = Some(bytes as f64 * 8e6 / span as f64);
             }
-            let enough = span >= SHORTEST_MICROS && newest - number >= FEWEST_BINS;
+            let enough = span >= shortest && newest - number >= fewest;
             if enough || span >= LONGEST_MICROS {
                 break;
             }

@@ -12,7 +12,8 @@ use schalter_model::Time;
 const CUT: f64 = 0.87;
 /// Growth a second while the link's capacity is unknown (§5.5).
 const GROWTH: f64 = 0.08;
-/// Growth near the capacity: this many bits per second a second at 1 Mbit/s, and with the root of the rate elsewhere.
+/// Growth near the capacity: this many bits per second a second at 1 Mbit/s, with the root of the rate
+/// above and in proportion below, where single packets are much of the queue.
 /// One packet a response time (§5.5) is far too much at 300 kbit/s and too little at 10 Mbit/s.
 const STEP: f64 = 70e3;
 /// The estimate does not grow above this multiple of what arrives (§5.5) ...
@@ -23,6 +24,9 @@ const AHEAD_MORE: f64 = 10e3;
 const CAPACITY_WEIGHT: f64 = 0.1;
 /// Least time between two cuts, for the first one to show in the feedback.
 const BETWEEN_CUTS: Duration = Duration::from_millis(150);
+
+/// A second cut to less than this share is not held up: the first was measured before the link was really full.
+const UNEXPECTED: f64 = 0.8;
 
 /// What the link carried when it was full: mean and variance, the latter in units of the mean.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +87,7 @@ impl RateControl {
     /// The queue grows while `acked` arrives. `true` if that cut the estimate.
     pub(super) fn on_overuse(&mut self, now: Time, acked: f64) -> bool {
         let recent = self.cut.is_some_and(|cut| now - cut < BETWEEN_CUTS);
-        // The first cut may have been measured before the link was really full.
-        if recent && acked > self.estimate * 0.5 {
+        if recent && acked * CUT > self.estimate * UNEXPECTED {
             return false;
         }
         self.cut_to(now, acked, CUT)
@@ -125,8 +128,9 @@ impl RateControl {
         {
             self.capacity = None;
         }
+        let megabits = self.estimate / 1e6;
         let step = if self.capacity.is_some() {
-            STEP * (self.estimate / 1e6).sqrt()
+            STEP * megabits.sqrt().min(megabits)
         } else {
             self.estimate * GROWTH
         };

@@ -49,25 +49,32 @@ const DELAY_JUMP_MICROS: i64 = 5_000_000;
 const MOST_STATUSES: usize = 2 * sent::CAPACITY as usize;
 /// A growing delay counts as overuse if so much stands in the queue, or it is jitter ...
 const EVIDENCE: Duration = Duration::from_millis(12);
-/// ... plus this many bytes' time: on a slow link one packet in front is no queue.
-const EVIDENCE_BYTES: f64 = 1_200.0;
+/// ... plus this many bytes' time: on a slow link half a packet in front is no queue.
+const SLACK_BYTES: f64 = 600.0;
+/// Growth stops with a smaller queue than that, for it would only have to be drained.
+const QUIET: Duration = Duration::from_millis(6);
 /// A queue up to this length is left alone.
 const TOLERATED: f64 = 0.015;
 /// What is above is drained within about twice this time, in seconds.
 const DRAIN: f64 = 0.35;
 /// Draining keeps this share of the link, for sound.
 const DRAIN_LEAST: f64 = 0.15;
-/// A queue above this that stays means that the estimate is too high, although nothing grows.
-const STANDING: Duration = Duration::from_millis(35);
+/// A queue above this that stays for that long means that the estimate is too high, although nothing grows ...
+const STANDING: Duration = Duration::from_millis(25);
 const STANDING_FOR: Duration = Duration::from_millis(400);
+/// ... and so does a smaller one, [`QUIET`] or more, that stays longer: it would become the base of all delays.
+const LINGERING_FOR: Duration = Duration::from_millis(2_000);
 /// Share of what arrives that is used then.
 const STANDING_USE: f64 = 0.95;
 /// So many such cuts without relief: the queue is not ours.
 const STANDING_CUTS: u8 = 3;
+/// A queue that grew above this, while less than that share of the estimate arrives, is a link that became slow.
+const SUDDEN: Duration = Duration::from_millis(50);
+const SUDDEN_SHARE: f64 = 0.75;
 /// Forecasts are renewed at this interval while a queue is drained.
 const RENEWAL: Duration = Duration::from_millis(25);
 /// A queue up to this does not disturb a probe.
-const CALM: Duration = Duration::from_millis(20);
+const CALM: Duration = Duration::from_millis(12);
 /// Below this share of the estimate the source sends too little to prove it.
 const USED: f64 = 0.8;
 /// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
@@ -136,6 +143,8 @@ pub(crate) struct BandwidthEstimator {
     round_trip: Option<Duration>,
     /// Highest packet that feedback spoke of.
     covered: u64,
+    /// What stood in the queue at the last feedback.
+    stood: Duration,
     forecast: Duration,
     send_rate: f64,
     /// The send rate is below the estimate until this, when to look again.
@@ -167,6 +176,7 @@ impl BandwidthEstimator {
             full: None,
             round_trip: None,
             covered: 0,
+            stood: Duration::ZERO,
             forecast: Duration::ZERO,
             send_rate: start,
             renewal: None,
@@ -284,10 +294,25 @@ impl BandwidthEstimator {
         self.renew(now);
     }
 
+    /// What half a packet in front takes.
+    fn slack(&self) -> Duration {
+        Duration::from_secs_f64(SLACK_BYTES * 8.0 / self.control.estimate().max(1e5))
+    }
+
     fn on_delay(&mut self, now: Time, acked: f64, queue: Duration) {
         let estimate = self.control.estimate();
-        let evidence = EVIDENCE + Duration::from_secs_f64(EVIDENCE_BYTES * 8.0 / estimate.max(1e5));
-        match self.trend.usage() {
+        let evidence = EVIDENCE + self.slack();
+        // So much queue and so little arriving need no trend, which takes a while to follow a step.
+        let hasty = self.acked.hasty().unwrap_or(acked).min(acked);
+        let sudden = queue > SUDDEN && hasty < estimate * SUDDEN_SHARE && queue >= self.stood;
+        self.stood = queue;
+        let acked = if sudden { hasty } else { acked };
+        let usage = if sudden {
+            Usage::Over
+        } else {
+            self.trend.usage()
+        };
+        match usage {
             Usage::Over if queue > evidence => {
                 self.full = Some((acked, now));
                 if self.control.on_overuse(now, acked) {
@@ -299,7 +324,11 @@ impl BandwidthEstimator {
             Usage::Normal => {
                 let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
                 let used = acked.min(sending) >= estimate * USED;
-                if used && self.loss.is_free() && queue < EVIDENCE && self.silence.factor() >= 1.0 {
+                if used
+                    && self.loss.is_free()
+                    && queue < QUIET + self.slack()
+                    && self.silence.factor() >= 1.0
+                {
                     self.control.grow(now, acked);
                 } else {
                     self.control.hold(now);
@@ -311,17 +340,21 @@ impl BandwidthEstimator {
 
     /// Cuts if a queue stays although nothing grows, and accepts it if that is of no use.
     fn on_standing(&mut self, now: Time, acked: f64, queue: Duration) {
-        if queue < STANDING {
+        if queue < QUIET + self.slack() {
             self.standing = None;
             return;
         }
-        self.full = Some((acked, now));
+        let high = queue >= STANDING + self.slack();
+        if high {
+            self.full = Some((acked, now));
+        }
         let standing = self.standing.get_or_insert(Standing {
             since: now,
             cuts: 0,
             seen: queue,
         });
-        if now - standing.since < STANDING_FOR {
+        let patience = if high { STANDING_FOR } else { LINGERING_FOR };
+        if now - standing.since < patience {
             return;
         }
         let relieved = queue < standing.seen * 4 / 5;
@@ -340,7 +373,7 @@ impl BandwidthEstimator {
         let estimate = self.control.estimate();
         let rate = estimate * (1.0 - 0.5 * share);
         // A policer, or a queue that is full: what arrives is what fits.
-        let rate = if self.queue.standing() > EVIDENCE || share > 0.3 {
+        let rate = if self.queue.standing() > EVIDENCE + self.slack() || share > 0.3 {
             rate.min(acked * STANDING_USE).max(estimate * 0.3)
         } else {
             rate
@@ -373,8 +406,9 @@ impl BandwidthEstimator {
         self.forecast = self.queue.forecast(now, self.sent.total(), carried);
         let standing = self.queue.standing().as_secs_f64();
         // A burst on its way, or jitter, is no queue to be drained: one must have been seen.
-        let excess = if standing > TOLERATED {
-            (self.forecast.as_secs_f64() - TOLERATED).max(0.0)
+        let tolerated = TOLERATED + self.slack().as_secs_f64();
+        let excess = if standing > tolerated {
+            (self.forecast.as_secs_f64() - tolerated).max(0.0)
         } else {
             0.0
         };
@@ -452,7 +486,7 @@ impl BandwidthEstimator {
 
     /// A burst that is to be sent now.
     pub(crate) fn next_probe(&mut self, now: Time) -> Option<Probe> {
-        let calm = self.queue.standing() < CALM
+        let calm = self.queue.standing() < CALM + self.slack()
             && self.renewal.is_none()
             && !self.silence.is_silent()
             && self.has_feedback(now);

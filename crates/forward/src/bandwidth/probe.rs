@@ -20,7 +20,7 @@ const WANTED_BYTES: f64 = 6_000.0;
 const SHORTEST: f64 = 0.015;
 const LONGEST: f64 = 0.040;
 /// What a burst may add to the queue of a link that carries no more than the estimate, in seconds.
-const MOST_QUEUE: f64 = 0.045;
+const MOST_QUEUE: f64 = 0.030;
 /// Packets of a burst that must arrive for it to be measured.
 const FEWEST_PACKETS: u32 = 4;
 /// Share of a burst that must arrive.

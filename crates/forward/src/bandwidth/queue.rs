@@ -14,6 +14,9 @@ const RECENT: usize = 64;
 const BURST: Duration = Duration::from_millis(5);
 /// Span whose lowest delay counts as standing: longer than jitter and than the gap between two frames.
 const STANDING: Duration = Duration::from_millis(100);
+/// The same in the receiver's time, in microseconds: behind a link that has become slow, 100 ms of sending take a
+/// second to arrive.
+const STANDING_ARRIVALS: i64 = 70_000;
 /// Span that forecasts start from; shorter, because the queue may have been empty in between.
 const FRESH: Duration = Duration::from_millis(50);
 /// At least so many samples are looked at, for slow links.
@@ -29,6 +32,14 @@ struct Sample {
     sent: Time,
     delay: i64,
     total: u32,
+}
+
+impl Sample {
+    /// On the receiver's clock, in microseconds.
+    fn arrival(self) -> i64 {
+        self.delay
+            .saturating_add(self.sent.as_micros().cast_signed())
+    }
 }
 
 /// Follows the one-way delay of one path.
@@ -109,12 +120,16 @@ impl QueueDelay {
 
     fn samples(&self, span: Duration) -> impl Iterator<Item = Sample> + '_ {
         let newest = self.count.saturating_sub(1);
-        let end = self.recent[newest % RECENT].sent;
+        let end = self.recent[newest % RECENT];
         (self.count.saturating_sub(RECENT)..self.count)
             .rev()
             .map(|number| self.recent[number % RECENT])
             .enumerate()
-            .take_while(move |(n, sample)| *n < FEWEST || end - sample.sent <= span)
+            .take_while(move |(n, sample)| {
+                *n < FEWEST
+                    || end.sent - sample.sent <= span
+                        && end.arrival().saturating_sub(sample.arrival()) <= STANDING_ARRIVALS
+            })
             .map(|(_, sample)| sample)
     }
 

@@ -337,7 +337,7 @@ impl Flow {
                 credit -= size as f64;
                 done += size;
                 sent.push(self.packet(now, size, Some(probe.id)));
-                finished = done >= probe.bytes + size;
+                finished = done + size / 2 >= probe.bytes;
             }
             self.probe = (!finished).then_some((probe, credit, done));
             // An elastic source's media is what probes are made of.
