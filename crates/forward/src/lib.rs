@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod audio_level;
+mod bandwidth;
 mod cache;
 mod config;
 mod consumer;

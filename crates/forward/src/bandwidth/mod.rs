@@ -1,0 +1,534 @@
+//! How much one subscriber's link carries, seen from the sending side (draft-ietf-rmcat-gcc-02, with transport-wide
+//! feedback of draft-holmer-rmcat-transport-wide-cc-extensions-01).
+//!
+//! [`BandwidthEstimator`] joins five views of one path: whether delay grows ([`trend`]), how much queue stands
+//! ([`queue`]), what arrives ([`acked`]), what is lost ([`loss`]), and what short bursts show ([`probe`]). [`aimd`]
+//! makes the estimate of them; the send rate is the estimate less what it takes to drain the queue. Sans-IO: time is an
+//! argument, the caller paces and sends. Nothing is allocated after construction, and nothing that a peer says can do
+//! more than mislead the estimate within its limits.
+
+mod acked;
+mod aimd;
+mod loss;
+mod probe;
+mod queue;
+mod reports;
+mod sent;
+mod silence;
+mod trend;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod simulation;
+
+use std::time::Duration;
+
+use schalter_model::{Bitrate, Time};
+use schalter_rtp::rtcp::TransportCc;
+
+use acked::{AckedRate, ReceiverClock};
+use aimd::RateControl;
+use loss::{LossWindow, Verdict};
+use probe::{Conditions, Outcome, Prober};
+use queue::QueueDelay;
+use reports::Reports;
+use sent::{Acknowledged, SentPackets};
+use silence::Silence;
+use trend::{Trend, Usage};
+
+pub(crate) use probe::{Probe, ProbeId};
+
+/// A tick of feedback deltas, in microseconds (§3.1.5).
+const TICK_MICROS: i64 = 250;
+/// One-way delays that differ by more belong to another clock or path.
+const DELAY_JUMP_MICROS: i64 = 5_000_000;
+/// Statuses of one feedback packet that are read; a run can claim 65,535 in two bytes.
+const MOST_STATUSES: usize = 2 * sent::CAPACITY as usize;
+/// A growing delay counts as overuse if so much stands in the queue, or it is jitter ...
+const EVIDENCE: Duration = Duration::from_millis(12);
+/// ... plus this many bytes' time: on a slow link half a packet in front is no queue.
+const SLACK_BYTES: f64 = 600.0;
+/// Growth stops with a smaller queue than that, for it would only have to be drained.
+const QUIET: Duration = Duration::from_millis(6);
+/// A queue up to this length is left alone.
+const TOLERATED: f64 = 0.015;
+/// What is above is drained within about twice this time, in seconds.
+const DRAIN: f64 = 0.35;
+/// Draining keeps this share of the link, for sound.
+const DRAIN_LEAST: f64 = 0.15;
+/// A queue above this that stays for that long means that the estimate is too high, although nothing grows ...
+const STANDING: Duration = Duration::from_millis(25);
+const STANDING_FOR: Duration = Duration::from_millis(400);
+/// ... and so does a smaller one, [`QUIET`] or more, that stays longer: it would become the base of all delays.
+const LINGERING_FOR: Duration = Duration::from_millis(2_000);
+/// Share of what arrives that is used then.
+const STANDING_USE: f64 = 0.95;
+/// So many such cuts without relief: the queue is not ours.
+const STANDING_CUTS: u8 = 3;
+/// A queue that grew above this, while less than that share of the estimate arrives, is a link that became slow.
+const SUDDEN: Duration = Duration::from_millis(50);
+const SUDDEN_SHARE: f64 = 0.75;
+/// Forecasts are renewed at this interval while a queue is drained.
+const RENEWAL: Duration = Duration::from_millis(25);
+/// A queue up to this does not disturb a probe.
+const CALM: Duration = Duration::from_millis(12);
+/// Below this share of the estimate the source sends too little to prove it.
+const USED: f64 = 0.8;
+/// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
+const PACING: f64 = 1.5;
+/// Transport-wide feedback younger than this makes reports and REMB moot.
+const FEEDBACK_RULES: Duration = Duration::from_secs(5);
+/// Weight of a new round trip in the smoothed one.
+const ROUND_TRIP_WEIGHT: u32 = 8;
+
+/// Limits of an estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BandwidthConfig {
+    /// Never below this: sound must pass.
+    pub(crate) min: Bitrate,
+    /// Believed before anything is known.
+    pub(crate) start: Bitrate,
+    /// Never above this.
+    pub(crate) max: Bitrate,
+}
+
+impl Default for BandwidthConfig {
+    fn default() -> Self {
+        Self {
+            min: Bitrate::from_kbps(30),
+            start: Bitrate::from_kbps(600),
+            max: Bitrate::from_kbps(20_000),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    wanted: f64,
+    sending: f64,
+}
+
+/// A queue that stays.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    since: Time,
+    cuts: u8,
+    /// What stood when the last look was taken.
+    seen: Duration,
+}
+
+/// The send-side estimator of one subscriber's transport.
+#[derive(Debug)]
+pub(crate) struct BandwidthEstimator {
+    min: f64,
+    start: f64,
+    max: f64,
+    sent: SentPackets,
+    clock: ReceiverClock,
+    acked: AckedRate,
+    trend: Trend,
+    queue: QueueDelay,
+    control: RateControl,
+    loss: LossWindow,
+    prober: Prober,
+    silence: Silence,
+    reports: Reports,
+    demand: Option<Demand>,
+    standing: Option<Standing>,
+    /// What the link last showed to carry while it was full, and when.
+    full: Option<(f64, Time)>,
+    round_trip: Option<Duration>,
+    /// Highest packet that feedback spoke of.
+    covered: u64,
+    /// What stood in the queue at the last feedback.
+    stood: Duration,
+    forecast: Duration,
+    send_rate: f64,
+    /// The send rate is below the estimate until this, when to look again.
+    renewal: Option<Time>,
+}
+
+impl BandwidthEstimator {
+    /// An estimator that believes in `config.start`.
+    pub(crate) fn new(config: BandwidthConfig) -> Self {
+        let min = (config.min.as_bps() as f64).max(1e3);
+        let max = (config.max.as_bps() as f64).max(min);
+        let start = (config.start.as_bps() as f64).clamp(min, max);
+        Self {
+            min,
+            start,
+            max,
+            sent: SentPackets::new(),
+            clock: ReceiverClock::default(),
+            acked: AckedRate::new(),
+            trend: Trend::new(),
+            queue: QueueDelay::new(),
+            control: RateControl::new(min, start, max),
+            loss: LossWindow::default(),
+            prober: Prober::new(),
+            silence: Silence::new(),
+            reports: Reports::new(start),
+            demand: None,
+            standing: None,
+            full: None,
+            round_trip: None,
+            covered: 0,
+            stood: Duration::ZERO,
+            forecast: Duration::ZERO,
+            send_rate: start,
+            renewal: None,
+        }
+    }
+
+    /// A packet left that carries the transport-wide `sequence`; `bytes` are those on the wire, IP and UDP included.
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Time,
+        sequence: u16,
+        bytes: usize,
+        probe: Option<ProbeId>,
+    ) {
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        let number = self.sent.on_sent(now, sequence, bytes);
+        self.silence.on_sent(now);
+        if let Some(id) = probe {
+            self.prober.on_sent(now, number, bytes, id);
+        }
+    }
+
+    /// Transport-wide feedback came.
+    pub(crate) fn on_feedback(&mut self, now: Time, feedback: &TransportCc<'_>) {
+        let mut arrival = self.clock.reference(feedback.reference_time);
+        let Some(first) = self.sent.place(feedback.base_sequence) else {
+            return;
+        };
+        let highest = self.sent.highest().unwrap_or(first);
+        let mut assumed = self.sent.on_feedback_begin(first);
+        let mut newest_sent = None;
+        for (number, delta) in (first..=highest).zip(feedback.deltas().take(MOST_STATUSES)) {
+            let Some(delta) = delta else {
+                if self.sent.on_missing(number) {
+                    self.loss.on_fate(true);
+                }
+                continue;
+            };
+            arrival = arrival.saturating_add(i64::from(delta) * TICK_MICROS);
+            let packet = match self.sent.on_arrived(number) {
+                Acknowledged::First(packet) => {
+                    self.loss.on_fate(false);
+                    packet
+                }
+                Acknowledged::Late(packet) => {
+                    self.loss.on_late();
+                    packet
+                }
+                Acknowledged::Nothing => continue,
+            };
+            self.on_arrival(packet, arrival, std::mem::take(&mut assumed));
+            newest_sent = newest_sent.max(Some(packet.sent));
+        }
+        if let Some(sent) = newest_sent {
+            self.on_round_trip(now - sent);
+        }
+        self.covered = self.covered.max(self.sent.uncovered().saturating_sub(1));
+        let room = self.queue.standing() < STANDING;
+        if self
+            .silence
+            .on_feedback(now, self.sent.newest_waiting(), room)
+        {
+            self.on_silence_over(now);
+        }
+        self.update(now);
+    }
+
+    fn on_arrival(&mut self, packet: sent::SentPacket, arrival: i64, assumed: u64) {
+        let delay = arrival.saturating_sub(packet.sent.as_micros().cast_signed());
+        if let Some(before) = self.queue.newest()
+            && delay.saturating_sub(before).saturating_abs() > DELAY_JUMP_MICROS
+        {
+            self.queue.reset();
+            self.trend.reset();
+            self.acked.reset();
+        }
+        self.acked
+            .on_arrival(arrival, u64::from(packet.bytes) + assumed);
+        self.queue.on_packet(packet.sent, delay, packet.total);
+        self.prober.on_arrival(packet.number, arrival, packet.bytes);
+        // The queue that a probe makes on purpose is its result, not a trend.
+        if !self.prober.covers(packet.number) {
+            self.trend.on_packet(packet.sent, arrival);
+        }
+    }
+
+    fn on_round_trip(&mut self, sample: Duration) {
+        let before = self.round_trip.unwrap_or(sample);
+        self.round_trip = Some((before * (ROUND_TRIP_WEIGHT - 1) + sample) / ROUND_TRIP_WEIGHT);
+    }
+
+    /// What was held back or lost in the silence says nothing about the link that came back.
+    fn on_silence_over(&mut self, now: Time) {
+        self.trend.reset();
+        self.acked.reset();
+        self.loss.restart(now);
+        self.standing = None;
+        self.prober.soon(now);
+    }
+
+    /// Draws conclusions from feedback.
+    fn update(&mut self, now: Time) {
+        let acked = self.acked.bits_per_second();
+        let queue = self.queue.standing();
+        if let Some(outcome) = self.prober.judge(now, self.covered) {
+            self.on_probed(now, outcome, acked);
+        }
+        let verdict = self.loss.judge(now);
+        if let Some(acked) = acked {
+            self.on_delay(now, acked, queue);
+            if let Some(Verdict::Heavy(share)) = verdict {
+                self.on_heavy_loss(now, share, acked);
+            }
+        }
+        self.renew(now);
+    }
+
+    /// What half a packet in front takes.
+    fn slack(&self) -> Duration {
+        Duration::from_secs_f64(SLACK_BYTES * 8.0 / self.control.estimate().max(1e5))
+    }
+
+    fn on_delay(&mut self, now: Time, acked: f64, queue: Duration) {
+        let estimate = self.control.estimate();
+        let evidence = EVIDENCE + self.slack();
+        // So much queue and so little arriving need no trend, which takes a while to follow a step.
+        let hasty = self.acked.hasty().unwrap_or(acked).min(acked);
+        let sudden = queue > SUDDEN && hasty < estimate * SUDDEN_SHARE && queue >= self.stood;
+        self.stood = queue;
+        let acked = if sudden { hasty } else { acked };
+        let usage = if sudden {
+            Usage::Over
+        } else {
+            self.trend.usage()
+        };
+        match usage {
+            Usage::Over if queue > evidence => {
+                self.full = Some((acked, now));
+                if self.control.on_overuse(now, acked) {
+                    self.prober.on_cut(now);
+                }
+                self.standing = None;
+            }
+            Usage::Over | Usage::Under => self.control.hold(now),
+            Usage::Normal => {
+                let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
+                let used = acked.min(sending) >= estimate * USED;
+                if used
+                    && self.loss.is_free()
+                    && queue < QUIET + self.slack()
+                    && self.silence.factor() >= 1.0
+                {
+                    self.control.grow(now, acked);
+                } else {
+                    self.control.hold(now);
+                }
+            }
+        }
+        self.on_standing(now, acked, queue);
+    }
+
+    /// Cuts if a queue stays although nothing grows, and accepts it if that is of no use.
+    fn on_standing(&mut self, now: Time, acked: f64, queue: Duration) {
+        if queue < QUIET + self.slack() {
+            self.standing = None;
+            return;
+        }
+        let high = queue >= STANDING + self.slack();
+        if high {
+            self.full = Some((acked, now));
+        }
+        let standing = self.standing.get_or_insert(Standing {
+            since: now,
+            cuts: 0,
+            seen: queue,
+        });
+        let patience = if high { STANDING_FOR } else { LINGERING_FOR };
+        if now - standing.since < patience {
+            return;
+        }
+        let relieved = queue < standing.seen * 4 / 5;
+        standing.since = now;
+        standing.seen = queue;
+        standing.cuts = if relieved { 0 } else { standing.cuts + 1 };
+        if standing.cuts >= STANDING_CUTS {
+            self.queue.rebase();
+            self.standing = None;
+        } else if self.control.cut_to(now, acked, STANDING_USE) {
+            self.prober.on_cut(now);
+        }
+    }
+
+    fn on_heavy_loss(&mut self, now: Time, share: f64, acked: f64) {
+        let estimate = self.control.estimate();
+        let rate = estimate * (1.0 - 0.5 * share);
+        // A policer, or a queue that is full: what arrives is what fits.
+        let rate = if self.queue.standing() > EVIDENCE + self.slack() || share > 0.3 {
+            rate.min(acked * STANDING_USE).max(estimate * 0.3)
+        } else {
+            rate
+        };
+        self.control.on_loss(now, rate);
+        self.prober.on_cut(now);
+    }
+
+    fn on_probed(&mut self, now: Time, outcome: Outcome, acked: Option<f64>) {
+        let estimate = self.control.estimate();
+        let acked = acked.unwrap_or(0.0);
+        match outcome {
+            Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
+            // What arrives all the time is better proof than one burst.
+            Outcome::Full(rate) if rate > estimate || rate > acked => {
+                self.control.on_probed(now, rate);
+            }
+            Outcome::Full(_) if acked < estimate => self.control.set(acked.max(estimate * 0.9)),
+            Outcome::Carried(_) | Outcome::Full(_) | Outcome::Unknown => {}
+        }
+    }
+
+    /// Sets the send rate by what the queue will be now.
+    fn renew(&mut self, now: Time) {
+        let estimate = self.control.estimate();
+        let carried = match self.full {
+            Some((rate, at)) if now - at < Duration::from_secs(1) => rate.max(self.min),
+            _ => estimate,
+        };
+        self.forecast = self.queue.forecast(now, self.sent.total(), carried);
+        let standing = self.queue.standing().as_secs_f64();
+        // A burst on its way, or jitter, is no queue to be drained: one must have been seen.
+        let tolerated = TOLERATED + self.slack().as_secs_f64();
+        let excess = if standing > tolerated {
+            (self.forecast.as_secs_f64() - tolerated).max(0.0)
+        } else {
+            0.0
+        };
+        let share = (1.0 - excess / DRAIN).max(DRAIN_LEAST);
+        let rate = if excess > 0.0 {
+            estimate.min(carried) * share
+        } else {
+            estimate
+        };
+        self.send_rate = (rate * self.silence.factor()).clamp(self.min, estimate);
+        self.renewal = (excess > 0.0).then_some(now + RENEWAL);
+    }
+
+    fn has_feedback(&self, now: Time) -> bool {
+        self.silence
+            .heard()
+            .is_some_and(|heard| now - heard < FEEDBACK_RULES)
+    }
+
+    /// The receiver's own estimate came, which counts only without transport-wide feedback.
+    pub(crate) fn on_remb(&mut self, now: Time, rate: Bitrate) {
+        self.reports.on_remb(rate.as_bps() as f64);
+        self.on_receiver(now);
+    }
+
+    /// A report block came; `fraction_lost` in 1/256 (RFC 3550 §6.4.1). Its loss counts only without transport-wide
+    /// feedback.
+    pub(crate) fn on_report(&mut self, now: Time, fraction_lost: u8, round_trip: Option<Duration>) {
+        if self.has_feedback(now) {
+            return;
+        }
+        if let Some(sample) = round_trip {
+            self.on_round_trip(sample);
+        }
+        self.loss.smooth(f64::from(fraction_lost) / 256.0, 0.3);
+        let estimate = self.control.estimate();
+        let busy = self
+            .demand
+            .is_none_or(|demand| demand.sending >= estimate * USED);
+        self.reports.on_report(now, fraction_lost, busy);
+        self.on_receiver(now);
+    }
+
+    fn on_receiver(&mut self, now: Time) {
+        if self.has_feedback(now) {
+            return;
+        }
+        self.reports.clamp(self.min, self.max);
+        self.control.set(self.reports.estimate());
+        self.renew(now);
+    }
+
+    /// What the subscriber would take without any limit, and what is being sent.
+    pub(crate) fn set_demand(&mut self, _now: Time, wanted: Bitrate, sending: Bitrate) {
+        self.demand = Some(Demand {
+            wanted: wanted.as_bps() as f64,
+            sending: sending.as_bps() as f64,
+        });
+    }
+
+    /// What the link is believed to carry.
+    pub(crate) fn estimate(&self) -> Bitrate {
+        Bitrate::from_bps(self.control.estimate() as u64)
+    }
+
+    /// What may be sent now: at most the estimate, less while a queue is drained or the link is silent.
+    pub(crate) fn send_rate(&self) -> Bitrate {
+        Bitrate::from_bps(self.send_rate as u64)
+    }
+
+    /// How fast packets may leave that wait to be sent.
+    pub(crate) fn pacing_rate(&self) -> Bitrate {
+        Bitrate::from_bps((self.send_rate * PACING) as u64)
+    }
+
+    /// A burst that is to be sent now.
+    pub(crate) fn next_probe(&mut self, now: Time) -> Option<Probe> {
+        let calm = self.queue.standing() < CALM + self.slack()
+            && self.renewal.is_none()
+            && !self.silence.is_silent()
+            && self.has_feedback(now);
+        let conditions = Conditions {
+            estimate: self.control.estimate(),
+            start: self.start,
+            max: self.max,
+            wanted: self.demand.map(|demand| demand.wanted),
+            calm,
+        };
+        self.prober.next(now, &conditions)
+    }
+
+    /// When [`Self::on_timeout`] is due.
+    pub(crate) fn next_timeout(&self) -> Option<Time> {
+        [self.renewal, self.silence.due(), self.prober.expiry()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time passed.
+    pub(crate) fn on_timeout(&mut self, now: Time) {
+        self.silence.on_timeout(now);
+        if let Some(outcome) = self.prober.judge(now, self.covered) {
+            self.on_probed(now, outcome, None);
+        }
+        self.renew(now);
+    }
+
+    /// Smoothed share of packets that are lost, 0 to 1.
+    pub(crate) fn loss(&self) -> f32 {
+        self.loss.smoothed() as f32
+    }
+
+    /// Smoothed round trip, the receiver's wait for its feedback interval included.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// What stands in the queue on the way.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        self.queue.standing()
+    }
+}

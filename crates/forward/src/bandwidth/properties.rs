@@ -1,0 +1,140 @@
+//! Whatever a peer says, the estimate stays within its limits and nothing panics.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use schalter_model::{Bitrate, Time};
+use schalter_rtp::RtcpWriter;
+use schalter_rtp::rtcp::{Rtcp, compound};
+
+use super::{BandwidthConfig, BandwidthEstimator};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Wait(u32),
+    Send {
+        count: u8,
+        bytes: usize,
+    },
+    Jump(u16),
+    Feedback {
+        behind: u16,
+        reference: i64,
+        deltas: Vec<Option<i64>>,
+    },
+    Bytes(Vec<u8>),
+    Remb(u64),
+    Report(u8, u32),
+    Demand(u64, u64),
+    Timeout,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (0..700_000u32).prop_map(Op::Wait),
+        (0..60u8, 0..70_000usize).prop_map(|(count, bytes)| Op::Send { count, bytes }),
+        any::<u16>().prop_map(Op::Jump),
+        (
+            0..300u16,
+            any::<i32>(),
+            proptest::collection::vec(proptest::option::of(-40_000..40_000i64), 1..80)
+        )
+            .prop_map(|(behind, reference, deltas)| Op::Feedback {
+                behind,
+                reference: i64::from(reference),
+                deltas
+            }),
+        proptest::collection::vec(any::<u8>(), 8..60).prop_map(Op::Bytes),
+        any::<u64>().prop_map(Op::Remb),
+        (any::<u8>(), any::<u32>()).prop_map(|(lost, micros)| Op::Report(lost, micros)),
+        (any::<u64>(), any::<u64>()).prop_map(|(wanted, sending)| Op::Demand(wanted, sending)),
+        Just(Op::Timeout),
+    ]
+}
+
+struct Rig {
+    estimator: BandwidthEstimator,
+    now: Time,
+    sequence: u16,
+}
+
+impl Rig {
+    fn feed(&mut self, bytes: &[u8]) {
+        for message in compound(bytes) {
+            if let Ok(Rtcp::TransportCc(feedback)) = message {
+                self.estimator.on_feedback(self.now, &feedback);
+            }
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Wait(micros) => self.now += Duration::from_micros(micros.into()),
+            Op::Send { count, bytes } => {
+                let probe = self.estimator.next_probe(self.now).map(|probe| probe.id);
+                for _ in 0..count {
+                    self.sequence = self.sequence.wrapping_add(1);
+                    self.estimator
+                        .on_sent(self.now, self.sequence, bytes, probe);
+                }
+            }
+            Op::Jump(by) => self.sequence = self.sequence.wrapping_add(by),
+            Op::Feedback {
+                behind,
+                reference,
+                deltas,
+            } => {
+                let base = self.sequence.wrapping_sub(behind);
+                let mut at = reference;
+                let packets: Vec<_> = (0..)
+                    .zip(deltas)
+                    .map(|(n, delta)| {
+                        at += delta.unwrap_or(0);
+                        (base.wrapping_add(n), delta.map(|_| at))
+                    })
+                    .collect();
+                let mut bytes = vec![0; 1_200];
+                let mut writer = RtcpWriter::new(&mut bytes);
+                let _ = writer.transport_cc(1, 2, 0, &packets);
+                let len = writer.finish();
+                self.feed(&bytes[..len]);
+            }
+            Op::Bytes(mut body) => {
+                // The right header around anything.
+                body.truncate(body.len() & !3);
+                let words = (body.len() / 4) as u16;
+                let mut bytes = vec![0x8f, 205];
+                bytes.extend(words.to_be_bytes());
+                bytes.extend(body);
+                self.feed(&bytes);
+            }
+            Op::Remb(rate) => self.estimator.on_remb(self.now, Bitrate::from_bps(rate)),
+            Op::Report(lost, micros) => {
+                let round_trip = Duration::from_micros(micros.into());
+                self.estimator.on_report(self.now, lost, Some(round_trip));
+            }
+            Op::Demand(wanted, sending) => self.estimator.set_demand(
+                self.now,
+                Bitrate::from_bps(wanted),
+                Bitrate::from_bps(sending),
+            ),
+            Op::Timeout => self.estimator.on_timeout(self.now),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_limits_hold(ops in proptest::collection::vec(op(), 1..200)) {
+        let config = BandwidthConfig::default();
+        let mut rig = Rig { estimator: BandwidthEstimator::new(config), now: Time::ZERO, sequence: 65_500 };
+        for op in ops {
+            rig.apply(op);
+            let estimator = &rig.estimator;
+            prop_assert!((config.min..=config.max).contains(&estimator.estimate()));
+            prop_assert!((config.min..=estimator.estimate()).contains(&estimator.send_rate()));
+            prop_assert!((0.0..=1.0).contains(&estimator.loss()));
+            prop_assert!(estimator.pacing_rate() >= estimator.send_rate());
+        }
+    }
+}
