@@ -274,6 +274,7 @@ impl Room {
                 target: ConsumerTarget {
                     paused: false,
                     max_encoding: 0,
+                    ..ConsumerTarget::default()
                 },
             };
             self.shard.on_command(

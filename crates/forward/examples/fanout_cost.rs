@@ -62,6 +62,7 @@ fn router(subscribers: u32) -> Router {
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,
+                ..ConsumerTarget::default()
             },
         };
         router

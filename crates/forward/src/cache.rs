@@ -4,6 +4,7 @@
 //! sequence number. A packet is found as long as neither ring has come round. Also answers whether a sequence
 //! number was seen before.
 
+use crate::frame::Place;
 use crate::settings::CacheSize;
 
 /// Number of extension elements that pass from publisher to subscriber.
@@ -74,6 +75,17 @@ pub(crate) fn passed_elements(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8
     })
 }
 
+/// Where the running numbers of a packet are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    #[default]
+    None,
+    /// Payload descriptor of RFC 7741. Receivers want ids without gaps.
+    Vp8,
+    /// Payload descriptor of RFC 9628. References are by distance of ids, so that gaps stay.
+    Vp9,
+}
+
 /// What is known of a cached packet beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored {
@@ -86,10 +98,14 @@ pub(crate) struct Stored {
     pub(crate) payload_len: u16,
     /// Where the primary block starts inside a RED payload (RFC 2198).
     pub(crate) red_primary_at: u16,
-    /// VP8 picture id.
+    /// Which of its running numbers are rewritten.
+    pub(crate) numbering: Numbering,
+    /// VP8 or VP9 picture id, or the dependency descriptor's frame number.
     pub(crate) picture_id: Option<u16>,
-    /// VP8 base layer index.
+    /// VP8 or VP9 base layer index.
     pub(crate) tl0picidx: Option<u8>,
+    /// Where it lies in the structure of its encoding.
+    pub(crate) place: Place,
     /// Index into the producer's formats.
     pub(crate) format: u8,
     pub(crate) marker: bool,
@@ -107,8 +123,13 @@ impl Stored {
         elements_len: 0,
         payload_len: 0,
         red_primary_at: 0,
+        numbering: Numbering::None,
         picture_id: None,
         tl0picidx: None,
+        place: Place {
+            frame: 0,
+            ends_frame: false,
+        },
         format: 0,
         marker: false,
         starts: false,

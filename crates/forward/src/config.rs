@@ -137,11 +137,27 @@ pub struct ConsumerConfig {
     pub target: ConsumerTarget,
 }
 
-/// What a subscriber wants of a track now.
+/// What a subscriber wants of a track now. Without congestion it gets the best that this allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerTarget {
     /// Nothing is forwarded.
     pub paused: bool,
     /// Highest encoding to forward, as index into [`ProducerConfig::encodings`].
     pub max_encoding: u8,
+    /// Highest spatial layer to forward within an encoding (VP9, AV1).
+    pub max_spatial: u8,
+    /// Highest temporal layer to forward within an encoding (VP8, VP9, AV1).
+    pub max_temporal: u8,
+}
+
+impl Default for ConsumerTarget {
+    /// Everything there is.
+    fn default() -> Self {
+        Self {
+            paused: false,
+            max_encoding: u8::MAX,
+            max_spatial: u8::MAX,
+            max_temporal: u8::MAX,
+        }
+    }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use schalter_model::{MediaKind, Time, TrackId};
 
-use crate::cache::{PASSED_KINDS, Stored, passed_elements};
+use crate::cache::{Numbering, PASSED_KINDS, Stored, passed_elements};
 use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, ExtensionIds};
 use crate::encoding::Encoding;
+use crate::follow::{Follower, Verdict};
+use crate::layer::{Layer, Reach};
 use crate::producer::passed_ids;
 use crate::random::Random;
 use crate::resend::ResendLimit;
@@ -48,6 +50,7 @@ pub(crate) struct Pending {
     /// Plaintext length.
     pub(crate) len: u16,
     pub(crate) part: Part,
+    pub(crate) marker: bool,
     pub(crate) with_mid: bool,
     pub(crate) retransmission: bool,
 }
@@ -118,6 +121,17 @@ pub struct ConsumerStats {
     pub round_trip: Option<Duration>,
 }
 
+/// What congestion leaves of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// There is no allocator.
+    Everything,
+    /// No more than this layer.
+    UpTo(Layer),
+    /// Paused by congestion.
+    Nothing,
+}
+
 /// A subscription.
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -125,8 +139,16 @@ pub(crate) struct Consumer {
     pub(crate) producer: u32,
     pub(crate) rewriter: Rewriter,
     pub(crate) target: ConsumerTarget,
+    /// What an allocator grants; without one, all that the target allows.
+    pub(crate) grant: Grant,
     /// Encoding it wants; the open segment's may still be another.
     pub(crate) desired: Option<u8>,
+    /// How far up within the encoding it wants.
+    pub(crate) reach: Reach,
+    /// Decides within the encoding of the open segment.
+    follower: Option<Follower>,
+    /// Of the encoding before, for its late packets and retransmissions.
+    followed: Option<Follower>,
     form: Option<Form>,
     form_of: u8,
     kind: MediaKind,
@@ -165,7 +187,11 @@ impl Consumer {
             // Below half the range, so that SRTP's rollover guess is right even if the first packets are lost.
             rewriter: Rewriter::new((drawn as u16 & 0x7fff).max(1)),
             target: config.target,
+            grant: Grant::Everything,
             desired: None,
+            reach: Reach::ALL,
+            follower: None,
+            followed: None,
             form: forms.first().copied().flatten(),
             form_of: 0,
             kind,
@@ -246,7 +272,7 @@ impl Consumer {
         stored: &Stored,
         elements: &[u8],
     ) -> Placement {
-        if self.target.paused {
+        if self.is_stopped() {
             return Placement::Nothing;
         }
         let seq = stored.seq;
@@ -256,19 +282,27 @@ impl Consumer {
             && open.start >= encoding.epoch_start
         {
             let Some(part) = self.part(stored) else {
-                self.rewriter.leave_out(seq);
+                self.rewriter.leave_out(seq, 0);
                 return Placement::Nothing;
+            };
+            let marker = match self.follow(stored, encoding) {
+                Ok(marker) => marker,
+                Err(LeftOut { pictures }) => {
+                    self.rewriter.leave_out(seq, pictures);
+                    return Placement::Nothing;
+                }
             };
             return match self.rewriter.send(now, stored) {
                 Some(place) => {
-                    Placement::Send(self.pending(own, slot, stored, part, place, elements))
+                    let content = (part, marker);
+                    Placement::Send(self.pending(own, slot, stored, content, place, elements))
                 }
                 None => Placement::Nothing,
             };
         }
         if let Some(place) = self.rewriter.late(slot, seq) {
-            let part = self.part(stored).unwrap_or(Part::Empty);
-            return Placement::Send(self.pending(own, slot, stored, part, place, elements));
+            let content = self.late_content(slot, stored, encoding);
+            return Placement::Send(self.pending(own, slot, stored, content, place, elements));
         }
         let starts = self.desired == Some(encoding.index)
             && (stored.starts || self.kind == MediaKind::Audio)
@@ -283,6 +317,86 @@ impl Consumer {
         }
     }
 
+    /// Neither the subscriber nor congestion lets anything through.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.target.paused || self.grant == Grant::Nothing
+    }
+
+    /// What the subscriber should get; `None` if nothing.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
+    pub(crate) fn goal(&self) -> Option<Layer> {
+        let encoding = self.desired.filter(|_| !self.is_stopped())?;
+        Some(Layer {
+            encoding,
+            spatial: self.reach.spatial,
+            temporal: self.reach.temporal,
+        })
+    }
+
+    /// What is being forwarded of the encoding that the open segment is of; `None` if nothing flows.
+    pub(crate) fn current(&self, encoding: &Encoding) -> Option<Layer> {
+        if self.is_stopped() {
+            return None;
+        }
+        let follower = self.follower.as_ref()?;
+        let (spatial, temporal) = follower.current(&encoding.layers);
+        Some(Layer {
+            encoding: encoding.index,
+            spatial,
+            temporal,
+        })
+    }
+
+    /// Whether it takes a keyframe to get to the goal within an encoding that flows.
+    pub(crate) fn lacks_layers(&self, encoding: &Encoding) -> bool {
+        self.follower
+            .as_ref()
+            .is_some_and(|follower| follower.lacks(&encoding.layers, self.reach))
+    }
+
+    /// Decides by layer about the newest packet: with which marker it is sent, or what is missing without it.
+    #[inline]
+    fn follow(&mut self, stored: &Stored, encoding: &Encoding) -> Result<bool, LeftOut> {
+        let Some(follower) = &mut self.follower else {
+            return Ok(stored.marker);
+        };
+        // Within an encoding that is being left nothing is gained by leaving it for another layer first.
+        let goal = if self.desired == Some(encoding.index) {
+            self.reach
+        } else {
+            follower.reach()
+        };
+        match follower.on_packet(stored, &encoding.layers, goal) {
+            (Verdict::Send { completes }, _) => {
+                Ok(stored.marker || completes && stored.place.ends_frame)
+            }
+            (Verdict::Leave, is_first) => {
+                let closes = is_first && stored.numbering == Numbering::Vp8;
+                Err(LeftOut {
+                    pictures: u16::from(closes),
+                })
+            }
+        }
+    }
+
+    fn follower_of(&mut self, slot: u32) -> Option<&mut Follower> {
+        [&mut self.follower, &mut self.followed]
+            .into_iter()
+            .flatten()
+            .find(|follower| follower.slot == slot)
+    }
+
+    /// What goes into the place of a packet that was overtaken.
+    fn late_content(&mut self, slot: u32, stored: &Stored, encoding: &Encoding) -> (Part, bool) {
+        let part = self.part(stored);
+        let verdict = self
+            .follower_of(slot)
+            .map_or(Verdict::Send { completes: false }, |follower| {
+                follower.on_late_packet(stored, &encoding.layers)
+            });
+        content(stored, part, verdict)
+    }
+
     /// Begins a segment with this packet; it and those that overtook it are to be placed after this.
     pub(crate) fn begin(
         &mut self,
@@ -293,13 +407,27 @@ impl Consumer {
         stored: &Stored,
     ) {
         let timestamp = self.continue_timestamp(now, slot, encoding, previous, stored);
-        let (picture_id, tl0picidx) = self.rewriter.continue_vp8(stored);
+        let (picture_id, tl0picidx) = self.rewriter.continue_numbers(stored);
         let shift = Shift {
             timestamp,
             picture_id,
             tl0picidx,
         };
         self.rewriter.begin(slot, stored.seq, shift);
+        if self.kind == MediaKind::Audio {
+            return;
+        }
+        if self
+            .follower
+            .as_ref()
+            .is_none_or(|follower| follower.slot != slot)
+        {
+            // What was followed of this encoding some switches ago is too old to matter.
+            self.followed = self.follower.replace(Follower::new(slot));
+        }
+        if let Some(follower) = &mut self.follower {
+            follower.begin(stored);
+        }
     }
 
     /// What to add to the encoding's timestamps so that time goes on as it did for the sender.
@@ -358,7 +486,7 @@ impl Consumer {
         own: u32,
         slot: u32,
         stored: &Stored,
-        part: Part,
+        (part, marker): (Part, bool),
         (sequence, shift): (u16, Shift),
         elements: &[u8],
     ) -> Pending {
@@ -378,6 +506,7 @@ impl Consumer {
             sequence,
             len: len as u16,
             part,
+            marker,
             with_mid,
             retransmission: false,
         }
@@ -394,7 +523,13 @@ impl Consumer {
     ) -> Option<Pending> {
         let form = self.form(stored.format)?;
         let retransmission = self.rtx_ssrc.is_some() && form.rtx_payload_type.is_some();
-        let part = self.part(stored).unwrap_or(Part::Empty);
+        let verdict = self
+            .follower_of(source.slot)
+            .map_or(Some(Verdict::Send { completes: false }), |follower| {
+                follower.recall(stored.place.frame)
+            });
+        let whole = self.part(stored);
+        let (part, marker) = content(stored, whole, verdict.unwrap_or(Verdict::Leave));
         let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
         let payload = payload_len(stored, part) + if retransmission { 2 } else { 0 };
         self.stats.retransmitted += 1;
@@ -407,6 +542,7 @@ impl Consumer {
             sequence,
             len: len as u16,
             part,
+            marker,
             with_mid,
             retransmission,
         })
@@ -460,6 +596,25 @@ impl Consumer {
     pub(crate) fn resend_limit(&mut self, config: &RouterConfig) -> &mut ResendLimit {
         self.resend
             .get_or_insert_with(|| ResendLimit::new(config.resend_rate, config.resend_guard))
+    }
+}
+
+/// A packet was left out, and so many picture ids with it.
+#[derive(Clone, Copy, Debug)]
+struct LeftOut {
+    pictures: u16,
+}
+
+/// What is sent of a packet that has its place, and with which marker.
+fn content(stored: &Stored, part: Option<Part>, verdict: Verdict) -> (Part, bool) {
+    match (part, verdict) {
+        (Some(part), Verdict::Send { completes }) => {
+            (part, stored.marker || completes && stored.place.ends_frame)
+        }
+        // No picture ends where nothing is sent.
+        (None, Verdict::Send { .. } | Verdict::Leave) | (Some(_), Verdict::Leave) => {
+            (Part::Empty, false)
+        }
     }
 }
 

@@ -180,6 +180,7 @@ mod tests {
             sequence: 0,
             len: 12,
             part: Part::Whole,
+            marker: false,
             with_mid: false,
             retransmission: false,
         }

@@ -10,6 +10,7 @@ use schalter_rtp::seq::SequenceUnwrapper;
 use crate::cache::PacketCache;
 use crate::envelope::EnvelopeMeta;
 use crate::keyframe::KeyframeGate;
+use crate::layer::LayerRates;
 use crate::nack::{Hopeless, NackList, NackPolicy};
 use crate::settings::RouterConfig;
 
@@ -61,6 +62,7 @@ pub(crate) struct Encoding {
     pub(crate) cache: PacketCache,
     pub(crate) nack: NackList,
     pub(crate) keyframe: KeyframeGate,
+    pub(crate) layers: LayerRates,
     pub(crate) clock: Option<SenderClock>,
     pub(crate) first_arrival: Option<Time>,
     pub(crate) last_arrival: Option<Time>,
@@ -97,6 +99,7 @@ impl Encoding {
             cache: PacketCache::new(size),
             nack: NackList::new(NackPolicy::from(config)),
             keyframe: KeyframeGate::new(config.keyframe_interval),
+            layers: LayerRates::new(),
             clock: None,
             first_arrival: None,
             last_arrival: None,
@@ -125,6 +128,7 @@ impl Encoding {
         self.suspect = None;
         self.clock = None;
         self.nack.clear();
+        self.layers.frames.restart();
         self.reception = Reception::default();
         self.started = false;
     }
@@ -281,6 +285,7 @@ impl Encoding {
         if meta.clock_start > self.clock_start {
             self.clock_start = meta.clock_start;
             self.clock = None;
+            self.layers.frames.restart();
         }
         self.epoch_start = self.epoch_start.max(meta.epoch_start);
         self.highest = self.highest.max(meta.sequence);

@@ -118,7 +118,7 @@ impl Router {
             return;
         };
         self.tally.pli_received += 1;
-        if consumer.target.paused {
+        if consumer.is_stopped() {
             return;
         }
         let desired = consumer.desired.and_then(|encoding| {

@@ -5,18 +5,20 @@
 
 use std::time::Duration;
 
-use schalter_model::{DropReason, NtpTime, Time, TrackId};
+use schalter_model::{DropReason, MediaKind, NtpTime, Time, TrackId};
 use schalter_rtp::RtpPacket;
-use schalter_rtp::codec::av1::Descriptor;
+use schalter_rtp::codec::av1::{self, Descriptor};
 use schalter_rtp::codec::vp8::Vp8Descriptor;
+use schalter_rtp::codec::vp9::Vp9Descriptor;
 use schalter_rtp::codec::{VideoCodec, inspect, red};
 use schalter_rtp::extension::{AudioLevel, parse_mid, parse_rid, parse_transport_sequence};
 
-use crate::cache::{PassedElements, PassedKind, Stored};
+use crate::cache::{Numbering, PassedElements, PassedKind, Stored};
 use crate::config::Codec;
 use crate::encoding::{Encoding, Origin, SenderClock};
 use crate::envelope::EnvelopeMeta;
 use crate::event::ForwardEvent;
+use crate::frame::{FrameTracker, Place};
 use crate::owner::{ElementKind, ElementKinds, Owner};
 use crate::producer::{Role, video_codec};
 use crate::router::Router;
@@ -94,7 +96,7 @@ struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// What the cache should know about it.
-    fn describe(&self, seq: u64, withheld: bool) -> Stored {
+    fn describe(&self, seq: u64, withheld: bool, frames: &mut FrameTracker) -> Stored {
         let mut stored = Stored {
             seq,
             timestamp: self.timestamp,
@@ -111,15 +113,40 @@ impl Arrival<'_> {
             stored.starts = !self.payload.is_empty();
             return stored;
         };
-        if codec == VideoCodec::Vp8 {
-            if let Ok(descriptor) = Vp8Descriptor::parse(self.payload) {
-                stored.picture_id = descriptor.picture_id.map(|id| id.value());
-                stored.tl0picidx = descriptor.tl0picidx;
-                stored.starts = descriptor.is_keyframe;
+        stored.place.ends_frame = self.marker;
+        match codec {
+            VideoCodec::Vp8 => {
+                if let Ok(descriptor) = Vp8Descriptor::parse(self.payload) {
+                    stored.numbering = Numbering::Vp8;
+                    stored.picture_id = descriptor.picture_id.map(|id| id.value());
+                    stored.tl0picidx = descriptor.tl0picidx;
+                    stored.starts = descriptor.is_keyframe;
+                    stored.place.frame = frames.on_vp8(self.timestamp, &descriptor);
+                }
             }
-        } else {
-            stored.starts =
-                inspect(codec, self.payload, self.marker, None).is_some_and(|frame| frame.keyframe);
+            VideoCodec::Vp9 => {
+                if let Ok(descriptor) = Vp9Descriptor::parse(self.payload) {
+                    stored.numbering = Numbering::Vp9;
+                    stored.picture_id = descriptor.picture_id.map(|id| id.value());
+                    stored.tl0picidx = descriptor.layers.and_then(|layers| layers.tl0picidx);
+                    stored.starts = descriptor.is_keyframe();
+                    stored.place.ends_frame = descriptor.end_of_frame;
+                    stored.place.frame = frames.on_vp9(self.timestamp, &descriptor);
+                }
+            }
+            VideoCodec::Av1 => {
+                stored.starts = av1::is_keyframe(self.payload);
+                if let Some(place) = self
+                    .descriptor
+                    .and_then(|value| frames.on_descriptor(seq, self.timestamp, value))
+                {
+                    stored.place = place;
+                }
+            }
+            VideoCodec::H264 | VideoCodec::H265 => {
+                stored.starts = inspect(codec, self.payload, self.marker, None)
+                    .is_some_and(|frame| frame.keyframe);
+            }
         }
         stored.starts |= self.descriptor.is_some_and(opens_sequence);
         // Nothing starts with a probe.
@@ -196,7 +223,7 @@ impl Router {
         if producer.muted {
             encoding.nack.clear();
             encoding.last_arrival = Some(now);
-            let hidden = arrival.describe(received.seq, true);
+            let hidden = arrival.describe(received.seq, true, &mut encoding.layers.frames);
             encoding.cache.insert(hidden, &[], &[]);
             return Err(DropReason::RtpMuted);
         }
@@ -321,7 +348,12 @@ impl Router {
         let Some(encoding) = self.encodings.of_mut(slot) else {
             return;
         };
-        let stored = arrival.describe(seq, false);
+        let stored = arrival.describe(seq, false, &mut encoding.layers.frames);
+        if arrival.codec.kind() == MediaKind::Video {
+            let bytes = arrival.payload.len() as u32;
+            let Place { frame, ends_frame } = stored.place;
+            encoding.layers.on_packet(now, frame, ends_frame, bytes);
+        }
         let elements = self.scratch.elements.as_bytes();
         let stored = encoding.cache.insert(stored, elements, arrival.payload);
         encoding.last_arrival = Some(now);

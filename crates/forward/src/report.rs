@@ -176,6 +176,9 @@ impl Router {
                     continue;
                 };
                 let silent_after = self.config.silent_after;
+                if let Some(encoding) = self.encodings.of_mut(slot) {
+                    encoding.layers.on_tick(now);
+                }
                 if let Some(encoding) = self.encodings.of_mut(slot)
                     && encoding.active
                     && encoding.is_silent(now, silent_after)
@@ -190,6 +193,7 @@ impl Router {
             if slept {
                 self.choose_encodings(now, index);
             }
+            self.pursue_layers(now, index);
         }
     }
 

@@ -1,17 +1,21 @@
 //! Sequence numbers, timestamps and VP8 counters of one outgoing stream, continuous over whatever is behind it.
 //!
 //! The stream is a list of [`Segment`]s. Within one, output differs from source by constants, so that late packets
-//! and NACKs find their partner. A new segment begins when a packet is left out on purpose, at a switch to another
-//! encoding, after a pause, and when the source restarts. Losses of the source stay losses.
+//! and NACKs find their partner. A new segment begins when packets are left out on purpose, at a switch to another
+//! encoding, after a pause, and when the source restarts. Losses of the source stay losses: whether what is missing
+//! will be left out is known only when it comes, so that it keeps a number.
 
 use std::collections::VecDeque;
 
 use schalter_model::Time;
 
 use crate::cache::Stored;
+use crate::settings::MAX_ENCODINGS;
 
-/// Segments remembered: beyond them a late packet is dropped and a NACK is not served.
-const MAX_SEGMENTS: usize = 32;
+/// Segments remembered: beyond them a late packet is dropped and a NACK is not served. Leaving out a layer of 60
+/// pictures a second fills them in more than four seconds, longer than any packet stays in the cache. Streams that
+/// nothing is left out of take no room for them.
+const MAX_SEGMENTS: usize = 256;
 
 /// A run of source packets whose output differs by constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,11 @@ pub(crate) struct Rewriter {
     /// Output sequence number that comes next.
     next_output: u64,
     last: Option<Last>,
+    /// In the order of output numbers.
     closed: VecDeque<Segment>,
+    /// One past the highest number of every encoding that ever had a segment, so that the packets of encodings that
+    /// are not forwarded need no search.
+    ends: [Option<(u32, u64)>; MAX_ENCODINGS],
 }
 
 impl Rewriter {
@@ -80,7 +88,8 @@ impl Rewriter {
             // One cycle up, so that looking back from it never falls below zero.
             next_output: u64::from(first) + (1 << 16),
             last: None,
-            closed: VecDeque::with_capacity(MAX_SEGMENTS),
+            closed: VecDeque::new(),
+            ends: [None; MAX_ENCODINGS],
         }
     }
 
@@ -99,8 +108,9 @@ impl Rewriter {
         self.highest
     }
 
-    /// Picture id and base layer index that continue from the last packet, as shifts of a packet's own.
-    pub(crate) fn continue_vp8(&self, stored: &Stored) -> (u16, u8) {
+    /// Picture id (or frame number) and base layer index that continue from the last packet, as shifts of a packet's
+    /// own.
+    pub(crate) fn continue_numbers(&self, stored: &Stored) -> (u16, u8) {
         let Some(last) = &self.last else {
             return (0, 0);
         };
@@ -132,6 +142,12 @@ impl Rewriter {
     pub(crate) fn close(&mut self) {
         if let Some(mut segment) = self.open.take() {
             segment.end = self.highest.wrapping_add(1);
+            let known = |entry: &&mut Option<(u32, u64)>| {
+                entry.is_none_or(|(slot, _)| slot == segment.slot)
+            };
+            if let Some(entry) = self.ends.iter_mut().find(known) {
+                *entry = Some((segment.slot, segment.end));
+            }
             self.remember(segment);
         }
     }
@@ -173,8 +189,8 @@ impl Rewriter {
         Some((output as u16, shift))
     }
 
-    /// Leaves out the newest packet of the open segment; what follows moves up.
-    pub(crate) fn leave_out(&mut self, seq: u64) {
+    /// Leaves out the newest packet of the open segment, and with it so many picture ids; what follows moves up.
+    pub(crate) fn leave_out(&mut self, seq: u64, pictures: u16) {
         let Some(segment) = self.open.as_mut() else {
             return;
         };
@@ -186,20 +202,33 @@ impl Rewriter {
         };
         segment.start = seq + 1;
         segment.sequence_offset = segment.sequence_offset.wrapping_add(1);
+        segment.shift.picture_id = segment.shift.picture_id.wrapping_sub(pictures);
         self.remember(finished);
     }
 
     /// The place of a packet that was overtaken, if one was kept for it.
+    #[inline]
     pub(crate) fn late(&self, slot: u32, seq: u64) -> Option<(u16, Shift)> {
         if let Some(open) = &self.open
             && open.slot == slot
-            && seq >= open.start
-            && seq <= self.highest
         {
-            return Some((open.output(seq) as u16, open.shift));
+            if seq > self.highest {
+                return None;
+            }
+            if seq >= open.start {
+                return Some((open.output(seq) as u16, open.shift));
+            }
+        } else if seq >= self.end_of(slot) {
+            return None;
         }
         let segment = self.closed.iter().rev().find(|s| s.holds(slot, seq))?;
         Some((segment.output(seq) as u16, segment.shift))
+    }
+
+    /// One past the highest number of an encoding's closed segments; 0 if it had none.
+    fn end_of(&self, slot: u32) -> u64 {
+        let mut known = self.ends.iter().flatten();
+        known.find(|(of, _)| *of == slot).map_or(0, |(_, end)| *end)
     }
 
     /// Whether a segment at `seq` would lie behind everything sent of this encoding.
@@ -208,21 +237,22 @@ impl Rewriter {
             .open
             .as_ref()
             .is_none_or(|open| open.slot != slot || seq > self.highest);
-        behind_open
-            && self
-                .closed
-                .iter()
-                .all(|segment| segment.slot != slot || seq >= segment.end)
+        behind_open && seq >= self.end_of(slot)
     }
 
     /// The source of an output sequence number: slot, source number, shifts, and the number extended.
     pub(crate) fn source_of(&self, sequence: u16) -> Option<Source> {
         let newest = self.next_output - 1;
         let output = newest - u64::from((newest as u16).wrapping_sub(sequence));
+        let is_behind = |segment: &Segment| segment.output(segment.start) <= output;
+        // Output numbers ascend from segment to segment: the last that begins at or before it.
         self.open
-            .iter()
-            .chain(self.closed.iter().rev())
-            .find(|segment| output >= segment.output(segment.start))
+            .as_ref()
+            .filter(|open| is_behind(open))
+            .or_else(|| {
+                let after = self.closed.partition_point(is_behind);
+                self.closed.get(after.checked_sub(1)?)
+            })
             .map(|segment| Source {
                 slot: segment.slot,
                 seq: output.wrapping_add(segment.sequence_offset),
@@ -266,8 +296,8 @@ mod tests {
         let mut rewriter = Rewriter::new(7);
         rewriter.begin(0, 100, Shift::default());
         assert_eq!(send(&mut rewriter, 100), 7);
-        rewriter.leave_out(102);
-        rewriter.leave_out(103);
+        rewriter.leave_out(102, 0);
+        rewriter.leave_out(103, 0);
         assert_eq!(send(&mut rewriter, 104), 9);
         assert_eq!(rewriter.late(0, 101).map(|place| place.0), Some(8));
         assert_eq!(rewriter.late(0, 102), None);
@@ -286,7 +316,7 @@ mod tests {
         rewriter.begin(0, 100, Shift::default());
         send(&mut rewriter, 100);
         send(&mut rewriter, 101);
-        let (picture_id, _) = rewriter.continue_vp8(&packet(5_000));
+        let (picture_id, _) = rewriter.continue_numbers(&packet(5_000));
         let shift = Shift {
             picture_id,
             ..Shift::default()
@@ -306,11 +336,17 @@ mod tests {
     fn remembered_segments_are_bounded() {
         let mut rewriter = Rewriter::new(0);
         rewriter.begin(0, 1, Shift::default());
-        for seq in (1..200).step_by(2) {
+        for seq in (1..2_000).step_by(2) {
             send(&mut rewriter, seq);
-            rewriter.leave_out(seq + 1);
+            rewriter.leave_out(seq + 1, 1);
         }
         assert_eq!(rewriter.closed.len(), MAX_SEGMENTS);
         assert_eq!(rewriter.source_of(5), None);
+        // The packet sent last but 99 is still found, and its picture id has no gap to the next one's.
+        let source = rewriter.source_of(900).unwrap();
+        assert_eq!(
+            (source.seq, source.shift.picture_id),
+            (1_801, 0_u16.wrapping_sub(900))
+        );
     }
 }

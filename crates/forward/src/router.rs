@@ -410,10 +410,10 @@ impl Router {
         let Some(consumer) = self.consumers.of_mut(index) else {
             return;
         };
-        if target.paused {
+        consumer.target = target;
+        if consumer.is_stopped() {
             consumer.rewriter.close();
         }
-        consumer.target = target;
         self.choose_encoding(now, index);
     }
 

@@ -2,10 +2,11 @@
 
 use schalter_model::Time;
 use schalter_rtp::codec::vp8::Vp8Patch;
+use schalter_rtp::codec::vp9::Vp9Patch;
 use schalter_rtp::extension::{AbsSendTime, encode_transport_sequence};
 use schalter_rtp::{RtpHeader, RtpPacket};
 
-use crate::cache::{PASSED_KINDS, Stored, passed_elements};
+use crate::cache::{Numbering, PASSED_KINDS, Stored, passed_elements};
 use crate::consumer::{Consumer, Part, Pending};
 
 /// Most elements of an outgoing packet: mid, transport-wide number, send time and what passes.
@@ -81,7 +82,7 @@ pub(crate) fn write_packet(
         (form.payload_type, consumer.ssrc, pending.sequence)
     };
     let header = RtpHeader {
-        marker: stored.marker,
+        marker: pending.marker,
         payload_type,
         sequence,
         timestamp: stored.timestamp.wrapping_add(pending.shift.timestamp),
@@ -105,28 +106,39 @@ pub(crate) fn write_packet(
     if let (Some(inner), Part::Whole) = (form.red_inner, pending.part) {
         rename_red_blocks(body, inner);
     }
-    patch_vp8(body, stored, pending);
+    patch_numbers(body, stored, pending);
     if ids.transport_cc != 0 {
         *transport_sequence = transport_sequence.wrapping_add(1);
     }
     Some(end)
 }
 
-fn patch_vp8(body: &mut [u8], stored: &Stored, pending: &Pending) {
+/// Continues running numbers of the payload descriptor over changes of encoding and frames left out.
+fn patch_numbers(body: &mut [u8], stored: &Stored, pending: &Pending) {
     let shift = pending.shift;
     if shift.picture_id == 0 && shift.tl0picidx == 0 || pending.part == Part::Empty {
         return;
     }
-    let patch = Vp8Patch {
-        picture_id: stored
-            .picture_id
-            .map(|id| id.wrapping_add(shift.picture_id)),
-        tl0picidx: stored
-            .tl0picidx
-            .map(|index| index.wrapping_add(shift.tl0picidx)),
-    };
+    let picture_id = stored
+        .picture_id
+        .map(|id| id.wrapping_add(shift.picture_id));
+    let tl0picidx = stored
+        .tl0picidx
+        .map(|index| index.wrapping_add(shift.tl0picidx));
     // Ingress parsed the same descriptor, so it has the fields; what it lacks is not patched.
-    let _unchanged_on_error = patch.apply(body);
+    let _unchanged_on_error = match stored.numbering {
+        Numbering::Vp8 => Vp8Patch {
+            picture_id,
+            tl0picidx,
+        }
+        .apply(body),
+        Numbering::Vp9 => Vp9Patch {
+            picture_id,
+            tl0picidx,
+        }
+        .apply(body),
+        Numbering::None => Ok(()),
+    };
 }
 
 /// Writes another payload type into each block header of RED (RFC 2198 §3).

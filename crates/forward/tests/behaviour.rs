@@ -10,10 +10,12 @@
 )]
 
 mod rig;
+mod streams;
 
 mod determinism;
 mod ingress_binding;
 mod keyframes;
+mod layers_follow_goals;
 mod levels;
 mod red;
 mod reports;

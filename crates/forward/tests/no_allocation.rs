@@ -58,6 +58,7 @@ fn router() -> Router {
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,
+                ..ConsumerTarget::default()
             },
         };
         router

@@ -99,6 +99,7 @@ pub(crate) fn subscription(codecs: Vec<CodecBinding>) -> ConsumerConfig {
         target: ConsumerTarget {
             paused: false,
             max_encoding: 3,
+            ..ConsumerTarget::default()
         },
     }
 }
@@ -327,6 +328,7 @@ impl Rig {
         let target = ConsumerTarget {
             paused,
             max_encoding,
+            ..ConsumerTarget::default()
         };
         self.router.set_target(self.now, SUBSCRIBER, TRACK, target);
     }

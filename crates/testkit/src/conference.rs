@@ -79,6 +79,7 @@ pub fn consumer_config(subscriber: usize, publisher: usize, kind: MediaKind) -> 
         target: ConsumerTarget {
             paused: false,
             max_encoding: 0,
+            ..ConsumerTarget::default()
         },
     }
 }

@@ -1,4 +1,6 @@
 //! The VP9 payload descriptor (RFC 9628 §4.2), including the scalability structure.
+//!
+//! Owns reading, and rewriting running numbers in place, which continues them over a change of stream.
 
 use super::FrameInfo;
 use crate::CodecError;
@@ -33,6 +35,9 @@ pub struct ScalabilityStructure {
     sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
     /// Number of pictures in the described picture group; 0 if it is not described.
     pub group_pictures: u8,
+    /// Temporal layers, the lowest in the lowest bit, whose pictures in the described group refer to lower temporal
+    /// layers only: a receiver may go up to them at any of their pictures.
+    pub independent_temporal: u8,
 }
 
 impl ScalabilityStructure {
@@ -174,19 +179,117 @@ fn read_structure(reader: &mut Reader<'_>) -> Option<ScalabilityStructure> {
         }
         sizes = Some(read);
     }
-    let mut group_pictures = 0;
+    let mut group = Group::default();
     if byte & 0x08 != 0 {
-        group_pictures = reader.u8()?;
-        for _ in 0..group_pictures {
-            let references = reader.u8()? >> 2 & 0x03;
-            reader.take(usize::from(references))?;
-        }
+        group = Group::read(reader)?;
     }
     Some(ScalabilityStructure {
         spatial_layers,
         sizes,
-        group_pictures,
+        group_pictures: group.count,
+        independent_temporal: group.independent_temporal(),
     })
+}
+
+/// The described picture group: temporal layer and references of each picture.
+struct Group {
+    count: u8,
+    temporal: [u8; 255],
+    references: [[u8; MAX_REFERENCES]; 255],
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            temporal: [0; 255],
+            references: [[0; MAX_REFERENCES]; 255],
+        }
+    }
+}
+
+impl Group {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut group = Self {
+            count: reader.u8()?,
+            ..Self::default()
+        };
+        let pictures = group.temporal.iter_mut().zip(&mut group.references);
+        for (temporal, references) in pictures.take(usize::from(group.count)) {
+            let byte = reader.u8()?;
+            *temporal = byte >> 5;
+            for slot in references.iter_mut().take(usize::from(byte >> 2 & 0x03)) {
+                *slot = reader.u8()?;
+            }
+        }
+        Some(group)
+    }
+
+    /// Bits of the temporal layers that never refer to themselves or to higher ones. The group repeats for ever.
+    fn independent_temporal(&self) -> u8 {
+        let count = usize::from(self.count);
+        let (mut present, mut dependent) = (0_u8, 0_u8);
+        let pictures = self.temporal.iter().zip(&self.references).take(count);
+        for (position, (temporal, references)) in pictures.enumerate() {
+            present |= 1 << (temporal & 7);
+            for back in references.iter().filter(|back| **back != 0) {
+                // A whole number of groups is added, so that looking back stays above zero.
+                let referred = (position + 255 * count - usize::from(*back)) % count;
+                if self
+                    .temporal
+                    .get(referred)
+                    .is_none_or(|other| other >= temporal)
+                {
+                    dependent |= 1 << (temporal & 7);
+                }
+            }
+        }
+        present & !dependent
+    }
+}
+
+/// New values for the running numbers of one outgoing packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Vp9Patch {
+    /// Picture id, cut to the width that the descriptor uses; `None` keeps the old one.
+    pub picture_id: Option<u16>,
+    /// Base layer index; `None` keeps the old one.
+    pub tl0picidx: Option<u8>,
+}
+
+impl Vp9Patch {
+    /// Writes the new values into the descriptor at the front of `payload`, keeping field widths.
+    ///
+    /// # Errors
+    /// [`CodecError::Truncated`] if the payload ends inside the descriptor, [`CodecError::AbsentField`] if it lacks a
+    /// field that is to be written; the payload is unchanged then.
+    pub fn apply(self, payload: &mut [u8]) -> Result<(), CodecError> {
+        let descriptor = Vp9Descriptor::parse(payload)?;
+        let layers = descriptor.layers;
+        if self.picture_id.is_some() && descriptor.picture_id.is_none()
+            || self.tl0picidx.is_some() && layers.and_then(|layers| layers.tl0picidx).is_none()
+        {
+            return Err(CodecError::AbsentField);
+        }
+        let id_len = match descriptor.picture_id {
+            None => 0,
+            Some(PictureId::Short(_)) => 1,
+            Some(PictureId::Long(_)) => 2,
+        };
+        if let Some(id) = self.picture_id {
+            let [high, low] = id.to_be_bytes();
+            match payload.get_mut(1..=id_len) {
+                Some([only]) => *only = low & 0x7F,
+                Some([first, second]) => (*first, *second) = (high | 0x80, low),
+                Some(_) | None => {}
+            }
+        }
+        // Behind the first byte, the picture id and the layer indices.
+        if let (Some(index), Some(slot)) = (self.tl0picidx, payload.get_mut(2 + id_len)) {
+            *slot = index;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn inspect(payload: &[u8]) -> Option<FrameInfo> {

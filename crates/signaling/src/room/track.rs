@@ -256,6 +256,7 @@ impl Track {
         ConsumerTarget {
             paused: wanted == Wanted::Nothing,
             max_encoding: best,
+            ..ConsumerTarget::default()
         }
     }
 }

@@ -298,7 +298,8 @@ fn settings_choose_the_encoding_and_sizes_win_over_qualities() {
             world.consumers()[&key],
             ConsumerTarget {
                 paused,
-                max_encoding
+                max_encoding,
+                ..ConsumerTarget::default()
             },
             "{disabled} {quality} {width}x{height}"
         );

@@ -104,6 +104,7 @@ fn an_answers_section_makes_a_consumer() {
     let target = ConsumerTarget {
         paused: false,
         max_encoding: 2,
+        ..ConsumerTarget::default()
     };
     let picture = track("TR_VCx", 21, Some(22));
     for (name, text, mid) in [

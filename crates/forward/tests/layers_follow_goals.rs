@@ -1,0 +1,310 @@
+//! Layers within an encoding: down at once, up where the stream allows it, and never a frame that can't be decoded.
+
+use proptest::prelude::*;
+use schalter_forward::ConsumerTarget;
+
+use crate::rig::*;
+use crate::streams::*;
+
+/// So that sequence numbers wrap early.
+const FIRST: u16 = 65_500;
+
+struct Run {
+    rig: Rig,
+    source: Source,
+    sink: Sink,
+    newest: Option<u16>,
+    /// Picture at the last pause.
+    paused_at: u32,
+}
+
+impl Run {
+    fn new(kind: Kind) -> Self {
+        let mut rig = Rig::new(kind.producer());
+        rig.subscribe(kind.subscription());
+        Self {
+            rig,
+            source: Source::new(100, kind, FIRST),
+            sink: Sink::default(),
+            newest: None,
+            paused_at: 0,
+        }
+    }
+
+    fn target(&mut self, max_spatial: u8, max_temporal: u8) {
+        let target = ConsumerTarget {
+            max_spatial,
+            max_temporal,
+            ..ConsumerTarget::default()
+        };
+        let now = self.rig.now;
+        self.rig.router.set_target(now, SUBSCRIBER, TRACK, target);
+    }
+
+    fn send(&mut self, packet: &Packet) {
+        let place = packet.header.sequence.wrapping_sub(FIRST);
+        let is_late = self.newest.is_some_and(|newest| newest > place);
+        self.newest = self.newest.max(Some(place));
+        // What comes late from before a pause has no place any more.
+        let picture = self.source.picture_of(packet.header.sequence);
+        let is_cut = is_late && picture <= self.paused_at;
+        if self.rig.publish(packet).is_ok() && !is_cut {
+            self.sink.arrived.insert(packet.header.sequence);
+        }
+        let got = self.rig.received();
+        self.sink.got.extend(got);
+    }
+
+    /// One picture, whole and in order; answers the layers that were forwarded of it.
+    fn picture(&mut self, key: bool) -> Vec<(u8, u8)> {
+        let before = self.sink.got.len();
+        for packet in self.source.picture(key, 2) {
+            self.send(&packet);
+        }
+        self.rig.wait(33);
+        let mut layers = Sink {
+            got: self.sink.got[before..].to_vec(),
+            ..Sink::default()
+        }
+        .layers();
+        layers.dedup();
+        layers
+    }
+
+    fn check(&self) {
+        self.sink.check(&self.source).unwrap();
+    }
+}
+
+const VP8_LOOSE: Kind = Kind::Vp8 { linked: false };
+const VP8_LINKED: Kind = Kind::Vp8 { linked: true };
+
+#[test]
+fn a_lower_temporal_layer_is_taken_with_the_next_frame() {
+    let mut run = Run::new(VP8_LOOSE);
+    let all: Vec<_> = (0..8)
+        .flat_map(|n| run.picture(n == 0))
+        .map(|l| l.1)
+        .collect();
+    assert_eq!(all, [0, 2, 1, 2, 0, 2, 1, 2]);
+    run.target(0, 1);
+    let some: Vec<_> = (0..8)
+        .flat_map(|_| run.picture(false))
+        .map(|l| l.1)
+        .collect();
+    assert_eq!(some, [0, 1, 0, 1]);
+    run.target(0, 0);
+    let base: Vec<_> = (0..8)
+        .flat_map(|_| run.picture(false))
+        .map(|l| l.1)
+        .collect();
+    assert_eq!(base, [0, 0]);
+    run.check();
+    assert_eq!(run.sink.gaps(), 0);
+}
+
+#[test]
+fn a_higher_temporal_layer_is_taken_at_its_switching_point() {
+    let mut run = Run::new(VP8_LINKED);
+    run.target(0, 0);
+    for n in 0..5 {
+        run.picture(n == 0);
+    }
+    // In the middle of a group that refers to the group before: the next group allows it.
+    run.target(0, 7);
+    let then: Vec<_> = (0..7)
+        .flat_map(|_| run.picture(false))
+        .map(|l| l.1)
+        .collect();
+    assert_eq!(then, [0, 2, 1, 2]);
+    run.check();
+    assert_eq!(run.sink.gaps(), 0);
+}
+
+#[test]
+fn vp8_pictures_are_numbered_without_gaps() {
+    let mut run = Run::new(VP8_LINKED);
+    for n in 0..40_u8 {
+        run.target(0, n / 7 % 3);
+        run.picture(n == 0);
+    }
+    run.check();
+    let got = run.sink.in_order();
+    for pair in got.windows(2) {
+        let step = pair[1].picture_id().wrapping_sub(pair[0].picture_id()) & 0x7fff;
+        let same = pair[1].header.timestamp == pair[0].header.timestamp;
+        assert_eq!(step, u16::from(!same));
+        let tl0picidx = |got: &Got| got.payload[4];
+        let is_base = pair[1].payload[5] >> 6 == 0;
+        let base_step = tl0picidx(pair[1]).wrapping_sub(tl0picidx(pair[0]));
+        assert_eq!(base_step, u8::from(!same && is_base));
+    }
+}
+
+#[test]
+fn a_late_packet_follows_its_frame() {
+    let mut run = Run::new(VP8_LOOSE);
+    run.target(0, 1);
+    run.picture(true);
+    // A frame that is left out, its second packet late; one that is sent, its first packet late.
+    let left = run.source.picture(false, 2);
+    let sent = run.source.picture(false, 2);
+    for packet in [&left[0], &sent[1], &left[1], &sent[0]] {
+        run.send(packet);
+    }
+    run.picture(false);
+    run.picture(false);
+    let empty: Vec<_> = run
+        .sink
+        .got
+        .iter()
+        .filter(|got| got.payload.is_empty())
+        .collect();
+    assert_eq!(
+        empty.len(),
+        1,
+        "the place that was kept is filled, with nothing"
+    );
+    assert!(!empty[0].header.marker);
+    assert_eq!(run.sink.gaps(), 0);
+    run.check();
+}
+
+#[test]
+fn a_second_of_dropped_layers_can_still_be_asked_for() {
+    let mut run = Run::new(VP8_LOOSE);
+    run.target(0, 1);
+    for n in 0..90 {
+        run.picture(n == 0);
+    }
+    let sent: Vec<_> = run.sink.got.clone();
+    run.rig.wait(100);
+    let wanted: Vec<_> = sent
+        .iter()
+        .rev()
+        .take(60)
+        .map(|got| got.header.sequence)
+        .collect();
+    for part in wanted.chunks(16) {
+        run.rig.nack(part);
+    }
+    let again = run.rig.received();
+    assert_eq!(again.len(), 60);
+    for got in &again {
+        let sequence = u16::from_be_bytes([got.payload[0], got.payload[1]]);
+        let original = sent
+            .iter()
+            .find(|sent| sent.header.sequence == sequence)
+            .unwrap();
+        assert_eq!(got.payload[2..], original.payload[..]);
+        assert_eq!(got.header.marker, original.header.marker);
+    }
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Picture {
+        packets: usize,
+    },
+    Key,
+    /// A packet of the next picture is lost for good.
+    Lose(usize),
+    /// A packet of the next picture comes so many pictures later.
+    Delay {
+        packet: usize,
+        pictures: u32,
+    },
+    /// The next picture's packets come in reverse order.
+    Reverse,
+    Target {
+        spatial: u8,
+        temporal: u8,
+    },
+    Pause(bool),
+    Wait(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => (1..4_usize).prop_map(|packets| Step::Picture { packets }),
+        1 => Just(Step::Key),
+        1 => (0..9_usize).prop_map(Step::Lose),
+        2 => (0..9_usize, 1..6_u32).prop_map(|(packet, pictures)| Step::Delay { packet, pictures }),
+        1 => Just(Step::Reverse),
+        4 => (0..4_u8, 0..4_u8).prop_map(|(spatial, temporal)| Step::Target { spatial, temporal }),
+        1 => any::<bool>().prop_map(Step::Pause),
+        1 => (0..200_u8).prop_map(Step::Wait),
+    ]
+}
+
+fn storm(kind: Kind, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut run = Run::new(kind);
+    run.picture(true);
+    let mut delayed: Vec<(u32, Packet)> = Vec::new();
+    let mut n = 0;
+    for step in steps {
+        let mut packets = match step {
+            Step::Picture { packets } => run.source.picture(false, *packets),
+            Step::Key => run.source.picture(true, 2),
+            Step::Lose(_) | Step::Delay { .. } | Step::Reverse => run.source.picture(false, 2),
+            Step::Target { spatial, temporal } => {
+                run.target(*spatial, *temporal);
+                continue;
+            }
+            Step::Pause(paused) => {
+                let now = run.rig.now;
+                run.paused_at = run.source.picture;
+                let target = ConsumerTarget {
+                    paused: *paused,
+                    ..ConsumerTarget::default()
+                };
+                run.rig.router.set_target(now, SUBSCRIBER, TRACK, target);
+                continue;
+            }
+            Step::Wait(millis) => {
+                run.rig.wait(u64::from(*millis));
+                continue;
+            }
+        };
+        n += 1;
+        match step {
+            Step::Lose(packet) => {
+                packets.remove(packet % packets.len());
+            }
+            Step::Delay { packet, pictures } => {
+                let late = packets.remove(packet % packets.len());
+                delayed.push((n + pictures, late));
+            }
+            Step::Reverse => packets.reverse(),
+            _ => {}
+        }
+        for packet in packets {
+            run.send(&packet);
+        }
+        let (due, rest): (Vec<_>, Vec<_>) = delayed.into_iter().partition(|(at, _)| *at <= n);
+        delayed = rest;
+        for (_, packet) in due {
+            run.send(&packet);
+        }
+        run.rig.wait(33);
+    }
+    let got = run.rig.received();
+    run.sink.got.extend(got);
+    if let Err(why) = run.sink.check(&run.source) {
+        return Err(TestCaseError::fail(why));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_storm_of_vp8_switches_sends_only_what_can_be_decoded(
+        linked: bool,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        storm(Kind::Vp8 { linked }, &steps)?;
+    }
+}
