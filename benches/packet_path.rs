@@ -30,7 +30,7 @@ use schalter_model::{
 };
 use schalter_shard::control::{Command, Event};
 use schalter_shard::{Shard, ShardConfig};
-use schalter_transport::{CertificateKind, Identity, LocalIce, RemoteIce};
+use schalter_transport::{Identity, LocalIce, RemoteIce};
 
 const SUBSCRIBERS: usize = 50;
 const BURST: usize = 5;
@@ -112,7 +112,7 @@ impl Room {
         let epoch = Instant::now();
         let identity = Arc::new(Identity::generate().expect("the crypto library makes keys"));
         let certificate = Certificate::generate().expect("the crypto library makes keys");
-        let fingerprint = identity.fingerprint(CertificateKind::Ecdsa);
+        let [fingerprint, _] = identity.fingerprints();
         let mut shard = Shard::new(ShardConfig::new(
             ShardId(0),
             epoch,
@@ -133,7 +133,6 @@ impl Room {
                 Command::OpenTransport {
                     transport,
                     ice,
-                    certificate: CertificateKind::Ecdsa,
                     channels: Vec::new(),
                 },
             );

@@ -8,13 +8,13 @@ use schalter_model::{Counters, ShardId};
 use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
 use schalter_signaling::{JoinStage, MediaPlane, ShardInfo, Signaling};
-use schalter_transport::{CertificateKind, Fingerprint, Identity};
+use schalter_transport::{Fingerprint, Identity};
 
 /// The workers as signaling sees them.
 pub(crate) struct WorkerMedia {
     commands: Commands,
     shards: Vec<ShardInfo>,
-    fingerprints: Vec<(CertificateKind, Fingerprint)>,
+    fingerprints: [Fingerprint; 2],
 }
 
 impl WorkerMedia {
@@ -31,13 +31,10 @@ impl WorkerMedia {
                     .collect(),
             })
             .collect();
-        let fingerprints = [CertificateKind::Ecdsa, CertificateKind::Rsa]
-            .map(|kind| (kind, identity.fingerprint(kind)))
-            .to_vec();
         Self {
             commands: workers.commands(),
             shards,
-            fingerprints,
+            fingerprints: identity.fingerprints(),
         }
     }
 }
@@ -57,7 +54,7 @@ impl MediaPlane for WorkerMedia {
         }
     }
 
-    fn fingerprints(&self) -> &[(CertificateKind, Fingerprint)] {
+    fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
     }
 

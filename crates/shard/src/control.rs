@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use schalter_forward::{Codec, ConsumerConfig, ConsumerTarget, ProducerConfig, RouterError};
 use schalter_model::{ShardId, SrtpProfile, TrackId, TransportId};
-use schalter_transport::{
-    CertificateKind, ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce,
-};
+use schalter_transport::{ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce};
 
 pub use schalter_transport::TransportFailureKind as TransportFailure;
 
@@ -20,8 +18,6 @@ pub enum Command {
         transport: TransportId,
         /// Our credentials, as they stand in the SDP.
         ice: LocalIce,
-        /// Which certificate's fingerprint stands in the SDP.
-        certificate: CertificateKind,
         /// Channels that we open once SCTP is up (the subscriber connection of dual mode).
         channels: Vec<DataChannelConfig>,
     },

@@ -9,8 +9,8 @@ use schalter_model::{
     TransportStateGauges, Ufrag,
 };
 use schalter_transport::{
-    CertificateKind, DataChannelConfig, DataError, LocalIce, Transport, TransportConfig,
-    TransportError, TransportEvent, stun,
+    DataChannelConfig, DataError, LocalIce, Transport, TransportConfig, TransportError,
+    TransportEvent, stun,
 };
 
 use crate::config::ShardConfig;
@@ -82,11 +82,10 @@ impl Shard {
             Command::OpenTransport {
                 transport,
                 ice,
-                certificate,
                 channels,
             } => {
                 let ufrag = ice.ufrag;
-                let config = self.transport_config(ice, certificate, channels);
+                let config = self.transport_config(ice, channels);
                 self.open_transport(now, transport, ufrag, || Transport::new(now, config));
             }
             Command::SetRemote {
@@ -335,22 +334,16 @@ impl Shard {
         keying_material: &[u8],
     ) {
         let ufrag = ice.ufrag;
-        let config = self.transport_config(ice, CertificateKind::default(), Vec::new());
+        let config = self.transport_config(ice, Vec::new());
         self.open_transport(now, transport, ufrag, || {
             Transport::with_keys(now, config, profile, keying_material)
         });
     }
 
-    fn transport_config(
-        &self,
-        ice: LocalIce,
-        certificate: CertificateKind,
-        channels: Vec<DataChannelConfig>,
-    ) -> TransportConfig {
+    fn transport_config(&self, ice: LocalIce, channels: Vec<DataChannelConfig>) -> TransportConfig {
         TransportConfig {
             epoch: self.config.epoch,
             identity: self.config.identity.clone(),
-            certificate: certificate.into(),
             crypto: self.config.crypto,
             ice,
             channels,

@@ -9,8 +9,8 @@ use schalter_shard::control::{Command, Event, Refusal, TransportFailure, Transpo
 use schalter_shard::{Shard, ShardConfig, ShardLimits};
 use schalter_testkit::conference::{BOTH, source};
 use schalter_testkit::{LinkConfig, Sim, SimConfig};
+use schalter_transport::LocalIce;
 use schalter_transport::srtp::exporter_len;
-use schalter_transport::{CertificateKind, LocalIce};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -187,7 +187,6 @@ fn messages_that_wait_for_a_channel_are_bounded_by_number_and_by_bytes() {
                 ufrag: Ufrag::new(1, ShardId(0), id),
                 password: "a-password-of-two-dozen-chars".into(),
             },
-            certificate: CertificateKind::Ecdsa,
             channels: Vec::new(),
         };
         sim.command(0, command);

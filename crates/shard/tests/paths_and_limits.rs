@@ -7,10 +7,10 @@ use schalter_shard::ShardLimits;
 use schalter_shard::control::{Command, Event, Refusal, TransportState};
 use schalter_testkit::conference::{BOTH, source};
 use schalter_testkit::{LinkConfig, Sim, SimConfig, binding_request};
+use schalter_transport::LocalIce;
 use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunWriter, TransactionId, attribute,
 };
-use schalter_transport::{CertificateKind, LocalIce};
 
 const MS: Duration = Duration::from_millis(1);
 /// The record of a DTLS handshake, as far as a demultiplexer looks.
@@ -40,7 +40,6 @@ fn open(sim: &mut Sim, id: u64) {
     let command = Command::OpenTransport {
         transport: TransportId(id),
         ice: ice(id),
-        certificate: CertificateKind::Ecdsa,
         channels: Vec::new(),
     };
     sim.command(0, command);

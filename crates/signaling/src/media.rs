@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use schalter_model::ShardId;
 use schalter_shard::control::Command;
-use schalter_transport::{CertificateKind, Fingerprint};
+use schalter_transport::Fingerprint;
 
 /// What SDP must say about one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub trait MediaPlane: Send + Sync + 'static {
     fn shards(&self) -> &[ShardInfo];
     /// Hands a command to a shard. Commands of one caller arrive in order; none is dropped.
     fn send(&self, shard: ShardId, command: Command);
-    /// The certificates' fingerprints, one for each kind that a transport may present.
-    fn fingerprints(&self) -> &[(CertificateKind, Fingerprint)];
+    /// The fingerprints of all certificates that a transport may present, the likeliest first. At least one.
+    fn fingerprints(&self) -> &[Fingerprint];
     /// This node's number, as user name fragments carry it.
     fn node(&self) -> u16;
 }

@@ -11,7 +11,6 @@ use livekit_protocol::RoomConfiguration;
 use rand::RngExt;
 use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
-use schalter_transport::CertificateKind;
 use tokio::sync::mpsc;
 
 use crate::authority::KeyRing;
@@ -90,19 +89,16 @@ impl Registry {
         keys: Arc<ArcSwap<KeyRing>>,
         media: Arc<dyn MediaPlane>,
     ) -> Self {
-        let certificate = media
-            .fingerprints()
-            .iter()
-            .find(|(kind, _)| *kind == CertificateKind::Ecdsa)
-            .or(media.fingerprints().first())
-            .cloned()
-            .expect("the media plane has a certificate");
+        assert!(
+            !media.fingerprints().is_empty(),
+            "the media plane has a certificate"
+        );
         assert!(!media.shards().is_empty(), "the media plane has a shard");
         let node = NodeInfo {
             number: media.node(),
             sid: ids::sid("ND_", &mut rand::rng()),
             shards: media.shards().into(),
-            certificate,
+            fingerprints: media.fingerprints().into(),
         };
         Self {
             config: Arc::new(config),

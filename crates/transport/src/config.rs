@@ -8,7 +8,7 @@ use schalter_model::SrtpProfile;
 
 use crate::ice::IceLimits;
 use crate::srtp::{SrtpError, SrtpLimits};
-use crate::{CertificateKind, ChannelId, CryptoProfile, DataChannelConfig, Identity, LocalIce};
+use crate::{ChannelId, CryptoProfile, DataChannelConfig, Identity, LocalIce};
 
 /// Bounds of one transport. The defaults suit browsers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,31 +43,14 @@ impl Default for TransportLimits {
     }
 }
 
-/// Which certificate a transport presents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CertificateChoice {
-    /// This one; its fingerprint alone stands in the SDP.
-    Fixed(CertificateKind),
-    /// ECDSA if the client's hello takes it, else RSA; both fingerprints stand in the SDP (RFC 8122 §5).
-    ByClient,
-}
-
-impl From<CertificateKind> for CertificateChoice {
-    fn from(kind: CertificateKind) -> Self {
-        Self::Fixed(kind)
-    }
-}
-
 /// What a transport is made with.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
     /// The instant that [`schalter_model::Time::ZERO`] stands for. Handed on to libraries that want `Instant`s; no clock
     /// is ever read.
     pub epoch: Instant,
-    /// Our certificates.
+    /// Our certificates. The client's hello decides which one it is shown; the SDP announces all of them.
     pub identity: Arc<Identity>,
-    /// Which of them the SDP announces.
-    pub certificate: CertificateChoice,
     /// Which SRTP profiles are taken.
     pub crypto: CryptoProfile,
     /// Our ICE credentials.

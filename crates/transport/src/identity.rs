@@ -11,7 +11,16 @@ use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
 };
 
-use crate::{CertificateKind, Fingerprint, FingerprintHash};
+use crate::{Fingerprint, FingerprintHash};
+
+/// Which of our certificates a client is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateKind {
+    /// ECDSA on P-256: what every client that we know takes.
+    Ecdsa,
+    /// RSA 2048, for clients that offer ECDHE-RSA suites only.
+    Rsa,
+}
 
 /// Our certificates and their private keys.
 pub struct Identity {
@@ -56,10 +65,10 @@ impl Identity {
         })
     }
 
-    /// The SHA-256 fingerprint that goes into the SDP.
+    /// The SHA-256 fingerprints that go into the SDP, of the certificate that nearly every client is shown first.
     #[must_use]
-    pub fn fingerprint(&self, kind: CertificateKind) -> Fingerprint {
-        self.credential(kind).fingerprint.clone()
+    pub fn fingerprints(&self) -> [Fingerprint; 2] {
+        [&self.ecdsa, &self.rsa].map(|credential| credential.fingerprint.clone())
     }
 
     pub(crate) fn credential(&self, kind: CertificateKind) -> &Credential {
@@ -138,9 +147,8 @@ mod tests {
             assert!(!matches_any(rsa, &announced));
         }
         assert!(!matches_any(ecdsa, &[]));
-        assert_ne!(
-            identity.fingerprint(CertificateKind::Ecdsa),
-            identity.fingerprint(CertificateKind::Rsa)
-        );
+        let [first, second] = identity.fingerprints();
+        assert!(matches_any(ecdsa, &[first]));
+        assert!(matches_any(rsa, &[second]));
     }
 }

@@ -13,14 +13,14 @@ pub mod stun;
 mod transport;
 
 pub use config::{
-    CertificateChoice, DataError, TransportConfig, TransportError, TransportEvent,
-    TransportFailureKind, TransportLimits,
+    DataError, TransportConfig, TransportError, TransportEvent, TransportFailureKind,
+    TransportLimits,
 };
 pub use data_channel::{Dcep, MalformedDcep};
 pub use dtls::{ClientHello, MalformedHello};
 pub use identity::{Identity, IdentityError};
 pub use params::{
-    CertificateKind, ChannelId, CryptoProfile, DataChannelConfig, Fingerprint, FingerprintHash,
-    InvalidFingerprint, LocalIce, Reliability, RemoteIce,
+    ChannelId, CryptoProfile, DataChannelConfig, Fingerprint, FingerprintHash, InvalidFingerprint,
+    LocalIce, Reliability, RemoteIce,
 };
 pub use transport::{SealError, Transport};

@@ -97,23 +97,13 @@ impl fmt::Display for Fingerprint {
 #[error("not a fingerprint with sha-256, sha-384 or sha-512")]
 pub struct InvalidFingerprint;
 
-/// Which of our certificates a transport presents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CertificateKind {
-    /// ECDSA on P-256: what browsers use.
-    #[default]
-    Ecdsa,
-    /// RSA 2048, for clients that offer ECDHE-RSA suites only.
-    Rsa,
-}
-
 /// Which cryptography a transport may negotiate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CryptoProfile {
     /// AES-GCM preferred, `AES128_CM_HMAC_SHA1_80` as fallback.
     #[default]
     Standard,
-    /// BSI TR-02102: AEAD only.
+    /// BSI TR-02102: AEAD only, and no RSA below 3000 bits, that is none of ours.
     Bsi,
 }
 

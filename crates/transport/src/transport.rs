@@ -94,7 +94,6 @@ impl Transport {
             dtls: Dtls::new(DtlsConfig {
                 epoch: config.epoch,
                 identity: config.identity,
-                certificate: config.certificate,
                 crypto: config.crypto,
                 handshake_timeout: limits.dtls_handshake_timeout,
             }),

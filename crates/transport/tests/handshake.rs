@@ -8,8 +8,7 @@ use peer::*;
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use schalter_model::{DropReason, SrtpProfile};
 use schalter_transport::{
-    CertificateChoice, CertificateKind, CryptoProfile, Fingerprint, FingerprintHash, SealError,
-    TransportEvent, TransportFailureKind,
+    CryptoProfile, Fingerprint, FingerprintHash, SealError, TransportEvent, TransportFailureKind,
 };
 
 fn offering(
@@ -45,19 +44,6 @@ fn assert_media_flows(pair: &mut Pair) {
     assert_eq!(len, 20 + pair.server.rtp_overhead());
     let opened = inbound.open_rtp(&mut buffer[..len]).unwrap();
     assert_eq!(&buffer[..opened], &packet[..20]);
-}
-
-#[test]
-fn media_flows_after_the_handshake_with_either_certificate() {
-    for kind in [CertificateKind::Ecdsa, CertificateKind::Rsa] {
-        let mut pair = Pair::introduced(PairConfig {
-            certificate: kind.into(),
-            ..PairConfig::default()
-        });
-        pair.connect();
-        assert!(pair.run_until_connected(), "{kind:?}");
-        assert_media_flows(&mut pair);
-    }
 }
 
 #[test]
@@ -130,34 +116,62 @@ fn a_hello_in_many_datagrams_is_put_together() {
     assert_media_flows(&mut pair);
 }
 
-#[test]
-fn the_certificate_follows_the_client_when_both_are_announced() {
-    for suite in [
-        CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
-        CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-        CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
-    ] {
-        let mut pair = Pair::introduced(PairConfig {
-            client: ClientConfigOf {
-                suites: vec![suite],
-                ..ClientConfigOf::default()
-            },
-            certificate: CertificateChoice::ByClient,
-            ..PairConfig::default()
-        });
-        pair.connect();
-        assert!(pair.run_until_connected(), "{suite}");
+fn with_suites(suites: &[CipherSuiteId]) -> PairConfig {
+    PairConfig {
+        client: ClientConfigOf {
+            suites: suites.to_vec(),
+            ..ClientConfigOf::default()
+        },
+        ..PairConfig::default()
     }
 }
 
 #[test]
-fn a_client_without_a_suite_for_the_announced_certificate_fails_at_once() {
+fn the_certificate_is_rsa_only_for_clients_that_take_nothing_else() {
+    let [ecdsa, rsa] = IDENTITY.fingerprints();
+    for (suites, shown) in [
+        (
+            &[CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256][..],
+            &rsa,
+        ),
+        (
+            &[CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256],
+            &rsa,
+        ),
+        (
+            &[CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256],
+            &ecdsa,
+        ),
+        (
+            &[
+                CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
+                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+            ],
+            &ecdsa,
+        ),
+    ] {
+        let mut pair = Pair::introduced(with_suites(suites));
+        pair.connect();
+        assert!(pair.run_until_connected(), "{suites:?}");
+        assert!(
+            pair.run(Duration::from_secs(5), |pair| pair.client.complete),
+            "{suites:?}"
+        );
+        assert_eq!(
+            pair.client.server_fingerprint().as_ref(),
+            Some(shown),
+            "{suites:?}"
+        );
+        assert_media_flows(&mut pair);
+    }
+}
+
+/// Its RSA certificate would be too short.
+#[test]
+fn the_strict_profile_refuses_clients_that_take_rsa_only() {
     let mut pair = Pair::introduced(PairConfig {
-        client: ClientConfigOf {
-            suites: vec![CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256],
-            ..ClientConfigOf::default()
-        },
-        ..PairConfig::default()
+        crypto: CryptoProfile::Bsi,
+        ..with_suites(&[CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256])
     });
     pair.connect();
     pair.exchange();

@@ -15,6 +15,26 @@ const DEBIAN: &[(&str, &str)] = &[
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
+    // GStreamer's webrtcbin, its codecs, and Python's way to it.
+    (
+        "gstreamer1.0-plugins-base",
+        "/usr/share/doc/gstreamer1.0-plugins-base",
+    ),
+    (
+        "gstreamer1.0-plugins-good",
+        "/usr/share/doc/gstreamer1.0-plugins-good",
+    ),
+    (
+        "gstreamer1.0-plugins-bad",
+        "/usr/share/doc/gstreamer1.0-plugins-bad",
+    ),
+    ("gstreamer1.0-nice", "/usr/share/doc/gstreamer1.0-nice"),
+    (
+        "gir1.2-gst-plugins-bad-1.0",
+        "/usr/share/doc/gir1.2-gst-plugins-bad-1.0",
+    ),
+    ("python3-gi", "/usr/share/doc/python3-gi"),
+    ("python3-gst-1.0", "/usr/share/doc/python3-gst-1.0"),
 ];
 
 /// Cargo tools with their versions.

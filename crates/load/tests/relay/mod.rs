@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use schalter_load::client::IceCredentials;
 use schalter_model::{Path, ShardId, Time, Ufrag};
 use schalter_transport::{
-    CertificateChoice, CertificateKind, CryptoProfile, Fingerprint, Identity, LocalIce, RemoteIce,
-    Transport, TransportConfig, TransportLimits,
+    CryptoProfile, Fingerprint, Identity, LocalIce, RemoteIce, Transport, TransportConfig,
+    TransportLimits,
 };
 
 const PASSWORD: &str = "a-password-of-22-chars";
@@ -46,7 +46,6 @@ impl Relay {
                 let config = TransportConfig {
                     epoch,
                     identity: Arc::clone(&identity),
-                    certificate: CertificateChoice::ByClient,
                     crypto: CryptoProfile::Standard,
                     ice: LocalIce {
                         ufrag,
@@ -70,7 +69,7 @@ impl Relay {
                 }
             })
             .collect();
-        let fingerprint = identity.fingerprint(CertificateKind::Ecdsa);
+        let [fingerprint, _] = identity.fingerprints();
         Self {
             epoch,
             fingerprint,

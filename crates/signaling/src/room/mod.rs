@@ -31,7 +31,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
-use schalter_transport::{CertificateKind, Fingerprint};
+use schalter_transport::Fingerprint;
 
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
@@ -212,8 +212,8 @@ pub struct NodeInfo {
     pub sid: Arc<str>,
     /// Where media is sent to.
     pub shards: Arc<[ShardInfo]>,
-    /// The certificate that transports present, and its fingerprint.
-    pub certificate: (CertificateKind, Fingerprint),
+    /// Fingerprints of the certificates that transports may present, the likeliest first.
+    pub fingerprints: Arc<[Fingerprint]>,
 }
 
 /// What a room is made of.

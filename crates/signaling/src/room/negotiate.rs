@@ -72,7 +72,6 @@ impl Room {
         let command = Command::OpenTransport {
             transport: id,
             ice,
-            certificate: self.node.certificate.0,
             channels,
         };
         self.media(shard, command);
@@ -217,7 +216,7 @@ impl Room {
             version: transport.version,
             ice: &transport.ice,
             candidates,
-            fingerprints: std::slice::from_ref(&self.node.certificate.1),
+            fingerprints: &self.node.fingerprints,
             codecs: self.codecs(),
             max_message_size: MAX_MESSAGE_SIZE,
         }

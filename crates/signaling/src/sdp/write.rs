@@ -21,7 +21,7 @@ pub struct LocalDescription<'a> {
     pub ice: &'a LocalIce,
     /// All our candidates.
     pub candidates: &'a [Candidate],
-    /// The certificate that the transport will show. Browsers heed only one `a=fingerprint` for each hash.
+    /// The certificates that the transport may show, the likeliest first.
     pub fingerprints: &'a [Fingerprint],
     /// The codecs that are switched on.
     pub codecs: CodecSet,
@@ -71,8 +71,8 @@ pub(super) struct Writer<'a> {
     local: &'a LocalDescription<'a>,
     role: Role,
     text: String,
-    /// Candidates stand in the first section only: BUNDLE makes them everyone's.
-    candidates_written: bool,
+    /// Candidates and further fingerprints stand in the first section only: BUNDLE makes them everyone's.
+    first_written: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -86,7 +86,7 @@ impl<'a> Writer<'a> {
             local,
             role,
             text: String::with_capacity(4096),
-            candidates_written: false,
+            first_written: false,
         };
         // Chromium reads the id as a signed number (RFC 8829 §5.2.1 asks for 63 bits).
         let session_id = local.session_id & (u64::MAX >> 1);
@@ -102,7 +102,8 @@ impl<'a> Writer<'a> {
         }
         writer.line(format_args!("a=ice-lite"));
         writer.line(format_args!("a=msid-semantic:WMS *"));
-        for fingerprint in local.fingerprints {
+        // One only: libwebrtc refuses a description with a second one on this level.
+        if let Some(fingerprint) = local.fingerprints.first() {
             writer.line(format_args!("a=fingerprint:{fingerprint}"));
         }
         if extmap_allow_mixed {
@@ -183,12 +184,27 @@ impl<'a> Writer<'a> {
                 Role::Answer => "passive",
             }
         ));
-        if !self.candidates_written {
-            self.candidates_written = true;
+        if !self.first_written {
+            self.first_written = true;
+            self.further_fingerprints();
             for candidate in local.candidates {
                 self.line(format_args!("a={candidate}"));
             }
             self.line(format_args!("a=end-of-candidates"));
+        }
+    }
+
+    /// All fingerprints where the bundle's transport is described (RFC 8122 §5: any of them may be the one). libwebrtc knows
+    /// only the last of a section and pion only the first, so the likeliest certificate's encloses the others.
+    fn further_fingerprints(&mut self) {
+        let [likeliest, others @ ..] = self.local.fingerprints else {
+            return;
+        };
+        if others.is_empty() {
+            return;
+        }
+        for fingerprint in [likeliest].into_iter().chain(others).chain([likeliest]) {
+            self.line(format_args!("a=fingerprint:{fingerprint}"));
         }
     }
 

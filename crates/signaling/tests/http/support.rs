@@ -17,7 +17,7 @@ use schalter_shard::control::{Command, Event, TransportState};
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 use schalter_signaling::token::{Claims, VideoClaims};
 use schalter_signaling::{MediaPlane, ShardInfo, Signaling, SignalingConfig};
-use schalter_transport::{CertificateKind, Fingerprint, FingerprintHash};
+use schalter_transport::{Fingerprint, FingerprintHash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -32,7 +32,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct FakeMedia {
     shards: Vec<ShardInfo>,
-    fingerprints: Vec<(CertificateKind, Fingerprint)>,
+    fingerprints: Vec<Fingerprint>,
     pub(crate) commands: Mutex<Vec<(ShardId, Command)>>,
     /// Transports connect as soon as they are opened.
     events: mpsc::UnboundedSender<(ShardId, Event)>,
@@ -87,7 +87,7 @@ impl MediaPlane for FakeMedia {
         self.commands.lock().unwrap().push((shard, command));
     }
 
-    fn fingerprints(&self) -> &[(CertificateKind, Fingerprint)] {
+    fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
     }
 
@@ -112,13 +112,10 @@ impl Server {
         };
         let media = Arc::new(FakeMedia {
             shards: vec![shard(0), shard(1)],
-            fingerprints: vec![(
-                CertificateKind::Ecdsa,
-                Fingerprint {
-                    hash: FingerprintHash::Sha256,
-                    digest: vec![1; 32],
-                },
-            )],
+            fingerprints: vec![Fingerprint {
+                hash: FingerprintHash::Sha256,
+                digest: vec![1; 32],
+            }],
             commands: Mutex::default(),
             events,
         });

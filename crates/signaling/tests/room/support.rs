@@ -22,7 +22,7 @@ use schalter_signaling::token::{Claims, Grants, VideoClaims};
 use schalter_signaling::{
     ConnectionId, Counters, IdSource, JoinRefusal, ShardInfo, SignalingConfig,
 };
-use schalter_transport::{CertificateKind, ChannelId, Fingerprint, FingerprintHash};
+use schalter_transport::{ChannelId, Fingerprint, FingerprintHash};
 
 pub(crate) use crate::description::{join_sections, sdp, sections, shape};
 pub(crate) use crate::tracks::{camera, microphone};
@@ -112,13 +112,11 @@ impl World {
                 number: 1,
                 sid: "ND_test".into(),
                 shards: shards.into(),
-                certificate: (
-                    CertificateKind::Ecdsa,
-                    Fingerprint {
-                        hash: FingerprintHash::Sha256,
-                        digest: vec![7; 32],
-                    },
-                ),
+                fingerprints: [Fingerprint {
+                    hash: FingerprintHash::Sha256,
+                    digest: vec![7; 32],
+                }]
+                .into(),
             },
             ids: Arc::clone(&ids),
             counters: Arc::clone(&counters),

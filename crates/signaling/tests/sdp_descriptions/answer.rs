@@ -24,6 +24,28 @@ fn answered(offer: &str) -> String {
     )
 }
 
+/// Measured with Chromium, Firefox and GStreamer, read for pion; see ADR 0002.
+#[test]
+fn the_likeliest_fingerprint_is_the_only_one_of_the_session_and_encloses_the_others_once() {
+    let mut local = Local::new();
+    local.fingerprints = vec![fingerprint("AB"), fingerprint("CD")];
+    let text = answer(
+        &parse(CHROMIUM_JOIN),
+        &local.description(CodecSet::ALL),
+        plain,
+    );
+    let lines = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("a=fingerprint:sha-256 "))
+            .map(|digest| digest[..2].to_owned())
+            .collect()
+    };
+    let (head, sections) = text.split_once("m=").expect("sections");
+    assert_eq!(lines(head), ["AB"]);
+    assert_eq!(lines(sections), ["AB", "CD", "AB"]);
+    assert_eq!(lines(&section(&text, "0").join("\n")), ["AB", "CD", "AB"]);
+}
+
 #[test]
 fn a_join_is_answered_with_one_lite_transport() {
     let text = answered(CHROMIUM_JOIN);

@@ -44,7 +44,7 @@ pub(crate) fn parse(text: &str) -> SessionDescription {
 pub(crate) struct Local {
     ice: LocalIce,
     candidates: [Candidate; 2],
-    fingerprints: [Fingerprint; 1],
+    pub(crate) fingerprints: Vec<Fingerprint>,
 }
 
 impl Local {
@@ -58,10 +58,7 @@ impl Local {
                 Candidate::udp_host("203.0.113.7:7882".parse().expect("an address"), 65_535),
                 Candidate::udp_host("[2001:db8::7]:7882".parse().expect("an address"), 65_534),
             ],
-            fingerprints: [
-                Fingerprint::parse(&format!("sha-256 {}", ["AB"; 32].join(":")))
-                    .expect("a fingerprint"),
-            ],
+            fingerprints: vec![fingerprint("AB")],
         }
     }
 
@@ -76,6 +73,10 @@ impl Local {
             max_message_size: 65_535,
         }
     }
+}
+
+pub(crate) fn fingerprint(byte: &str) -> Fingerprint {
+    Fingerprint::parse(&format!("sha-256 {}", [byte; 32].join(":"))).expect("a fingerprint")
 }
 
 pub(crate) fn track(name: &str, ssrc: u32, rtx_ssrc: Option<u32>) -> SendTrack {

@@ -55,8 +55,11 @@ function random(seed) {
   };
 }
 
-/** Relays UDP to `port`, with one upstream socket per client; `loss` is a share per direction and can be changed. */
-export async function udpRelay(port, { seed = 1 } = {}) {
+/**
+ * Relays UDP to `port`, with one upstream socket per client; `loss` is a share per direction and can be changed. `observe`
+ * is told of each datagram before it may be lost: client, `up` or `down`, and the bytes.
+ */
+export async function udpRelay(port, { seed = 1, observe } = {}) {
   // A generator for each direction: how the two interleave depends on the machine, and must not change a draw.
   const draws = { up: random(seed), down: random(seed + 1) };
   const front = dgram.createSocket('udp4');
@@ -74,9 +77,13 @@ export async function udpRelay(port, { seed = 1 } = {}) {
     let upstream = upstreams.get(name);
     if (!upstream) {
       upstream = dgram.createSocket({ type: 'udp4', recvBufferSize: 1 << 20, sendBufferSize: 1 << 20 });
-      upstream.on('message', (answer) => passes('down') && front.send(answer, from.port, from.address));
+      upstream.on('message', (answer) => {
+        observe?.(name, 'down', answer);
+        if (passes('down')) front.send(answer, from.port, from.address);
+      });
       upstreams.set(name, upstream);
     }
+    observe?.(name, 'up', data);
     if (passes('up')) upstream.send(data, port, '127.0.0.1');
   });
   await new Promise((ready) => front.bind(0, '127.0.0.1', ready));

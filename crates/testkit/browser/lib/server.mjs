@@ -108,7 +108,7 @@ export async function startServer(override = {}) {
     async stop() {
       const early = ended;
       child.kill('SIGTERM');
-      const how = await Promise.race([exited, new Promise((late) => setTimeout(late, STOP_MS, 'late'))]);
+      const how = await Promise.race([exited, new Promise((late) => setTimeout(late, STOP_MS, 'late').unref())]);
       if (how === 'late') child.kill('SIGKILL');
       fs.rmSync(folder, { recursive: true, force: true });
       if (early) throw new Error(`the server had ended by itself (${JSON.stringify(early)}):\n${log}`);

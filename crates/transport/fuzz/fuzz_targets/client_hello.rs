@@ -11,7 +11,7 @@ use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunWriter, TransactionId, attribute,
 };
 use schalter_transport::{
-    CertificateChoice, ClientHello, CryptoProfile, Identity, LocalIce, Transport, TransportConfig,
+    ClientHello, CryptoProfile, Identity, LocalIce, Transport, TransportConfig,
     TransportLimits,
 };
 
@@ -27,7 +27,6 @@ fuzz_target!(|bytes: &[u8]| {
     let config = TransportConfig {
         epoch: Instant::now(),
         identity: Arc::clone(&IDENTITY),
-        certificate: CertificateChoice::ByClient,
         crypto: CryptoProfile::Standard,
         ice: LocalIce {
             ufrag,

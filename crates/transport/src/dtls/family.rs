@@ -23,7 +23,7 @@ use schalter_model::SrtpProfile;
 
 use super::record::{ALERT, Fragments, HANDSHAKE, Records};
 use super::{DtlsServer, Handled, MTU, Outcome, Setup};
-use crate::CertificateKind;
+use crate::identity::CertificateKind;
 use crate::srtp::exporter_len;
 
 /// The peer's address as the library sees it: always the same, so that a client that changes network keeps its session.

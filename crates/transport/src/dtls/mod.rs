@@ -17,7 +17,8 @@ use schalter_model::{DropReason, SrtpProfile, Time};
 
 pub use hello::{ClientHello, MalformedHello};
 
-use crate::{CertificateChoice, CertificateKind, CryptoProfile, Identity, TransportFailureKind};
+use crate::identity::CertificateKind;
+use crate::{CryptoProfile, Identity, TransportFailureKind};
 use family::FamilyServer;
 use hello::{Collected, HelloCollector};
 
@@ -83,7 +84,6 @@ pub(crate) enum DtlsEvent {
 pub(crate) struct DtlsConfig {
     pub(crate) epoch: Instant,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) certificate: CertificateChoice,
     pub(crate) crypto: CryptoProfile,
     pub(crate) handshake_timeout: Duration,
 }
@@ -162,7 +162,7 @@ impl Dtls {
         };
         let setup = Setup {
             identity: Arc::clone(&self.config.identity),
-            certificate: choose_certificate(hello, self.config.certificate),
+            certificate: choose_certificate(hello, self.config.crypto),
             profile,
         };
         let Some(mut server) = FamilyServer::new(&setup) else {
@@ -282,12 +282,12 @@ fn choose_profile(hello: &ClientHello, crypto: CryptoProfile) -> Option<SrtpProf
         .find(|profile| hello.offers(*profile))
 }
 
-fn choose_certificate(hello: &ClientHello, choice: CertificateChoice) -> CertificateKind {
-    match choice {
-        CertificateChoice::Fixed(kind) => kind,
-        CertificateChoice::ByClient if !hello.takes_ecdsa() && hello.takes_rsa() => {
+/// ECDSA for whoever takes it, else RSA; the strict profile has ECDSA only (see [`CryptoProfile::Bsi`]).
+fn choose_certificate(hello: &ClientHello, crypto: CryptoProfile) -> CertificateKind {
+    match crypto {
+        CryptoProfile::Standard if !hello.takes_ecdsa() && hello.takes_rsa() => {
             CertificateKind::Rsa
         }
-        CertificateChoice::ByClient => CertificateKind::Ecdsa,
+        CryptoProfile::Standard | CryptoProfile::Bsi => CertificateKind::Ecdsa,
     }
 }

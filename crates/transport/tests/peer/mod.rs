@@ -34,8 +34,8 @@ use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunWriter, TransactionId, attribute,
 };
 use schalter_transport::{
-    CertificateChoice, CertificateKind, CryptoProfile, Dcep, Fingerprint, FingerprintHash,
-    Identity, LocalIce, RemoteIce, Transport, TransportConfig, TransportEvent, TransportLimits,
+    CryptoProfile, Dcep, Fingerprint, FingerprintHash, Identity, LocalIce, RemoteIce, Transport,
+    TransportConfig, TransportEvent, TransportLimits,
 };
 
 pub(crate) const GCM_128: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
@@ -118,6 +118,15 @@ pub(crate) struct Client {
     transaction: u8,
 }
 
+fn fingerprint_of(certificate: &[u8]) -> Fingerprint {
+    Fingerprint {
+        hash: FingerprintHash::Sha256,
+        digest: aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate)
+            .as_ref()
+            .to_vec(),
+    }
+}
+
 impl Client {
     fn new(config: ClientConfigOf) -> Self {
         let provider: Arc<dyn RTCCryptoProvider> = Arc::new(AwsLcRsProvider::new());
@@ -157,12 +166,13 @@ impl Client {
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint {
-            hash: FingerprintHash::Sha256,
-            digest: aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate)
-                .as_ref()
-                .to_vec(),
-        }
+        fingerprint_of(&self.certificate)
+    }
+
+    /// Of the certificate that the server has shown.
+    pub(crate) fn server_fingerprint(&self) -> Option<Fingerprint> {
+        let state = self.dtls.get_connection_state(SERVER)?;
+        Some(fingerprint_of(state.peer_certificates.first()?))
     }
 
     /// A check, as an ICE agent sends it.
@@ -351,7 +361,6 @@ pub(crate) struct Pair {
 
 pub(crate) struct PairConfig {
     pub(crate) client: ClientConfigOf,
-    pub(crate) certificate: CertificateChoice,
     pub(crate) crypto: CryptoProfile,
     pub(crate) channels: Vec<schalter_transport::DataChannelConfig>,
     pub(crate) limits: TransportLimits,
@@ -361,7 +370,6 @@ impl Default for PairConfig {
     fn default() -> Self {
         Self {
             client: ClientConfigOf::default(),
-            certificate: CertificateKind::Ecdsa.into(),
             crypto: CryptoProfile::Standard,
             channels: Vec::new(),
             limits: TransportLimits::default(),
@@ -379,7 +387,6 @@ impl Pair {
             TransportConfig {
                 epoch,
                 identity: Arc::clone(&IDENTITY),
-                certificate: config.certificate,
                 crypto: config.crypto,
                 ice: LocalIce {
                     ufrag,
