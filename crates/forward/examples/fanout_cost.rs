@@ -99,7 +99,7 @@ fn run(router: &mut Router, from: u32, packets: u32, slots: &mut [[u8; 1_500]; S
             router.on_timeout(now);
         }
         while let Some(owner) = router.next_ready(now) {
-            while router.peek_len(owner).is_some() {
+            while router.peek_len(now, owner).is_some() {
                 let slot = &mut slots[sent as usize % SLOTS];
                 if let Some(len) = router.pop(now, owner, slot) {
                     black_box(&slot[..len]);

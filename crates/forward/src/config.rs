@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use schalter_model::MediaKind;
 
+use crate::allocate::Rank;
+
 /// A media format, as far as forwarding must tell formats apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -148,6 +150,8 @@ pub struct ConsumerTarget {
     pub max_spatial: u8,
     /// Highest temporal layer to forward within an encoding (VP8, VP9, AV1).
     pub max_temporal: u8,
+    /// Whose turn it is when the subscriber's link is too thin for all.
+    pub rank: Rank,
 }
 
 impl Default for ConsumerTarget {
@@ -158,6 +162,7 @@ impl Default for ConsumerTarget {
             max_encoding: u8::MAX,
             max_spatial: u8::MAX,
             max_temporal: u8::MAX,
+            rank: Rank::DEFAULT,
         }
     }
 }

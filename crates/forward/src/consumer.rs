@@ -10,6 +10,7 @@ use schalter_model::{MediaKind, Time, TrackId};
 
 use crate::cache::{Numbering, PASSED_KINDS, Stored, passed_elements};
 use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, ExtensionIds};
+use crate::downlink::Allotment;
 use crate::encoding::Encoding;
 use crate::follow::{Follower, Verdict};
 use crate::layer::{Layer, Reach};
@@ -18,6 +19,7 @@ use crate::random::Random;
 use crate::resend::ResendLimit;
 use crate::rewrite::{Rewriter, Shift, Source};
 use crate::settings::RouterConfig;
+use crate::slab::Slab;
 
 /// Packets that carry the mid while no receiver report has shown that the subscriber knows the stream.
 const MID_PACKETS: u16 = 250;
@@ -25,6 +27,9 @@ const MID_PACKETS: u16 = 250;
 const MAX_START_LAG: u64 = 128;
 /// Two ways to continue timestamps that differ by more than this mean that a sender report is wrong.
 const MAX_CLOCK_ERROR_SECS: u32 = 2;
+/// Longest padding of one packet: one byte says its length (RFC 3550 §5.1). The rest of a word would do no harm, but a
+/// round number of words keeps packets aligned.
+const MAX_PADDING: u8 = 252;
 /// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
 const ONE_BYTE_MAX: (u8, usize) = (14, 16);
 
@@ -36,6 +41,8 @@ pub(crate) enum Part {
     RedPrimary,
     /// Nothing: the packet was left out for this subscriber, but too late to close the gap.
     Empty,
+    /// No media, only so many bytes that nobody reads.
+    Padding(u8),
 }
 
 /// A packet on its way to one subscriber: where its bytes are, and what differs.
@@ -141,6 +148,7 @@ pub(crate) struct Consumer {
     pub(crate) target: ConsumerTarget,
     /// What an allocator grants; without one, all that the target allows.
     pub(crate) grant: Grant,
+    pub(crate) allotment: Allotment,
     /// Encoding it wants; the open segment's may still be another.
     pub(crate) desired: Option<u8>,
     /// How far up within the encoding it wants.
@@ -188,6 +196,7 @@ impl Consumer {
             rewriter: Rewriter::new((drawn as u16 & 0x7fff).max(1)),
             target: config.target,
             grant: Grant::Everything,
+            allotment: Allotment::default(),
             desired: None,
             reach: Reach::ALL,
             follower: None,
@@ -323,7 +332,7 @@ impl Consumer {
     }
 
     /// What the subscriber should get; `None` if nothing.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
+    #[cfg(test)]
     pub(crate) fn goal(&self) -> Option<Layer> {
         let encoding = self.desired.filter(|_| !self.is_stopped())?;
         Some(Layer {
@@ -548,6 +557,51 @@ impl Consumer {
         })
     }
 
+    /// A packet that fills a probe: the `turn`-th newest one again, because that repairs what may be lost, or nothing but
+    /// padding where there is none. `None` without a stream for retransmissions.
+    pub(crate) fn padding(
+        &mut self,
+        own: u32,
+        turn: u16,
+        encodings: &Slab<Encoding>,
+    ) -> Option<Pending> {
+        self.rtx_ssrc?;
+        let newest = self.rewriter.newest();
+        let sequence = newest.unwrap_or(0).wrapping_sub(turn);
+        let source = newest.and_then(|_| self.rewriter.source_of(sequence));
+        let found = source.and_then(|source| {
+            let cache = &encodings.of(source.slot)?.cache;
+            let (stored, elements, _) = cache.find(source.seq)?;
+            Some((source, stored, elements))
+        });
+        if let Some((source, stored, elements)) = found {
+            return self
+                .resend(own, sequence, &source, stored, elements)
+                .filter(|pending| pending.retransmission);
+        }
+        let form = self.forms.iter().flatten().next()?;
+        form.rtx_payload_type?;
+        let len = 12 + self.extension_len(&[], false) + usize::from(MAX_PADDING);
+        Some(Pending {
+            seq: 0,
+            consumer: own,
+            slot: u32::MAX,
+            shift: Shift::default(),
+            sequence,
+            len: len as u16,
+            marker: false,
+            part: Part::Padding(MAX_PADDING),
+            with_mid: false,
+            retransmission: true,
+        })
+    }
+
+    /// What padding is sent as: payload type and SSRC of retransmissions.
+    pub(crate) fn padding_stream(&self) -> Option<(u8, u32)> {
+        let form = self.forms.iter().flatten().next()?;
+        Some((form.rtx_payload_type?, self.rtx_ssrc?))
+    }
+
     /// Length of the extension block that [`crate::write`] will write.
     #[inline]
     fn extension_len(&self, elements: &[u8], with_mid: bool) -> usize {
@@ -623,6 +677,7 @@ fn payload_len(stored: &Stored, part: Part) -> usize {
         Part::Whole => usize::from(stored.payload_len),
         Part::RedPrimary => usize::from(stored.payload_len - stored.red_primary_at),
         Part::Empty => 0,
+        Part::Padding(len) => usize::from(len),
     }
 }
 

@@ -3,6 +3,7 @@
 use schalter_model::{NtpTime, TrackId};
 
 use crate::config::Codec;
+use crate::owner::Owner;
 
 /// Something the shard should pass on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +27,15 @@ pub enum ForwardEvent {
         level: f32,
         /// Whether somebody speaks.
         active: bool,
+    },
+    /// A subscriber's link became too thin for a track, or wide enough again.
+    StreamState {
+        /// The subscriber.
+        owner: Owner,
+        /// Which track.
+        track: TrackId,
+        /// Nothing is forwarded.
+        paused: bool,
     },
     /// A remote producer's consumers wait for a keyframe; goes to the publisher's shard as
     /// [`crate::Router::request_keyframe`].

@@ -5,12 +5,14 @@ use std::time::Duration;
 use schalter_model::{DropReason, ShardId, Time, TrackId};
 use schalter_rtp::RtpHeader;
 
-use crate::consumer::Placement;
+use crate::consumer::{Part, Placement};
+use crate::downlink::WIRE_OVERHEAD;
+use crate::egress::Lane;
 use crate::envelope::EnvelopeMeta;
 use crate::owner::Owner;
 use crate::producer::passed_ids;
 use crate::router::Router;
-use crate::write::{write_envelope, write_packet};
+use crate::write::{write_envelope, write_packet, write_padding};
 
 /// A packet on its way to another shard.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,12 @@ impl Router {
         let Some((stored, elements, _)) = encoding.cache.find(seq) else {
             return;
         };
-        let urgent = stored.marker || !producer.is_video();
+        let lane = if producer.is_video() {
+            Lane::Video
+        } else {
+            Lane::Sound
+        };
+        let urgent = stored.marker || lane == Lane::Sound;
         let mut starts = std::mem::take(&mut self.scratch.starts);
         for &index in &producer.consumers {
             let Some(consumer) = self.consumers.of_mut(index) else {
@@ -49,7 +56,7 @@ impl Router {
                 Placement::Send(pending) => {
                     if self
                         .egress
-                        .push(now, consumer.owner, pending, urgent)
+                        .push(now, consumer.owner, lane, pending, urgent)
                         .is_err()
                     {
                         self.tally.drops.count(DropReason::EgressFull);
@@ -91,20 +98,22 @@ impl Router {
             .last()
             .and_then(|last| self.encodings.of(last.slot));
         consumer.begin(now, slot, encoding, previous, first);
-        let is_video = self
-            .producers
-            .of(consumer.producer)
-            .is_some_and(|producer| producer.is_video());
+        let producer = self.producers.of(consumer.producer);
+        let lane = if producer.is_some_and(|producer| producer.is_video()) {
+            Lane::Video
+        } else {
+            Lane::Sound
+        };
         for seq in seq..=encoding.highest {
             let Some((stored, elements, _)) = encoding.cache.find(seq) else {
                 continue;
             };
             let placed = consumer.place(now, index, slot, encoding, stored, elements);
             if let Placement::Send(pending) = placed {
-                let urgent = stored.marker || !is_video;
+                let urgent = stored.marker || lane == Lane::Sound;
                 if self
                     .egress
-                    .push(now, consumer.owner, pending, urgent)
+                    .push(now, consumer.owner, lane, pending, urgent)
                     .is_err()
                 {
                     self.tally.drops.count(DropReason::EgressFull);
@@ -113,7 +122,7 @@ impl Router {
         }
     }
 
-    /// An owner with packets to be sent now; the same one until [`Self::pop`] emptied its queue.
+    /// An owner with packets to be sent now; the same one until [`Self::pop`] took all that may leave now.
     pub fn next_ready(&mut self, now: Time) -> Option<Owner> {
         self.egress.next_ready(now).map(Owner)
     }
@@ -122,17 +131,18 @@ impl Router {
     ///
     /// A packet that left the cache while it waited is dropped and counted here, so that the length is a promise.
     #[inline]
-    pub fn peek_len(&mut self, owner: Owner) -> Option<usize> {
+    pub fn peek_len(&mut self, now: Time, owner: Owner) -> Option<usize> {
         loop {
-            let pending = self.egress.peek(owner.0)?;
-            let is_there = self
-                .encodings
-                .of(pending.slot)
-                .is_some_and(|encoding| encoding.cache.find(pending.seq).is_some());
+            let pending = self.egress.peek(now, owner.0)?;
+            let is_there = matches!(pending.part, Part::Padding(_))
+                || self
+                    .encodings
+                    .of(pending.slot)
+                    .is_some_and(|encoding| encoding.cache.find(pending.seq).is_some());
             if is_there {
                 return Some(usize::from(pending.len));
             }
-            self.egress.pop(owner.0);
+            self.egress.discard(now, owner.0);
             self.tally.drops.count(DropReason::EgressFull);
         }
     }
@@ -142,17 +152,26 @@ impl Router {
     /// A packet that `out` is too small for is dropped and counted, and the answer is `None` too.
     #[inline]
     pub fn pop(&mut self, now: Time, owner: Owner, out: &mut [u8]) -> Option<usize> {
-        let len = self.peek_len(owner)?;
-        let pending = self.egress.pop(owner.0)?;
+        let len = self.peek_len(now, owner)?;
+        let (pending, probe) = self.egress.pop(now, owner.0, WIRE_OVERHEAD)?;
         let transport_sequence = self.egress.transport_sequence(owner.0)?;
+        let number = *transport_sequence;
         let consumer = self.consumers.of_mut(pending.consumer)?;
-        let cached = self.encodings.of(pending.slot)?.cache.find(pending.seq)?;
-        let written = write_packet(now, consumer, &pending, cached, transport_sequence, out);
+        let written = if let Part::Padding(len) = pending.part {
+            write_padding(now, consumer, len, transport_sequence, out)
+        } else {
+            let cached = self.encodings.of(pending.slot)?.cache.find(pending.seq)?;
+            write_packet(now, consumer, &pending, cached, transport_sequence, out)
+        };
+        let is_numbered = *transport_sequence != number;
         if written.is_none() {
             self.tally.drops.count(DropReason::Oversize);
             return None;
         }
         debug_assert_eq!(written, Some(len), "the length is a promise");
+        if is_numbered {
+            self.note_sent(now, owner.0, number, len, probe);
+        }
         self.tally.rtp_out += 1;
         written
     }

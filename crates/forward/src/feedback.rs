@@ -1,8 +1,9 @@
 //! RTCP that comes in: reports of publishers, reports and requests of subscribers.
 
-use schalter_model::{DropReason, NtpTime, Time, TrackId};
+use schalter_model::{Bitrate, DropReason, NtpTime, Time, TrackId};
 use schalter_rtp::rtcp::{Nack, ReportBlocks, Rtcp, compound};
 
+use crate::egress::Lane;
 use crate::encoding::SenderClock;
 use crate::event::ForwardEvent;
 use crate::ingress::Stream;
@@ -49,12 +50,12 @@ impl Router {
                         self.on_keyframe_request(now, owner.0, ssrc);
                     }
                 }
-                // Estimates are the congestion control's; the rest says nothing that forwarding needs.
-                Rtcp::SourceDescription(_)
-                | Rtcp::Bye(_)
-                | Rtcp::Remb(_)
-                | Rtcp::TransportCc(_)
-                | Rtcp::Unknown { .. } => {}
+                Rtcp::TransportCc(feedback) => self.on_transport_cc(now, owner.0, &feedback),
+                Rtcp::Remb(remb) => {
+                    self.on_remb(now, owner.0, Bitrate::from_bps(remb.bitrate_bps));
+                }
+                // The rest says nothing that forwarding needs.
+                Rtcp::SourceDescription(_) | Rtcp::Bye(_) | Rtcp::Unknown { .. } => {}
             }
         }
         outcome
@@ -67,6 +68,8 @@ impl Router {
                 && consumer.ssrc == block.ssrc
             {
                 consumer.on_report(now, &block);
+                let round_trip = consumer.stats.round_trip;
+                self.on_link_report(now, owner, block.fraction_lost, round_trip);
             }
         }
     }
@@ -104,7 +107,7 @@ impl Router {
             };
             let resent = consumer.resend(index, sequence, &source, stored, elements);
             if let Some(pending) = resent {
-                match self.egress.push(now, owner, pending, true) {
+                match self.egress.push(now, owner, Lane::Repair, pending, true) {
                     Ok(()) => self.tally.rtx_out += 1,
                     Err(crate::egress::Full) => self.tally.drops.count(DropReason::EgressFull),
                 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use schalter_model::{DropReason, MediaKind, NtpTime, Time, TrackId};
+use schalter_model::{DropReason, NtpTime, Time, TrackId};
 use schalter_rtp::RtpPacket;
 use schalter_rtp::codec::av1::{self, Descriptor};
 use schalter_rtp::codec::vp8::Vp8Descriptor;
@@ -23,6 +23,8 @@ use crate::owner::{ElementKind, ElementKinds, Owner};
 use crate::producer::{Role, video_codec};
 use crate::router::Router;
 
+/// What a packet takes of a link beside its payload: IP, UDP, RTP with a few extensions, and the tag.
+const HEADERS: usize = 20 + 8 + 12 + 12 + 16;
 /// Late packets of an SSRC that was replaced don't claim the encoding back within this time.
 const RETIREMENT: Duration = Duration::from_secs(2);
 
@@ -349,11 +351,9 @@ impl Router {
             return;
         };
         let stored = arrival.describe(seq, false, &mut encoding.layers.frames);
-        if arrival.codec.kind() == MediaKind::Video {
-            let bytes = arrival.payload.len() as u32;
-            let Place { frame, ends_frame } = stored.place;
-            encoding.layers.on_packet(now, frame, ends_frame, bytes);
-        }
+        let bytes = (arrival.payload.len() + HEADERS) as u32;
+        let Place { frame, ends_frame } = stored.place;
+        encoding.layers.on_packet(now, frame, ends_frame, bytes);
         let elements = self.scratch.elements.as_bytes();
         let stored = encoding.cache.insert(stored, elements, arrival.payload);
         encoding.last_arrival = Some(now);

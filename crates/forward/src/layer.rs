@@ -9,7 +9,7 @@ use schalter_model::{Bitrate, Time};
 use crate::frame::{Frame, FrameTracker, LAYER_SETS, MAX_SPATIAL, MAX_TEMPORAL, Scheme, layer_bit};
 
 /// What a subscriber should get of a track: ordered by encoding, spatial layer, temporal layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Layer {
     /// Index into the producer's encodings.
     pub(crate) encoding: u8,
@@ -222,7 +222,6 @@ impl LayerRates {
     }
 
     /// What it takes to decode up to a layer: payload bits a second of it and of everything that it needs.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
     pub(crate) fn rate(&self, spatial: u8, temporal: u8) -> Bitrate {
         let strands = match self.frames.scheme {
             Scheme::Layers => (0..=spatial.min(MAX_SPATIAL - 1))
@@ -234,7 +233,6 @@ impl LayerRates {
     }
 
     /// Pictures a second (Hz) that a layer shows.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
     pub(crate) fn frame_rate(&self, spatial: u8, temporal: u8) -> f32 {
         let strands = match self.frames.scheme {
             Scheme::Layers => {
@@ -263,7 +261,7 @@ impl LayerRates {
     }
 
     /// Width and height of a spatial layer in pixels, where the codec tells.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
+    #[cfg(test)]
     pub(crate) fn resolution(&self, spatial: u8) -> Option<(u16, u16)> {
         self.frames.size(spatial)
     }

@@ -4,15 +4,18 @@
 //! [`Router::on_envelope`]), rewritten ones come out ([`Router::next_ready`] and [`Router::pop`],
 //! [`Router::next_rtcp`], [`Router::next_tap`]). Every packet is stored once per encoding; subscribers' queues hold
 //! small entries that say how it differs for them. Time comes in as an argument, and equal seeds and inputs give equal
-//! outputs. Refuses sockets, clocks, encryption, signaling, and congestion control.
+//! outputs. What a subscriber's link carries is measured, and divided among its tracks. Refuses sockets, clocks,
+//! encryption and signaling.
 
 #![forbid(unsafe_code)]
 
+mod allocate;
 mod audio_level;
 mod bandwidth;
 mod cache;
 mod config;
 mod consumer;
+mod downlink;
 mod egress;
 mod encoding;
 mod envelope;
@@ -27,6 +30,7 @@ mod keyframe;
 mod layer;
 mod nack;
 mod owner;
+mod pace;
 mod producer;
 mod random;
 mod report;
@@ -39,6 +43,7 @@ mod slab;
 mod twcc;
 mod write;
 
+pub use allocate::Rank;
 pub use config::{
     Codec, CodecBinding, ConsumerConfig, ConsumerTarget, EncodingConfig, ExtensionIds,
     ProducerConfig,

@@ -4,6 +4,7 @@
 use schalter_model::Time;
 
 use crate::config::ExtensionIds;
+use crate::downlink::Downlink;
 use crate::twcc::TwccRecorder;
 
 /// A transport of the shard, by its slot there. Small and dense: it is used as an index.
@@ -64,6 +65,8 @@ pub(crate) struct OwnerState {
     pub(crate) consumers: Vec<u32>,
     pub(crate) elements: ElementKinds,
     pub(crate) twcc: Option<TwccRecorder>,
+    /// What is known of the way to it.
+    pub(crate) downlink: Option<Box<Downlink>>,
     /// SSRCs bound so far.
     pub(crate) ssrcs: usize,
     /// SSRCs whose consumers ended, until a BYE told the subscriber.
@@ -87,6 +90,7 @@ impl OwnerState {
             consumers: Vec::new(),
             elements: ElementKinds::new(),
             twcc: None,
+            downlink: None,
             ssrcs: 0,
             goodbyes: Vec::new(),
             receiver_report_at: None,

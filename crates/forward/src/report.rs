@@ -79,10 +79,13 @@ impl Router {
         } else {
             Some(Time::ZERO)
         };
-        [rtcp, self.housekeeping_at, self.egress.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [
+            rtcp,
+            self.housekeeping_at,
+            self.links_at,
+            self.egress.next_timeout(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// Lets time pass: reports become due, silence is noticed.
@@ -90,6 +93,9 @@ impl Router {
         self.collect_due(now);
         if self.housekeeping_at.is_some_and(|at| at <= now) {
             self.keep_house(now);
+        }
+        if self.links_at.is_some_and(|at| at <= now) {
+            self.look_at_links(now);
         }
     }
 

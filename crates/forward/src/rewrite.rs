@@ -102,6 +102,11 @@ impl Rewriter {
         self.last.as_ref()
     }
 
+    /// Output number of the newest packet; `None` before the first.
+    pub(crate) fn newest(&self) -> Option<u16> {
+        self.last.as_ref().map(|_| (self.next_output - 1) as u16)
+    }
+
     /// Highest source sequence number that the open segment dealt with.
     #[inline]
     pub(crate) fn highest(&self) -> u64 {

@@ -9,9 +9,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use rustc_hash::FxHashMap;
 use schalter_model::{Counters, DropCounters, ShardId, Time, TrackId};
 
+use crate::allocate::Demand;
 use crate::cache::PassedElements;
 use crate::config::{CodecBinding, ConsumerConfig, ConsumerTarget, ProducerConfig};
 use crate::consumer::{Consumer, ConsumerStats};
+use crate::downlink::Share;
 use crate::egress::Egress;
 use crate::encoding::Encoding;
 use crate::error::RouterError;
@@ -47,6 +49,9 @@ pub(crate) struct Scratch {
     pub(crate) starts: Vec<u32>,
     pub(crate) lost: Vec<u16>,
     pub(crate) arrivals: Vec<(u16, Option<i64>)>,
+    pub(crate) shares: Vec<Share>,
+    pub(crate) demands: Vec<Demand>,
+    pub(crate) chosen: Vec<Option<u8>>,
 }
 
 /// The forwarding core of one shard.
@@ -75,6 +80,10 @@ pub struct Router {
     pub(crate) timers: BinaryHeap<Reverse<(Time, u32)>>,
     pub(crate) rtcp_ready: VecDeque<u32>,
     pub(crate) housekeeping_at: Option<Time>,
+    /// Owners whose links are measured.
+    pub(crate) measured: Vec<u32>,
+    /// When the links are looked at next.
+    pub(crate) links_at: Option<Time>,
     pub(crate) tally: Tally,
     pub(crate) scratch: Scratch,
 }
@@ -101,12 +110,17 @@ impl Router {
             timers: BinaryHeap::new(),
             rtcp_ready: VecDeque::new(),
             housekeeping_at: None,
+            measured: Vec::new(),
+            links_at: None,
             tally: Tally::default(),
             scratch: Scratch {
                 elements: PassedElements::new(),
                 starts: Vec::new(),
                 lost: Vec::new(),
                 arrivals: Vec::new(),
+                shares: Vec::new(),
+                demands: Vec::new(),
+                chosen: Vec::new(),
             },
             config,
         }
@@ -146,6 +160,7 @@ impl Router {
         }
         self.bindings.retain(|(of, _), _| *of != owner.0);
         self.egress.remove(owner.0);
+        self.forget_link(owner.0);
         self.rtcp_ready.retain(|queued| *queued != owner.0);
     }
 
@@ -395,6 +410,9 @@ impl Router {
             self.outgoing.insert((owner.0, rtx), index);
         }
         self.start_sender_reports(now, owner.0);
+        if config.extensions.transport_cc.is_some() {
+            self.measure_link(now, owner.0);
+        }
         self.apply_target(now, index, config.target);
         Ok(())
     }
@@ -414,7 +432,9 @@ impl Router {
         if consumer.is_stopped() {
             consumer.rewriter.close();
         }
+        let owner = consumer.owner;
         self.choose_encoding(now, index);
+        self.divide_soon(now, owner);
     }
 
     /// Ends a subscription; the subscriber gets a BYE.

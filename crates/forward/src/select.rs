@@ -4,7 +4,9 @@ use schalter_model::Time;
 
 use crate::consumer::Grant;
 use crate::event::ForwardEvent;
-use crate::layer::{Layer, Reach};
+#[cfg(test)]
+use crate::layer::Layer;
+use crate::layer::Reach;
 use crate::router::Router;
 
 /// The highest active encoding up to `max`; else the lowest active one above; else what it was.
@@ -94,21 +96,33 @@ impl Router {
         }
     }
 
-    /// Sets what an allocator grants a consumer; `None` pauses it for want of bandwidth.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
-    pub(crate) fn set_goal(&mut self, now: Time, consumer: u32, goal: Option<Layer>) {
+    /// Sets what a consumer's link leaves of its subscription.
+    pub(crate) fn set_grant(&mut self, now: Time, consumer: u32, grant: Grant) {
         let Some(state) = self.consumers.of_mut(consumer) else {
             return;
         };
-        state.grant = goal.map_or(Grant::Nothing, Grant::UpTo);
-        if state.is_stopped() {
+        if std::mem::replace(&mut state.grant, grant) == grant {
+            return;
+        }
+        let flowing = state
+            .rewriter
+            .open_segment()
+            .and_then(|open| self.encodings.of(open.slot))
+            .map(|encoding| encoding.index);
+        let too_much = match grant {
+            Grant::Everything => false,
+            Grant::UpTo(layer) => flowing.is_some_and(|flowing| flowing > layer.encoding),
+            Grant::Nothing => true,
+        };
+        if too_much {
+            // The link is full: what the old encoding would add until the new one starts only makes that later.
             state.rewriter.close();
         }
         self.choose_encoding(now, consumer);
     }
 
     /// What a consumer is being forwarded now; `None` if nothing.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the allocator will ask"))]
+    #[cfg(test)]
     pub(crate) fn current_layer(&self, consumer: u32) -> Option<Layer> {
         let state = self.consumers.of(consumer)?;
         let open = state.rewriter.open_segment()?;
@@ -311,7 +325,8 @@ mod tests {
                 spatial: 0,
                 temporal,
             });
-            self.router.set_goal(self.now, 0, goal);
+            let grant = goal.map_or(Grant::Nothing, Grant::UpTo);
+            self.router.set_grant(self.now, 0, grant);
         }
 
         fn current(&self) -> Option<(u8, u8)> {

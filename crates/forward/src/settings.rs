@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schalter_model::WallClock;
+use schalter_model::{Bitrate, WallClock};
 
 /// Most encodings of one track: simulcast with more than four layers does not exist in browsers.
 pub(crate) const MAX_ENCODINGS: usize = 4;
@@ -66,6 +66,12 @@ pub struct RouterConfig {
     /// A packet is not sent again to the same subscriber within this time: one round trip's worth of NACKs ask
     /// for the same loss.
     pub resend_guard: Duration,
+    /// What a subscriber's link is taken to carry at least.
+    pub min_bitrate: Bitrate,
+    /// What it is taken to carry until it showed otherwise.
+    pub start_bitrate: Bitrate,
+    /// What no subscriber is sent more than.
+    pub max_bitrate: Bitrate,
     /// Retransmissions per second that one subscriber may cause; a quarter of it at once.
     pub resend_rate: u32,
 }
@@ -102,6 +108,11 @@ impl Default for RouterConfig {
             nack_max_tries: 10,
             resend_guard: Duration::from_millis(20),
             resend_rate: 1_000,
+            // Sound and a small picture pass.
+            min_bitrate: Bitrate::from_kbps(60),
+            // One step below what a camera's lower layers take: the first probes double it within half a second.
+            start_bitrate: Bitrate::from_kbps(600),
+            max_bitrate: Bitrate::from_kbps(50_000),
         }
     }
 }

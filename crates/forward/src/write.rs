@@ -98,7 +98,7 @@ pub(crate) fn write_packet(
     let part = match pending.part {
         Part::Whole => payload,
         Part::RedPrimary => payload.get(usize::from(stored.red_primary_at)..)?,
-        Part::Empty => &[],
+        Part::Empty | Part::Padding(_) => &[],
     };
     let end = at + part.len();
     let body = out.get_mut(at..end)?;
@@ -107,6 +107,42 @@ pub(crate) fn write_packet(
         rename_red_blocks(body, inner);
     }
     patch_numbers(body, stored, pending);
+    if ids.transport_cc != 0 {
+        *transport_sequence = transport_sequence.wrapping_add(1);
+    }
+    Some(end)
+}
+
+/// Writes a packet of padding to `out` and answers its length; `None` if `out` is too small.
+pub(crate) fn write_padding(
+    now: Time,
+    consumer: &mut Consumer,
+    len: u8,
+    transport_sequence: &mut u16,
+    out: &mut [u8],
+) -> Option<usize> {
+    let ids = consumer.extensions;
+    let (payload_type, ssrc) = consumer.padding_stream()?;
+    let transport_value = encode_transport_sequence(*transport_sequence);
+    let send_time = AbsSendTime::from_micros(now.as_micros()).encode();
+    let mut list = ElementList::new();
+    list.push(ids.transport_cc, &transport_value);
+    list.push(ids.abs_send_time, &send_time);
+    let header = RtpHeader {
+        marker: false,
+        payload_type,
+        sequence: consumer.rtx_sequence,
+        timestamp: consumer.rewriter.last().map_or(0, |last| last.timestamp),
+        ssrc,
+    };
+    let at = header.write(list.as_slice(), out).ok()?;
+    let end = at + usize::from(len);
+    let (last, zeros) = out.get_mut(at..end)?.split_last_mut()?;
+    zeros.fill(0);
+    *last = len;
+    // RFC 3550 §5.1: the padding bit.
+    *out.first_mut()? |= 0x20;
+    consumer.rtx_sequence = consumer.rtx_sequence.wrapping_add(1);
     if ids.transport_cc != 0 {
         *transport_sequence = transport_sequence.wrapping_add(1);
     }

@@ -364,7 +364,7 @@ impl Rig {
         let mut out = [0; 2_000];
         let mut got = Vec::new();
         while let Some(owner) = self.router.next_ready(self.now) {
-            while let Some(expected) = self.router.peek_len(owner) {
+            while let Some(expected) = self.router.peek_len(self.now, owner) {
                 let Some(len) = self.router.pop(self.now, owner, &mut out) else {
                     break;
                 };

@@ -163,6 +163,15 @@ pub enum Event {
         /// Whether somebody speaks.
         active: bool,
     },
+    /// A subscriber's link became too thin for a track, or wide enough again.
+    StreamState {
+        /// The subscriber's transport.
+        transport: TransportId,
+        /// Which track.
+        track: TrackId,
+        /// Nothing is forwarded.
+        paused: bool,
+    },
     /// A request could not be carried out.
     Refused {
         /// The transport it was about.

@@ -132,7 +132,7 @@ impl Shard {
         let mut segment = 0;
         let mut segments = 0;
         while segments < MAX_SEGMENTS {
-            let Some(plain) = self.router.peek_len(owner) else {
+            let Some(plain) = self.router.peek_len(now, owner) else {
                 break;
             };
             let sealed = plain + overhead;

@@ -40,6 +40,19 @@ impl Shard {
                         });
                     }
                 }
+                ForwardEvent::StreamState {
+                    owner,
+                    track,
+                    paused,
+                } => {
+                    if let Some(transport) = self.slots.slot(owner).map(|slot| slot.id) {
+                        self.push_event(Event::StreamState {
+                            transport,
+                            track,
+                            paused,
+                        });
+                    }
+                }
                 ForwardEvent::KeyframeNeeded { track, encoding } => {
                     if let Some(remote) = self.remote.get(&track) {
                         let message = PeerMessage::KeyframeRequest { track, encoding };

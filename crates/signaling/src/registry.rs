@@ -263,6 +263,7 @@ impl Registry {
                     | Event::ChannelOpened { transport, .. }
                     | Event::ChannelClosed { transport, .. }
                     | Event::Data { transport, .. }
+                    | Event::StreamState { transport, .. }
                     | Event::Refused { transport, .. } => routes
                         .transports
                         .get(transport)

@@ -48,6 +48,13 @@ const REACH: f64 = 2.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProbeId(u32);
 
+#[cfg(test)]
+impl ProbeId {
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// A burst to be sent now: `bytes` on the wire at `rate`, in at least five packets that carry `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {

@@ -91,7 +91,7 @@ fn random_loss_does_not_starve() {
             let used = simulation.flows[0].use_of(kbps, 10_000, 60_000);
             let queue = percentile(&simulation.queues[10_000..], 0.95);
             let figures = format!("loss 5 % {kbps}k seed {seed}: use {used:.3} queue {queue:.0}");
-            goals.check((used >= 0.7), &figures);
+            goals.check(used >= 0.7, &figures);
         }
     }
 }
@@ -164,7 +164,7 @@ fn two_flows_share() {
             let figures = format!(
                 "two at {kbps}k, {late} ms late: {first:.3} {second:.3} share {share:.3} queue {queue:.0}"
             );
-            goals.check(((0.35..=0.65).contains(&share)), &figures);
+            goals.check((0.35..=0.65).contains(&share), &figures);
         }
     }
 }
@@ -201,7 +201,7 @@ fn drifting_clocks_are_harmless() {
         let used = simulation.flows[0].use_of(2_000, 10_000, 60_000);
         let queue = percentile(&simulation.queues[10_000..], 0.95);
         let figures = format!("drift {drift}: use {used:.3} queue {queue:.0}");
-        goals.check((used >= 0.85 && queue <= 60.0), &figures);
+        goals.check(used >= 0.85 && queue <= 60.0, &figures);
     }
 }
 
@@ -217,7 +217,7 @@ fn slow_feedback_and_long_paths_work() {
         let used = simulation.flows[0].use_of(2_000, 10_000, 60_000);
         let queue = percentile(&simulation.queues[10_000..], 0.95);
         let figures = format!("delay {delay} interval {interval}: use {used:.3} queue {queue:.0}");
-        goals.check((used >= 0.85 && queue <= 60.0), &figures);
+        goals.check(used >= 0.85 && queue <= 60.0, &figures);
     }
 }
 

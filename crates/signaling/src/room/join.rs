@@ -138,6 +138,7 @@ impl Room {
             audience: None,
             published: Vec::new(),
             is_publisher: false,
+            speaks: false,
             data: super::data::SenderState::new(&self.config.limits, self.now),
             data_tracks: Vec::new(),
             data_subscriptions: Default::default(),

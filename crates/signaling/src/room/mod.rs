@@ -8,6 +8,7 @@ mod downlink;
 mod join;
 mod negotiate;
 mod participant;
+mod priority;
 mod publish;
 mod refused;
 mod request;
@@ -483,6 +484,11 @@ impl Room {
                 level,
                 active,
             } => self.on_audio_level(track, level, active),
+            Event::StreamState {
+                transport,
+                track,
+                paused,
+            } => self.on_stream_state(transport, track, paused),
             Event::Refused {
                 transport,
                 track,

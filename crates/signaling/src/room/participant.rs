@@ -41,6 +41,8 @@ pub(super) struct Participant {
     pub(super) name: String,
     pub(super) metadata: String,
     pub(super) attributes: BTreeMap<String, String>,
+    /// Listeners were told that it speaks.
+    pub(super) speaks: bool,
     pub(super) client: ClientInfo,
     pub(super) mode: ConnectionMode,
     pub(super) auto_subscribe: bool,

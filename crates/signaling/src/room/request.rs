@@ -13,6 +13,7 @@ use schalter_shard::control::Command;
 
 use super::join::leave;
 use super::participant::{ParticipantKey, flags};
+use super::priority::SIGNING_ATTRIBUTE;
 use super::{Room, UnreadableFrame};
 use crate::ids::ConnectionId;
 
@@ -223,11 +224,18 @@ impl Room {
         participant.metadata.clone_from(&request.metadata);
         participant.name.clone_from(&request.name);
         participant.attributes = attributes;
+        let signs = participant.attributes.get(SIGNING_ATTRIBUTE).cloned();
         // The next refresh token must say the same, or a reconnect would undo it.
         let grants = Arc::make_mut(&mut participant.grants);
         grants.claims.metadata = Some(participant.metadata.clone());
         grants.claims.name = Some(participant.name.clone());
-        grants.claims.attributes = Some(participant.attributes.clone());
+        let before = grants
+            .claims
+            .attributes
+            .replace(participant.attributes.clone());
+        if before.and_then(|all| all.get(SIGNING_ATTRIBUTE).cloned()) != signs {
+            self.rank_anew(key);
+        }
         Ok(())
     }
 

@@ -95,6 +95,15 @@ impl Room {
                 let to = self.listeners(key);
                 self.send_to(to, speaker(sid, loudest));
             }
+            self.note_speaking(key, loudest > 0);
+        }
+    }
+
+    fn note_speaking(&mut self, key: ParticipantKey, speaks: bool) {
+        if let Some(participant) = self.participants.get_mut(&key)
+            && std::mem::replace(&mut participant.speaks, speaks) != speaks
+        {
+            self.rank_anew(key);
         }
     }
 

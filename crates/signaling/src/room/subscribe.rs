@@ -27,6 +27,8 @@ pub(super) struct Settings {
     quality: Option<Quality>,
     /// Width and height in pixels; wins over the quality.
     size: Option<(u32, u32)>,
+    /// 1 is the highest; 0 is none.
+    priority: u32,
 }
 
 impl Settings {
@@ -354,6 +356,7 @@ impl Room {
             quality: Some(Quality::of(request.quality)),
             size: (request.width > 0 || request.height > 0)
                 .then_some((request.width, request.height)),
+            priority: request.priority,
         };
         let mut missing = false;
         for sid in &request.track_sids {
@@ -395,30 +398,23 @@ impl Room {
     }
 
     fn apply_settings(&mut self, key: ParticipantKey, id: TrackId, settings: Settings) {
-        let (Some(track), Some(participant)) =
-            (self.tracks.get(&id), self.participants.get_mut(&key))
-        else {
+        let subscribed = self
+            .participants
+            .get(&key)
+            .is_some_and(|participant| participant.subscriptions.contains_key(&id));
+        if !subscribed || !self.tracks.contains_key(&id) {
             return;
-        };
-        let role = participant.downlink_role();
-        let Some(subscription) = participant.subscriptions.get_mut(&id) else {
-            return;
-        };
-        let before = track.target(subscription.settings.wanted(track));
-        subscription.settings = settings;
-        let target = track.target(settings.wanted(track));
-        let active = subscription.active;
-        let shard = participant.shard;
-        if let Some(transport) = participant.transports.get(role).map(|t| t.id)
-            && active
-            && target != before
+        }
+        let before = self.consumer_target(key, id);
+        if let Some(subscription) = self
+            .participants
+            .get_mut(&key)
+            .and_then(|participant| participant.subscriptions.get_mut(&id))
         {
-            let command = Command::SetConsumerTarget {
-                transport,
-                track: id,
-                target,
-            };
-            self.media(shard, command);
+            subscription.settings = settings;
+        }
+        if self.consumer_target(key, id) != before {
+            self.tell_target(key, id);
         }
         self.review_quality(id);
     }
@@ -431,7 +427,9 @@ impl Room {
     ) -> schalter_forward::ConsumerTarget {
         let track = &self.tracks[&id];
         let settings = self.participants[&key].subscriptions[&id].settings;
-        track.target(settings.wanted(track))
+        let publisher = self.participants.get(&track.owner);
+        let rank = Self::rank(track, publisher, settings.priority);
+        track.target(settings.wanted(track), rank)
     }
 
     /// Notes that the shard forwards from now on.

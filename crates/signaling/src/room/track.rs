@@ -7,7 +7,7 @@ use livekit_protocol::{
     AddTrackRequest, BackupCodecPolicy, SimulcastCodecInfo, TimedVersion, TrackInfo, TrackSource,
     TrackType, VideoLayer, VideoQuality, video_layer,
 };
-use schalter_forward::{Codec, ConsumerTarget, ProducerConfig};
+use schalter_forward::{Codec, ConsumerTarget, ProducerConfig, Rank};
 use schalter_model::{MediaKind, Time, TrackId};
 
 use super::participant::{ParticipantKey, flags};
@@ -244,7 +244,7 @@ impl Track {
     }
 
     /// What the shard is told of a wish.
-    pub(super) fn target(&self, wanted: Wanted) -> ConsumerTarget {
+    pub(super) fn target(&self, wanted: Wanted, rank: Rank) -> ConsumerTarget {
         let count = self.producer.as_ref().map_or(1, |p| p.encodings.len());
         let best = match wanted {
             Wanted::Nothing => 0,
@@ -256,6 +256,7 @@ impl Track {
         ConsumerTarget {
             paused: wanted == Wanted::Nothing,
             max_encoding: best,
+            rank,
             ..ConsumerTarget::default()
         }
     }

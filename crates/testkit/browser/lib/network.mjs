@@ -1,5 +1,5 @@
-// A network that can be made worse: a TCP relay whose connections can be cut, and a UDP relay that loses packets by a
-// seeded draw, so that a run can be repeated.
+// A network that can be made worse: a TCP relay whose connections can be cut, and a UDP relay that is slow, has a queue,
+// and loses packets by a seeded draw, so that a run can be repeated.
 import dgram from 'node:dgram';
 import net from 'node:net';
 
@@ -55,8 +55,38 @@ function random(seed) {
   };
 }
 
+/** One client's way down: a rate and the queue in front of it. */
+function bottleneck(relay, deliver) {
+  const queue = [];
+  let bytes = 0;
+  let freeAt = 0;
+  let timer;
+  const run = () => {
+    timer = undefined;
+    while (queue.length > 0) {
+      const now = performance.now();
+      // Timers come late by a millisecond or two; what they missed is caught up with, what was idle is not.
+      if (freeAt > now && relay.downBps > 0) return void (timer = setTimeout(run, Math.max(1, freeAt - now)));
+      const data = queue.shift();
+      bytes -= data.length;
+      freeAt = Math.max(freeAt, now - 5) + (relay.downBps > 0 ? ((data.length + 28) * 8_000) / relay.downBps : 0);
+      deliver(data);
+    }
+  };
+  return {
+    push(data) {
+      if (relay.downBps > 0 && bytes + data.length > relay.queueBytes) return void relay.count.downOverflowed++;
+      queue.push(data);
+      bytes += data.length;
+      if (!timer) run();
+    },
+    close: () => clearTimeout(timer),
+  };
+}
+
 /**
- * Relays UDP to `port`, with one upstream socket per client; `loss` is a share per direction and can be changed. `observe`
+ * Relays UDP to `port`, with one upstream socket per client. Can be changed at any time: `loss`, a share per direction;
+ * `downBps`, the bits per second of each client's way down (0: no limit), with `queueBytes` that may wait for it. `observe`
  * is told of each datagram before it may be lost: client, `up` or `down`, and the bytes.
  */
 export async function udpRelay(port, { seed = 1, observe } = {}) {
@@ -64,8 +94,8 @@ export async function udpRelay(port, { seed = 1, observe } = {}) {
   const draws = { up: random(seed), down: random(seed + 1) };
   const front = dgram.createSocket('udp4');
   const upstreams = new Map();
-  const count = { up: 0, upLost: 0, down: 0, downLost: 0 };
-  const relay = { loss: 0, count };
+  const count = { up: 0, upLost: 0, down: 0, downLost: 0, downOverflowed: 0 };
+  const relay = { loss: 0, downBps: 0, queueBytes: 60_000, count };
   const passes = (direction) => {
     count[direction]++;
     if (draws[direction]() >= relay.loss) return true;
@@ -76,22 +106,27 @@ export async function udpRelay(port, { seed = 1, observe } = {}) {
     const name = `${from.address}:${from.port}`;
     let upstream = upstreams.get(name);
     if (!upstream) {
-      upstream = dgram.createSocket({ type: 'udp4', recvBufferSize: 1 << 20, sendBufferSize: 1 << 20 });
-      upstream.on('message', (answer) => {
+      const socket = dgram.createSocket({ type: 'udp4', recvBufferSize: 1 << 20, sendBufferSize: 1 << 20 });
+      const down = bottleneck(relay, (answer) => front.send(answer, from.port, from.address));
+      socket.on('message', (answer) => {
         observe?.(name, 'down', answer);
-        if (passes('down')) front.send(answer, from.port, from.address);
+        if (passes('down')) down.push(answer);
       });
+      upstream = { socket, down };
       upstreams.set(name, upstream);
     }
     observe?.(name, 'up', data);
-    if (passes('up')) upstream.send(data, port, '127.0.0.1');
+    if (passes('up')) upstream.socket.send(data, port, '127.0.0.1');
   });
   await new Promise((ready) => front.bind(0, '127.0.0.1', ready));
   front.setRecvBufferSize(1 << 20);
   return Object.assign(relay, {
     port: front.address().port,
     close() {
-      for (const upstream of upstreams.values()) upstream.close();
+      for (const { socket, down } of upstreams.values()) {
+        down.close();
+        socket.close();
+      }
       return new Promise((closed) => front.close(closed));
     },
   });

@@ -48,13 +48,16 @@ export function toneMic(hz, gain = 0.3) {
   return output.stream;
 }
 
+/** A picture that stands still for so long is remembered as a freeze. */
+const LONG_GAP_MS = 300;
+
 /**
  * Counts the frames a video shows and reads the barcode of those the page gets to see. The browser calls back at most once
  * for each of its own pictures: of two video frames between two of those it hands out only the later one, but counts both.
  */
 export function watch(video) {
-  const meter = {};
-  const reset = () => Object.assign(meter, { frames: 0, shown: 0, good: 0, ids: {}, sizes: {}, latencies: [], maxGapMs: 0, lastFrame: 0, lastGood: meter.lastGood ?? 0, since: now() });
+  const meter = {}; // `size`, `presented` and `lastGood` outlive a reset
+  const reset = () => Object.assign(meter, { frames: 0, shown: 0, good: 0, ids: {}, sizes: {}, latencies: [], gaps: [], changes: [], maxGapMs: 0, lastFrame: 0, lastGood: meter.lastGood ?? 0, since: now() });
   reset();
   let stopped = false;
   const onFrame = (_, { presentedFrames }) => {
@@ -63,10 +66,16 @@ export function watch(video) {
     meter.frames++;
     meter.shown += presentedFrames - (meter.presented ?? presentedFrames - 1);
     meter.presented = presentedFrames;
-    if (meter.lastFrame) meter.maxGapMs = Math.max(meter.maxGapMs, time - meter.lastFrame);
+    if (meter.lastFrame) {
+      const gap = time - meter.lastFrame;
+      meter.maxGapMs = Math.max(meter.maxGapMs, gap);
+      if (gap >= LONG_GAP_MS) meter.gaps.push({ at: Math.round(time), ms: Math.round(gap) });
+    }
     meter.lastFrame = time;
     const size = `${video.videoWidth}x${video.videoHeight}`;
     meter.sizes[size] = (meter.sizes[size] ?? 0) + 1;
+    if (meter.size !== size) meter.changes.push({ at: Math.round(time), size });
+    meter.size = size;
     const code = readBarcode(video);
     if (code) {
       meter.good++;
@@ -87,7 +96,7 @@ export function watch(video) {
       // A freeze that still lasts counts as well.
       const gap = Math.max(meter.maxGapMs, time - (meter.lastFrame || meter.since));
       return {
-        frames: meter.frames, good: meter.good, ids: meter.ids, sizes: meter.sizes, fps: (meter.shown * 1000) / (time - meter.since),
+        frames: meter.frames, good: meter.good, ids: meter.ids, sizes: meter.sizes, size: meter.size, gaps: meter.gaps, changes: meter.changes, fps: (meter.shown * 1000) / (time - meter.since),
         maxGapMs: Math.round(gap), sinceGoodMs: Math.round(time - meter.lastGood), latency: { p50: at(0.5), p95: at(0.95), max: at(1) },
       };
     },

@@ -1,0 +1,471 @@
+//! One subscriber's link: what it carries, what it is asked to carry, and which layers of its tracks go over it.
+//!
+//! Joins the estimate ([`crate::bandwidth`]), the division of it ([`crate::allocate`]), pace and probes
+//! ([`crate::egress`]) and the layers that consumers follow ([`crate::select`]). Only subscribers that send transport-wide
+//! feedback or an estimate of their own (REMB) have one; the others get what they asked for.
+
+use std::time::Duration;
+
+use schalter_model::{Bitrate, Time};
+use schalter_rtp::rtcp::TransportCc;
+
+use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
+use crate::bandwidth::{BandwidthConfig, BandwidthEstimator};
+use crate::consumer::{Consumer, Grant};
+use crate::egress::Lane;
+use crate::encoding::Encoding;
+use crate::event::ForwardEvent;
+use crate::layer::Layer;
+use crate::owner::Owner;
+use crate::pace::Pace;
+use crate::producer::Producer;
+use crate::router::Router;
+use crate::slab::Slab;
+
+/// How often links are looked at beside what feedback causes: probes and outages need a clock.
+const TICK: Duration = Duration::from_millis(50);
+/// Feedback comes every 50 to 100 ms; the division follows at most so often, as rates of layers do.
+const DIVIDE: Duration = Duration::from_millis(100);
+/// A fall within this time after a climb says that the climb was wrong.
+const REGRET: Duration = Duration::from_secs(5);
+/// After a fall a track stays where it is for so long, and twice as long after each regretted climb.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+/// What a layer is taken to need while nothing of it was measured.
+const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
+/// Frames a second that sign language takes (EN 301 549 §6.5.3).
+const SIGNING_FRAME_RATE: f32 = 19.0;
+/// How long a subscriber that announced feedback may take for the first.
+const TRUST: Duration = Duration::from_secs(2);
+/// Retransmissions and reports, in percent of the media.
+const SPARE: u64 = 3;
+/// Bytes of IP and UDP headers and of an AEAD tag, which the link carries beside the plaintext packet.
+pub(crate) const WIRE_OVERHEAD: usize = 20 + 8 + 16;
+
+/// State of one link.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    estimator: BandwidthEstimator,
+    divided_at: Option<Time>,
+    /// What the layers in force take.
+    sending: Bitrate,
+    trust: Trust,
+}
+
+/// Whether there is a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Feedback was negotiated and may come until then. So long the estimate is a guess that pauses nothing.
+    Until(Time),
+    /// There is feedback.
+    Measured,
+    /// It did not come: the link is one that nobody measures, and gets what was asked for.
+    Given,
+}
+
+/// How a consumer fares under the division.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allotment {
+    /// Nothing is sent, because the link is too thin.
+    pub(crate) paused: bool,
+    climbed_at: Option<Time>,
+    fell_at: Option<Time>,
+    patience: Duration,
+}
+
+impl Default for Allotment {
+    fn default() -> Self {
+        Self {
+            paused: false,
+            climbed_at: None,
+            fell_at: None,
+            patience: PATIENCE.0,
+        }
+    }
+}
+
+impl Allotment {
+    fn may_climb(&self, now: Time) -> bool {
+        self.fell_at.is_none_or(|fell| now - fell >= self.patience)
+    }
+
+    fn on_change(&mut self, now: Time, climbs: bool) {
+        if climbs {
+            if self.fell_at.is_some_and(|fell| now - fell > 2 * REGRET) {
+                self.patience = PATIENCE.0;
+            }
+            self.climbed_at = Some(now);
+        } else {
+            let regretted = self.climbed_at.is_some_and(|at| now - at < REGRET);
+            self.patience = if regretted {
+                (self.patience * 2).min(PATIENCE.1)
+            } else {
+                PATIENCE.0
+            };
+            self.fell_at = Some(now);
+        }
+    }
+}
+
+/// One video track in the division.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    consumer: u32,
+    demand: Demand,
+    layers: [Layer; MAX_STEPS],
+}
+
+impl Router {
+    /// Measures an owner's link from now on.
+    pub(crate) fn measure_link(&mut self, now: Time, owner: u32) {
+        let config = BandwidthConfig {
+            min: self.config.min_bitrate,
+            start: self.config.start_bitrate,
+            max: self.config.max_bitrate,
+        };
+        let Some(state) = self.owner_mut(owner) else {
+            return;
+        };
+        if state.downlink.is_none() {
+            state.downlink = Some(Box::new(Downlink {
+                estimator: BandwidthEstimator::new(config),
+                divided_at: None,
+                sending: Bitrate::ZERO,
+                trust: Trust::Until(now + TRUST),
+            }));
+            self.measured.push(owner);
+            self.links_at.get_or_insert(now + TICK);
+        }
+    }
+
+    pub(crate) fn forget_link(&mut self, owner: u32) {
+        self.measured.retain(|measured| *measured != owner);
+    }
+
+    /// A packet left with a transport-wide number.
+    #[inline]
+    pub(crate) fn note_sent(
+        &mut self,
+        now: Time,
+        owner: u32,
+        sequence: u16,
+        len: usize,
+        probe: Option<crate::bandwidth::ProbeId>,
+    ) {
+        if let Some(Some(state)) = self.owners.get_mut(owner as usize)
+            && let Some(link) = &mut state.downlink
+        {
+            link.estimator
+                .on_sent(now, sequence, len + WIRE_OVERHEAD, probe);
+        }
+    }
+
+    pub(crate) fn on_transport_cc(&mut self, now: Time, owner: u32, feedback: &TransportCc<'_>) {
+        if let Some(link) = self.link_mut(owner) {
+            link.trust = Trust::Measured;
+            link.estimator.on_feedback(now, feedback);
+            self.look_at_link(now, owner);
+        }
+    }
+
+    pub(crate) fn on_remb(&mut self, now: Time, owner: u32, rate: Bitrate) {
+        self.measure_link(now, owner);
+        if let Some(link) = self.link_mut(owner) {
+            link.trust = Trust::Measured;
+            link.estimator.on_remb(now, rate);
+            self.look_at_link(now, owner);
+        }
+    }
+
+    pub(crate) fn on_link_report(
+        &mut self,
+        now: Time,
+        owner: u32,
+        fraction_lost: u8,
+        round_trip: Option<Duration>,
+    ) {
+        if let Some(link) = self.link_mut(owner) {
+            link.estimator.on_report(now, fraction_lost, round_trip);
+        }
+    }
+
+    /// What an owner's link is believed to carry; `None` if it is not measured.
+    pub fn estimate(&self, owner: Owner) -> Option<Bitrate> {
+        let link = self.owner(owner.0)?.downlink.as_ref()?;
+        Some(link.estimator.estimate())
+    }
+
+    fn link_mut(&mut self, owner: u32) -> Option<&mut Downlink> {
+        self.owner_mut(owner)?.downlink.as_deref_mut()
+    }
+
+    /// Looks at every link whose time has come.
+    pub(crate) fn look_at_links(&mut self, now: Time) {
+        self.links_at = (!self.measured.is_empty()).then(|| now + TICK);
+        for position in 0..self.measured.len() {
+            let Some(owner) = self.measured.get(position).copied() else {
+                return;
+            };
+            if let Some(link) = self.link_mut(owner)
+                && link.estimator.next_timeout().is_some_and(|at| at <= now)
+            {
+                link.estimator.on_timeout(now);
+            }
+            self.look_at_link(now, owner);
+        }
+    }
+
+    /// Follows the estimate of one link: divides it anew if it is time, sets the pace, begins a probe.
+    pub(crate) fn look_at_link(&mut self, now: Time, owner: u32) {
+        let Some(link) = self.link_mut(owner) else {
+            return;
+        };
+        if link.divided_at.is_none_or(|at| now - at >= DIVIDE) {
+            link.divided_at = Some(now);
+            self.divide(now, owner);
+        }
+        let Some(link) = self.link_mut(owner) else {
+            return;
+        };
+        if link.trust == Trust::Given {
+            if let Some(pace) = self.egress.pace_mut(owner) {
+                *pace = None;
+            }
+            return;
+        }
+        // What is let through must not pile up here, even where it is more than the link seems to carry.
+        let rate = link.estimator.pacing_rate().max(link.sending);
+        let probe = link.estimator.next_probe(now);
+        if let Some(pace) = self.egress.pace_mut(owner) {
+            pace.get_or_insert_with(|| Pace::new(rate)).set_rate(rate);
+        }
+        if let Some(probe) = probe {
+            self.egress.start_probe(now, owner, probe);
+            self.fill_with_padding(now, owner, probe.bytes);
+        }
+    }
+
+    /// Divides an owner's link at the next look, whenever the last division was.
+    pub(crate) fn divide_soon(&mut self, now: Time, owner: u32) {
+        if let Some(link) = self.link_mut(owner) {
+            link.divided_at = None;
+            self.look_at_link(now, owner);
+        }
+    }
+
+    fn divide(&mut self, now: Time, owner: u32) {
+        let mut shares = std::mem::take(&mut self.scratch.shares);
+        shares.clear();
+        let mut sound = 0;
+        let Some(state) = self.owner(owner) else {
+            return;
+        };
+        for index in &state.consumers {
+            let Some(consumer) = self.consumers.of(*index) else {
+                continue;
+            };
+            let Some(producer) = self.producers.of(consumer.producer) else {
+                continue;
+            };
+            if !producer.is_video() {
+                let slots = producer.slots.iter();
+                let encodings = slots.filter_map(|slot| self.encodings.of(*slot));
+                sound += encodings
+                    .map(|encoding| encoding.layers.rate(0, 0).as_bps())
+                    .sum::<u64>();
+            } else if !consumer.target.paused && !producer.muted {
+                shares.push(share(now, *index, consumer, producer, &self.encodings));
+            }
+        }
+        let Some(link) = self.link_mut(owner) else {
+            return;
+        };
+        if matches!(link.trust, Trust::Until(until) if until <= now) {
+            link.trust = Trust::Given;
+        }
+        if link.trust == Trust::Given {
+            for share in &shares {
+                self.set_grant(now, share.consumer, Grant::Everything);
+            }
+            self.scratch.shares = shares;
+            return;
+        }
+        let is_guess = link.trust != Trust::Measured;
+        let send_rate = link.estimator.send_rate().as_bps();
+        let budget = Bitrate::from_bps(send_rate.saturating_sub(sound) * (100 - SPARE) / 100);
+        let mut demands = std::mem::take(&mut self.scratch.demands);
+        demands.clear();
+        demands.extend(shares.iter().map(|share| Demand {
+            never_paused: share.demand.never_paused || is_guess,
+            ..share.demand
+        }));
+        let mut chosen = std::mem::take(&mut self.scratch.chosen);
+        chosen.clear();
+        chosen.resize(demands.len(), None);
+        allocate(budget, &demands, &mut chosen);
+        let (mut wanted, mut sending) = (sound, sound);
+        for (share, step) in shares.iter().zip(&chosen) {
+            let rates = share.demand.steps.as_slice();
+            wanted += rates.last().map_or(0, |rate| rate.as_bps());
+            sending += step
+                .and_then(|step| rates.get(usize::from(step)))
+                .map_or(0, |rate| rate.as_bps());
+            self.allot(now, share, *step);
+        }
+        if let Some(link) = self.link_mut(owner) {
+            let with_spare = |bps: u64| Bitrate::from_bps(bps + bps * (SPARE + 10) / 100);
+            link.sending = with_spare(sending);
+            link.estimator
+                .set_demand(now, with_spare(wanted), with_spare(sending));
+        }
+        self.scratch.shares = shares;
+        self.scratch.demands = demands;
+        self.scratch.chosen = chosen;
+    }
+
+    /// Lets a consumer follow its step.
+    fn allot(&mut self, now: Time, share: &Share, step: Option<u8>) {
+        let Some(consumer) = self.consumers.of_mut(share.consumer) else {
+            return;
+        };
+        let steps = share.demand.steps.as_slice().len();
+        // The best of what there is: what comes up later is let through until the next look.
+        let grant = match step {
+            None if steps > 0 => Grant::Nothing,
+            Some(step) if usize::from(step) + 1 < steps => {
+                Grant::UpTo(share.layers[usize::from(step)])
+            }
+            None | Some(_) => Grant::Everything,
+        };
+        if step != share.demand.current {
+            let climbs = step > share.demand.current;
+            consumer.allotment.on_change(now, climbs);
+        }
+        let paused = grant == Grant::Nothing;
+        let told = std::mem::replace(&mut consumer.allotment.paused, paused);
+        let (owner, track) = (Owner(consumer.owner), consumer.track);
+        self.set_grant(now, share.consumer, grant);
+        if told != paused {
+            self.tell(ForwardEvent::StreamState {
+                owner,
+                track,
+                paused,
+            });
+        }
+    }
+
+    /// Queues padding for a probe: recent packets again where a stream has retransmissions, because that repairs what may
+    /// have been lost, else empty packets.
+    fn fill_with_padding(&mut self, now: Time, owner: u32, bytes: usize) {
+        let Some(Some(state)) = self.owners.get(owner as usize) else {
+            return;
+        };
+        let mut left = bytes.saturating_sub(self.egress.backlog(owner) * 1_000);
+        let mut turn = 0;
+        while left > 0 && turn < MAX_PADDING_PACKETS {
+            let mut found = false;
+            for index in &state.consumers {
+                let Some(consumer) = self.consumers.of_mut(*index) else {
+                    continue;
+                };
+                let encodings = &self.encodings;
+                let Some(pending) = consumer.padding(*index, turn as u16, encodings) else {
+                    continue;
+                };
+                found = true;
+                left = left.saturating_sub(usize::from(pending.len) + WIRE_OVERHEAD);
+                if self
+                    .egress
+                    .push(now, owner, Lane::Padding, pending, true)
+                    .is_err()
+                    || left == 0
+                {
+                    return;
+                }
+            }
+            if !found {
+                return;
+            }
+            turn += 1;
+        }
+    }
+}
+
+/// Packets of padding that one probe may take: 16 Mbit/s for 40 ms in packets of the longest padding.
+const MAX_PADDING_PACKETS: usize = 300;
+
+/// What a track can be had in, from the lowest layer up.
+fn share(
+    now: Time,
+    index: u32,
+    consumer: &Consumer,
+    producer: &Producer,
+    encodings: &Slab<Encoding>,
+) -> Share {
+    let mut steps = Steps::default();
+    let mut layers = [Layer::default(); MAX_STEPS];
+    let mut offer = |steps: &mut Steps, layer: Layer, rate: Bitrate| {
+        let place = steps.as_slice().len();
+        if steps.push(rate) {
+            layers[place] = layer;
+        }
+    };
+    let signs = consumer.target.rank == Rank::SIGNING;
+    let slots = (0_u8..)
+        .zip(&producer.slots)
+        .take(producer.encoding_count());
+    for (encoding, slot) in slots {
+        let Some(source) = encodings.of(*slot).filter(|encoding| encoding.active) else {
+            continue;
+        };
+        if encoding > consumer.target.max_encoding && !steps.as_slice().is_empty() {
+            break;
+        }
+        let rates = &source.layers;
+        let top_spatial = (rates.spatial_count() - 1).min(consumer.target.max_spatial);
+        let top = (rates.temporal_count() - 1).min(consumer.target.max_temporal);
+        for spatial in 0..=top_spatial {
+            let is_lowest = steps.as_slice().is_empty();
+            // At the lowest layer fewer frames are better than none; further up a smaller picture is better than a jerky
+            // one, and hands are not understood below 20 frames a second (EN 301 549 §6.5.3).
+            let from = if is_lowest { 0 } else { top };
+            for temporal in from..=top {
+                let layer = Layer {
+                    encoding,
+                    spatial,
+                    temporal,
+                };
+                let rate = rates.rate(spatial, temporal);
+                let too_few = signs && rates.frame_rate(spatial, temporal) < SIGNING_FRAME_RATE;
+                if temporal < top && (rate == Bitrate::ZERO || too_few) {
+                    continue;
+                }
+                match rate {
+                    Bitrate::ZERO if steps.as_slice().is_empty() => {
+                        offer(&mut steps, layer, UNMEASURED);
+                    }
+                    Bitrate::ZERO => {}
+                    measured => offer(&mut steps, layer, measured),
+                }
+            }
+        }
+    }
+    let current = match consumer.grant {
+        Grant::Nothing => None,
+        Grant::Everything => steps.as_slice().len().checked_sub(1),
+        Grant::UpTo(layer) => {
+            let offered = &layers[..steps.as_slice().len()];
+            offered.iter().rposition(|offered| *offered <= layer)
+        }
+    };
+    Share {
+        consumer: index,
+        demand: Demand {
+            rank: consumer.target.rank,
+            steps,
+            current: current.and_then(|step| u8::try_from(step).ok()),
+            may_climb: consumer.allotment.may_climb(now),
+            never_paused: signs,
+        },
+        layers,
+    }
+}

@@ -1,0 +1,128 @@
+//! When the next packet of one owner may leave, so that a big frame is no flood for a home router.
+//!
+//! A line that is free again after what was sent has passed at the pace. It opens when it is free, and stays open for a
+//! short burst beyond, because packets that leave together leave in one system call. While a probe lasts the pace is the
+//! probe's, and what leaves is the probe's.
+
+use std::time::Duration;
+
+use schalter_model::{Bitrate, Time};
+
+use crate::bandwidth::{Probe, ProbeId};
+
+/// Sent in one go before the line counts as busy: at 2 Mbit/s one packet, at 20 Mbit/s ten. Longer bursts cost fewer
+/// system calls and more of a router's queue.
+const BURST: Duration = Duration::from_millis(5);
+/// Slower than this nothing is paced: one packet of 1,200 bytes would wait a second.
+const SLOWEST: u64 = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probing {
+    id: ProbeId,
+    rate: Bitrate,
+    left: usize,
+}
+
+/// Pace of one owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    rate: Bitrate,
+    free_at: Time,
+    probing: Option<Probing>,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Bitrate) -> Self {
+        Self {
+            rate,
+            free_at: Time::ZERO,
+            probing: None,
+        }
+    }
+
+    pub(crate) fn set_rate(&mut self, rate: Bitrate) {
+        self.rate = rate;
+    }
+
+    pub(crate) fn start_probe(&mut self, now: Time, probe: Probe) {
+        // What was sent before must not thin out the probe.
+        self.free_at = self.free_at.min(now);
+        self.probing = Some(Probing {
+            id: probe.id,
+            rate: probe.rate,
+            left: probe.bytes,
+        });
+    }
+
+    pub(crate) fn is_probing(&self) -> bool {
+        self.probing.is_some()
+    }
+
+    /// Whether something may leave.
+    #[inline]
+    pub(crate) fn is_open(&self, now: Time) -> bool {
+        self.free_at <= now + BURST
+    }
+
+    /// When it opens for a whole burst again.
+    pub(crate) fn opens_at(&self) -> Time {
+        self.free_at
+    }
+
+    /// Notes what left; answers the probe that it was part of.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, now: Time, bytes: usize) -> Option<ProbeId> {
+        let rate = self.probing.map_or(self.rate, |probing| probing.rate);
+        let bits = bytes as u64 * 8;
+        let takes = Duration::from_nanos(bits * 1_000_000_000 / rate.as_bps().max(SLOWEST));
+        self.free_at = self.free_at.max(now) + takes;
+        let probing = self.probing.as_mut()?;
+        let id = probing.id;
+        probing.left = probing.left.saturating_sub(bytes);
+        if probing.left == 0 {
+            self.probing = None;
+        }
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_leaves_at_once_and_the_rest_at_the_pace() {
+        let mut pace = Pace::new(Bitrate::from_kbps(8_000));
+        let mut sent = 0;
+        for micros in (0..20_000).step_by(100) {
+            let now = Time::from_micros(micros);
+            while pace.is_open(now) && sent < 100 {
+                assert_eq!(pace.on_sent(now, 1_000), None);
+                sent += 1;
+            }
+        }
+        // 5 ms at once and 20 ms of one packet a millisecond.
+        assert!((25..=27).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_probe_has_its_own_pace_until_its_bytes_are_sent() {
+        let mut pace = Pace::new(Bitrate::from_kbps(100));
+        let now = Time::from_millis(1);
+        pace.on_sent(now, 1_000);
+        assert!(!pace.is_open(now));
+        let id = ProbeId::new(3);
+        pace.start_probe(
+            now,
+            Probe {
+                id,
+                rate: Bitrate::from_kbps(8_000),
+                bytes: 2_500,
+            },
+        );
+        assert!(pace.is_open(now));
+        let tags: Vec<_> = (0..4).map(|_| pace.on_sent(now, 1_000)).collect();
+        assert_eq!(tags, [Some(id), Some(id), Some(id), None]);
+        assert!(!pace.is_probing());
+    }
+}
