@@ -37,7 +37,7 @@ impl Router {
         let Some((stored, elements, _)) = encoding.cache.find(seq) else {
             return;
         };
-        let urgent = stored.marker || !producer.is_video();
+        let is_video = producer.is_video();
         let mut starts = std::mem::take(&mut self.scratch.starts);
         for &index in &producer.consumers {
             let Some(consumer) = self.consumers.of_mut(index) else {
@@ -47,6 +47,7 @@ impl Router {
                 Placement::Nothing => {}
                 Placement::Start => starts.push(index),
                 Placement::Send(pending) => {
+                    let urgent = pending.marker || !is_video;
                     if self
                         .egress
                         .push(now, consumer.owner, pending, urgent)
@@ -101,7 +102,7 @@ impl Router {
             };
             let placed = consumer.place(now, index, slot, encoding, stored, elements);
             if let Placement::Send(pending) = placed {
-                let urgent = stored.marker || !is_video;
+                let urgent = pending.marker || !is_video;
                 if self
                     .egress
                     .push(now, consumer.owner, pending, urgent)
