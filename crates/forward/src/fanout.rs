@@ -44,7 +44,6 @@ impl Router {
         } else {
             Lane::Sound
         };
-        let urgent = stored.marker || lane == Lane::Sound;
         let mut starts = std::mem::take(&mut self.scratch.starts);
         for &index in &producer.consumers {
             let Some(consumer) = self.consumers.of_mut(index) else {
@@ -54,6 +53,7 @@ impl Router {
                 Placement::Nothing => {}
                 Placement::Start => starts.push(index),
                 Placement::Send(pending) => {
+                    let urgent = pending.marker || lane == Lane::Sound;
                     if self
                         .egress
                         .push(now, consumer.owner, lane, pending, urgent)
@@ -110,7 +110,7 @@ impl Router {
             };
             let placed = consumer.place(now, index, slot, encoding, stored, elements);
             if let Placement::Send(pending) = placed {
-                let urgent = stored.marker || lane == Lane::Sound;
+                let urgent = pending.marker || lane == Lane::Sound;
                 if self
                     .egress
                     .push(now, consumer.owner, lane, pending, urgent)

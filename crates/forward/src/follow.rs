@@ -269,15 +269,23 @@ impl Follower {
         match frame.scheme {
             Scheme::Layers => {
                 let top = self.reach.spatial.min(self.counts.0.saturating_sub(1));
-                (frame.spatial + 1..=top).all(|spatial| {
-                    let flows = self.intact & layer_bit(spatial, frame.temporal) != 0;
-                    !flows && !self.opening
-                })
+                !(frame.spatial + 1..=top).any(|spatial| self.is_expected(frame, spatial))
             }
             Scheme::Targets => self
                 .target
                 .is_none_or(|target| frame.spatial >= layers.frames.targets.layers_of(target).0),
         }
+    }
+
+    /// Whether the frame of a higher spatial layer will be sent, too, if there is one in the picture.
+    fn is_expected(&self, frame: &Frame, spatial: u8) -> bool {
+        let (own, temporal) = (frame.spatial, frame.temporal);
+        let flows = |spatial, temporal| self.intact & layer_bit(spatial, temporal) != 0;
+        // Temporal layers are gone up to by all spatial ones in the same picture.
+        let is_climbing = frame.mends & layer_bit(own, temporal) != 0
+            && flows(spatial, 0)
+            && (0..temporal).all(|below| flows(spatial, below) == flows(own, below));
+        self.opening || flows(spatial, temporal) || is_climbing
     }
 
     /// The highest layer that flows: spatial, temporal.

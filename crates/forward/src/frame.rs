@@ -9,8 +9,8 @@
 //! and their payload descriptors stay readable under end-to-end encryption.
 
 use schalter_rtp::codec::av1::{Descriptor, Dti, Structure};
-use schalter_rtp::codec::vp8::Vp8Descriptor;
-use schalter_rtp::codec::vp9::{Vp9Descriptor, Vp9Layers};
+use schalter_rtp::codec::vp8::{PictureId, Vp8Descriptor};
+use schalter_rtp::codec::vp9::{PictureGroup, Vp9Descriptor, Vp9Layers};
 
 /// Most strands of one encoding: 4 spatial by 8 temporal layers, or 32 decode targets.
 pub(crate) const LAYER_SETS: usize = 32;
@@ -124,8 +124,8 @@ pub(crate) struct FrameTracker {
     structure_seq: u64,
     pub(crate) targets: Targets,
     pub(crate) scheme: Scheme,
-    /// VP9 temporal layers that may be gone up to at any of their pictures.
-    independent_temporal: u8,
+    /// VP9 picture group and the id of its first picture.
+    group: Option<(PictureGroup, u16)>,
     sizes: [Option<(u16, u16)>; MAX_SPATIAL as usize],
     /// Spatial layers that a VP9 scalability structure announced; 0 if none did.
     announced: u8,
@@ -140,7 +140,7 @@ impl FrameTracker {
             structure_seq: 0,
             targets: Targets::NONE,
             scheme: Scheme::Layers,
-            independent_temporal: 0,
+            group: None,
             sizes: [None; MAX_SPATIAL as usize],
             announced: 0,
         }
@@ -154,7 +154,7 @@ impl FrameTracker {
         self.structure = None;
         self.structure_seq = 0;
         self.targets = Targets::NONE;
-        self.independent_temporal = 0;
+        self.group = None;
         self.announced = 0;
         self.sizes = [None; MAX_SPATIAL as usize];
     }
@@ -254,7 +254,8 @@ impl FrameTracker {
         self.scheme = Scheme::Layers;
         if let Some(structure) = descriptor.structure {
             self.announced = structure.spatial_layers.min(MAX_SPATIAL);
-            self.independent_temporal = structure.independent_temporal;
+            let id = descriptor.picture_id.map(|id| id.value());
+            self.group = structure.group.zip(id).or(self.group);
             for (spatial, size) in (0_u8..).zip(&mut self.sizes) {
                 *size = structure.size(spatial);
             }
@@ -286,11 +287,15 @@ impl FrameTracker {
         if !descriptor.inter_picture {
             // RFC 9628 §4.2: going up to this spatial layer is possible here.
             mends |= layer_and_above(spatial, temporal);
-        } else if temporal > 0 && self.refers_below(number, spatial, temporal, descriptor) {
-            needs |= layers_below(spatial, temporal);
-            mends |= layer_bit(spatial, temporal);
         } else {
-            needs |= layers_below(spatial, temporal) | layer_bit(spatial, temporal);
+            let own = 1_u8 << temporal;
+            // Without knowing better, it may refer to all up to its own layer.
+            let referred = self.referred(number, spatial, temporal, descriptor);
+            let referred = referred.unwrap_or(own | (own - 1));
+            needs |= u32::from(referred) << (spatial * MAX_TEMPORAL);
+            if referred < own {
+                mends |= layer_bit(spatial, temporal);
+            }
         }
         if layers.switching_up {
             // Later pictures of higher temporal layers refer to nothing of those layers before this one.
@@ -306,27 +311,32 @@ impl FrameTracker {
         }
     }
 
-    /// Whether a VP9 frame refers to pictures of lower temporal layers only.
-    fn refers_below(
+    /// Temporal layers that a VP9 frame refers to within its spatial layer, the lowest in the lowest bit.
+    fn referred(
         &self,
         number: u16,
         spatial: u8,
         temporal: u8,
         descriptor: &Vp9Descriptor,
-    ) -> bool {
+    ) -> Option<u8> {
         if !descriptor.flexible {
-            return self.independent_temporal & 1 << temporal != 0;
+            let (group, first) = &self.group?;
+            let is_short = matches!(descriptor.picture_id, Some(PictureId::Short(_)));
+            let mask = if is_short { 0x7f } else { 0x7fff };
+            // Short ids come round before a group of most lengths does.
+            let pictures = number.wrapping_sub(*first) & mask;
+            return group.referred(pictures, temporal).filter(|_| !is_short);
         }
         // Picture ids have 7 or 15 bits; the distance is below 128, so that the low bits tell.
         let is_back = |frame: &Frame, back: u8| {
             frame.spatial == spatial && number.wrapping_sub(frame.number) & 0x7f == u16::from(back)
         };
-        let references = descriptor.references();
-        !references.is_empty()
-            && references.iter().all(|back| {
-                let referred = self.recent().find(|frame| is_back(frame, *back));
-                referred.is_some_and(|frame| frame.temporal < temporal)
-            })
+        let mut referred = 0;
+        for back in descriptor.references() {
+            let frame = self.recent().find(|frame| is_back(frame, *back))?;
+            referred |= 1 << frame.temporal;
+        }
+        Some(referred).filter(|referred| *referred != 0)
     }
 
     /// Takes a packet with a dependency descriptor; without its structure it can't be told from others.
@@ -343,8 +353,17 @@ impl FrameTracker {
             self.on_structure(seq, attached);
         }
         if seq < self.structure_seq {
-            // Its template is of a structure that is gone, or can't be told from one.
-            return None;
+            // Its template is of a structure that is gone, but the frame may be known from other packets.
+            let [first, high, low, ..] = value else {
+                return None;
+            };
+            let number = u16::from_be_bytes([*high, *low]);
+            let is_it = |frame: &&Frame| frame.timestamp == timestamp && frame.number == number;
+            let known = self.recent().find(is_it)?;
+            return Some(Place {
+                frame: known.id,
+                ends_frame: first & 0x40 != 0,
+            });
         }
         let descriptor = Descriptor::parse(value, self.structure.as_deref()).ok()?;
         if let Some(active) = descriptor.active_decode_targets {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use schalter_forward::ConsumerTarget;
+use schalter_model::ShardId;
 
 use crate::rig::*;
 use crate::streams::*;
@@ -201,6 +202,184 @@ fn a_second_of_dropped_layers_can_still_be_asked_for() {
     }
 }
 
+const fn vp9(inter_layer: InterLayer, flexible: bool) -> Kind {
+    Kind::Vp9 {
+        inter_layer,
+        flexible,
+        linked: false,
+    }
+}
+
+const fn av1(inter_layer: InterLayer) -> Kind {
+    Kind::Av1 { inter_layer }
+}
+
+/// Every picture's last packet is marked, and no other.
+fn check_markers(sink: &Sink) {
+    let got = sink.in_order();
+    for pair in got.windows(2) {
+        let is_last = pair[0].header.timestamp != pair[1].header.timestamp;
+        assert_eq!(pair[0].header.marker, is_last, "{:?}", pair[0]);
+    }
+}
+
+fn top(layers: &[(u8, u8)]) -> Option<(u8, u8)> {
+    layers.iter().max().copied()
+}
+
+#[test]
+fn spatial_layers_go_down_at_a_picture_and_up_at_a_keyframe() {
+    for kind in [
+        vp9(InterLayer::Always, false),
+        vp9(InterLayer::Always, true),
+        vp9(InterLayer::Key, false),
+        vp9(InterLayer::Key, true),
+        av1(InterLayer::Always),
+    ] {
+        let mut run = Run::new(kind);
+        assert_eq!(run.picture(true), [(0, 0), (1, 0), (2, 0)], "{kind:?}");
+        run.rig.wait(600);
+        run.target(1, 7);
+        assert_eq!(run.picture(false), [(0, 2), (1, 2)], "{kind:?}");
+        run.target(0, 2);
+        for temporal in [1, 2, 0, 2] {
+            assert_eq!(run.picture(false), [(0, temporal)], "{kind:?}");
+        }
+        assert_eq!(plis(&run.rig.rtcp()), [], "{kind:?}");
+        run.target(2, 7);
+        assert_eq!(plis(&run.rig.rtcp()), [100], "{kind:?}");
+        for temporal in [1, 2, 0] {
+            assert_eq!(run.picture(false), [(0, temporal)], "{kind:?}");
+        }
+        assert_eq!(run.picture(true), [(0, 0), (1, 0), (2, 0)], "{kind:?}");
+        assert_eq!(run.picture(false), [(0, 2), (1, 2), (2, 2)], "{kind:?}");
+        assert_eq!(plis(&run.rig.wait(1_000)), [], "{kind:?}");
+        run.check();
+        check_markers(&run.sink);
+        assert_eq!(run.sink.gaps(), 0);
+    }
+}
+
+#[test]
+fn without_prediction_between_layers_only_the_goals_is_sent() {
+    for inter_layer in [InterLayer::Key, InterLayer::Never] {
+        let kind = av1(inter_layer);
+        let mut run = Run::new(kind);
+        run.picture(true);
+        for temporal in [2, 1, 2, 0, 2, 1, 2] {
+            assert_eq!(run.picture(false), [(2, temporal)], "{kind:?}");
+        }
+        run.rig.wait(600);
+        // The lower layers were not sent: a keyframe has to bring them.
+        run.target(0, 7);
+        assert_eq!(plis(&run.rig.rtcp()), [100], "{kind:?}");
+        assert_eq!(run.picture(false), [(2, 0)], "{kind:?}");
+        assert_eq!(run.picture(true), [(0, 0)], "{kind:?}");
+        assert_eq!(run.picture(false), [(0, 2)], "{kind:?}");
+        run.rig.wait(600);
+        run.target(1, 7);
+        assert_eq!(plis(&run.rig.rtcp()), [100], "{kind:?}");
+        assert_eq!(run.picture(false), [(0, 1)], "{kind:?}");
+        assert_eq!(top(&run.picture(true)), Some((1, 0)), "{kind:?}");
+        assert_eq!(run.picture(false), [(1, 2)], "{kind:?}");
+        run.check();
+        check_markers(&run.sink);
+        assert_eq!(run.sink.gaps(), 0);
+    }
+}
+
+#[test]
+fn temporal_layers_of_svc_go_up_where_references_allow_it() {
+    for kind in [
+        vp9(InterLayer::Always, false),
+        vp9(InterLayer::Key, true),
+        av1(InterLayer::Always),
+        av1(InterLayer::Key),
+    ] {
+        let mut run = Run::new(kind);
+        for n in 0..7 {
+            run.target(7, if n == 0 { 7 } else { 0 });
+            run.picture(n == 0);
+        }
+        run.target(7, 7);
+        // The frame after the one that was left out refers to it.
+        assert_eq!(top(&run.picture(false)), None, "{kind:?}");
+        for temporal in [0, 2, 1, 2] {
+            assert_eq!(top(&run.picture(false)), Some((2, temporal)), "{kind:?}");
+        }
+        run.check();
+        check_markers(&run.sink);
+    }
+}
+
+#[test]
+fn a_vp9_layer_that_refers_to_its_own_past_waits_for_a_picture_that_does_not() {
+    let kind = Kind::Vp9 {
+        inter_layer: InterLayer::Always,
+        flexible: true,
+        linked: true,
+    };
+    let mut run = Run::new(kind);
+    for n in 0..5 {
+        run.target(7, if n == 0 { 7 } else { 0 });
+        run.picture(n == 0);
+    }
+    run.target(7, 7);
+    let tops: Vec<_> = (0..7)
+        .map(|_| top(&run.picture(false)).map(|layer| layer.1))
+        .collect();
+    assert_eq!(tops, [None, None, None, Some(0), Some(2), Some(1), Some(2)]);
+    run.check();
+}
+
+#[test]
+fn another_shard_decides_the_same() {
+    for kind in [
+        VP8_LINKED,
+        vp9(InterLayer::Always, true),
+        vp9(InterLayer::Key, false),
+        av1(InterLayer::Always),
+        av1(InterLayer::Key),
+        av1(InterLayer::Never),
+    ] {
+        let mut near = Run::new(kind);
+        let now = near.rig.now;
+        near.rig.router.add_tap(now, TRACK, ShardId(3)).unwrap();
+        let mut far = Run::new(kind);
+        far.rig.router.remove_producer(now, TRACK);
+        far.rig
+            .router
+            .add_remote_producer(now, TRACK, kind.producer())
+            .unwrap();
+        far.rig.subscribe(kind.subscription());
+        let mut out = [0; 1_500];
+        for n in 0..60_u8 {
+            for run in [&mut near, &mut far] {
+                run.target(n / 8 % 3, n / 5 % 3);
+            }
+            near.picture(n % 17 == 0);
+            while let Some((_, track, meta, len)) = near.rig.router.next_tap(near.rig.now, &mut out)
+            {
+                far.rig
+                    .router
+                    .on_envelope(far.rig.now, track, meta, &out[..len])
+                    .unwrap();
+            }
+            far.rig.wait(33);
+            let got = far.rig.received();
+            far.sink.got.extend(got);
+        }
+        assert!(near.sink.got.len() > 50);
+        let seen = |sink: &Sink| -> Vec<_> {
+            let got = sink.in_order();
+            got.iter()
+                .map(|got| (got.source(), got.header.marker))
+                .collect()
+        };
+        assert_eq!(seen(&near.sink), seen(&far.sink), "{kind:?}");
+    }
+}
+
 /// What may happen next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -235,6 +414,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..4_u8, 0..4_u8).prop_map(|(spatial, temporal)| Step::Target { spatial, temporal }),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => (0..200_u8).prop_map(Step::Wait),
+    ]
+}
+
+fn inter_layer() -> impl Strategy<Value = InterLayer> {
+    prop_oneof![
+        Just(InterLayer::Always),
+        Just(InterLayer::Key),
+        Just(InterLayer::Never)
     ]
 }
 
@@ -294,6 +481,25 @@ fn storm(kind: Kind, steps: &[Step]) -> Result<(), TestCaseError> {
     if let Err(why) = run.sink.check(&run.source) {
         return Err(TestCaseError::fail(why));
     }
+    let sent = run.newest.map_or(0, |newest| usize::from(newest) + 1);
+    let lost = sent - run.sink.arrived.len();
+    let gaps = run.sink.gaps();
+    prop_assert!(gaps <= lost, "{gaps} gaps for {lost} losses");
+    let got = run.sink.in_order();
+    for pair in got.windows(2) {
+        let time = pair[1]
+            .header
+            .timestamp
+            .wrapping_sub(pair[0].header.timestamp);
+        prop_assert!(time.cast_signed() >= 0, "time runs back");
+        if let (Kind::Vp8 { .. }, false) = (kind, pair.iter().any(|got| got.payload.is_empty())) {
+            let step = pair[1].picture_id().wrapping_sub(pair[0].picture_id()) & 0x7fff;
+            prop_assert!(
+                step <= 64 && (step > 0) == (time > 0),
+                "picture id steps by {step}"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -306,5 +512,23 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
     ) {
         storm(Kind::Vp8 { linked }, &steps)?;
+    }
+
+    #[test]
+    fn a_storm_of_vp9_switches_sends_only_what_can_be_decoded(
+        inter_layer in inter_layer(),
+        flexible: bool,
+        linked: bool,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        storm(Kind::Vp9 { inter_layer, flexible, linked }, &steps)?;
+    }
+
+    #[test]
+    fn a_storm_of_av1_switches_sends_only_what_can_be_decoded(
+        inter_layer in inter_layer(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        storm(Kind::Av1 { inter_layer }, &steps)?;
     }
 }

@@ -34,6 +34,43 @@ pub(crate) struct Source {
 pub(crate) enum Kind {
     /// VP8 L1T3. Every second group refers to the group before in its upper layers.
     Vp8 { linked: bool },
+    /// VP9 with three spatial and three temporal layers.
+    Vp9 {
+        inter_layer: InterLayer,
+        /// References are listed; else a picture group tells them.
+        flexible: bool,
+        /// As for VP8, in flexible mode.
+        linked: bool,
+    },
+    /// AV1 with three spatial and three temporal layers, told by the dependency descriptor.
+    Av1 { inter_layer: InterLayer },
+}
+
+/// When spatial layers refer to lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InterLayer {
+    /// L3T3.
+    Always,
+    /// L3T3_KEY.
+    Key,
+    /// S3T3.
+    Never,
+}
+
+/// Packs (value, width) fields, most significant bit first.
+fn pack(fields: &[(u32, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut used = 0;
+    for &(value, width) in fields {
+        for bit in (0..width).rev() {
+            if used % 8 == 0 {
+                bytes.push(0);
+            }
+            *bytes.last_mut().unwrap() |= u8::from(value >> bit & 1 == 1) << (7 - used % 8);
+            used += 1;
+        }
+    }
+    bytes
 }
 
 impl Source {
@@ -71,6 +108,12 @@ impl Source {
         self.since_key = if key { 0 } else { self.since_key + 1 };
         match self.kind {
             Kind::Vp8 { linked } => self.vp8(key, count, linked),
+            Kind::Vp9 {
+                inter_layer,
+                flexible,
+                linked,
+            } => self.vp9(key, count, inter_layer, (flexible, linked)),
+            Kind::Av1 { inter_layer } => self.av1(key, count, inter_layer),
         }
     }
 
@@ -110,6 +153,172 @@ impl Source {
             payload.push(u8::from(!key));
             (payload, Vec::new())
         })
+    }
+
+    /// Temporal layer of the present picture, and the temporal layers that it refers to, within a spatial one.
+    fn temporal(&self, key: bool, linked: bool) -> (u8, Vec<u8>) {
+        let temporal = [0, 2, 1, 2][self.since_key as usize % 4];
+        let is_linked = linked && self.since_key / 4 % 2 == 1;
+        let references = match (temporal, self.since_key % 4) {
+            _ if key => vec![],
+            (0, _) => vec![0],
+            (1, _) if is_linked => vec![0, 1],
+            (1, _) => vec![0],
+            (_, 1) if !is_linked => vec![0],
+            _ if linked => vec![1, 2],
+            _ => vec![1],
+        };
+        (temporal, references)
+    }
+
+    fn vp9(
+        &mut self,
+        key: bool,
+        count: usize,
+        inter_layer: InterLayer,
+        (flexible, linked): (bool, bool),
+    ) -> Vec<Packet> {
+        let (temporal, referred) = self.temporal(key, linked && flexible);
+        if temporal == 0 {
+            self.tl0picidx = self.tl0picidx.wrapping_add(1);
+        }
+        let tl0picidx = self.tl0picidx;
+        let [high, low] = (self.first_id.wrapping_add(self.picture as u16) & 0x7fff).to_be_bytes();
+        let mut packets = Vec::new();
+        for spatial in 0..3_u8 {
+            let mut references: Vec<_> = referred
+                .iter()
+                .filter_map(|temporal| self.newest(spatial, *temporal))
+                .collect();
+            let diffs: Vec<_> = references
+                .iter()
+                .map(|index| (self.picture - self.frames[*index].picture) as u8)
+                .collect();
+            let inter_layer = spatial > 0
+                && match inter_layer {
+                    InterLayer::Always => true,
+                    InterLayer::Key => key,
+                    InterLayer::Never => false,
+                };
+            if inter_layer {
+                references.push(self.frames.len() - 1);
+            }
+            let predicted = !diffs.is_empty();
+            let up = !flexible && temporal > 0;
+            let made = self.emit(
+                (spatial, temporal),
+                references,
+                count,
+                spatial == 2,
+                |first, last| {
+                    let structure = key && spatial == 0 && first;
+                    let mut payload = vec![
+                        0xa0 | u8::from(predicted) << 6
+                            | u8::from(flexible) << 4
+                            | u8::from(first) << 3
+                            | u8::from(last) << 2
+                            | u8::from(structure) << 1,
+                    ];
+                    payload.extend_from_slice(&[high | 0x80, low]);
+                    payload.push(
+                        temporal << 5 | u8::from(up) << 4 | spatial << 1 | u8::from(inter_layer),
+                    );
+                    if !flexible {
+                        payload.push(tl0picidx);
+                    } else if predicted {
+                        for (n, diff) in diffs.iter().enumerate() {
+                            payload.push(diff << 1 | u8::from(n + 1 < diffs.len()));
+                        }
+                    }
+                    if structure {
+                        payload.push(2 << 5 | 0x10 | u8::from(!flexible) << 3);
+                        for size in [320_u16, 180, 640, 360, 1_280, 720] {
+                            payload.extend_from_slice(&size.to_be_bytes());
+                        }
+                        if !flexible {
+                            payload.push(4);
+                            for (temporal, diff) in [(0_u8, 4), (2, 1), (1, 2), (2, 1)] {
+                                payload.extend_from_slice(&[temporal << 5 | 1 << 2, diff]);
+                            }
+                        }
+                    }
+                    (payload, Vec::new())
+                },
+            );
+            packets.extend(made);
+        }
+        packets
+    }
+
+    fn av1(&mut self, key: bool, count: usize, inter_layer: InterLayer) -> Vec<Packet> {
+        let (temporal, referred) = self.temporal(key, false);
+        let mut packets = Vec::new();
+        for spatial in 0..3_u8 {
+            let mut references: Vec<_> = referred
+                .iter()
+                .filter_map(|temporal| self.newest(spatial, *temporal))
+                .collect();
+            let spreads = match inter_layer {
+                InterLayer::Always => true,
+                InterLayer::Key => key,
+                InterLayer::Never => false,
+            };
+            if spreads && spatial > 0 {
+                references.push(self.frames.len() - 1);
+            }
+            let number = |index: usize| (index as u32 + 65_500) & 0xffff;
+            let own = self.frames.len();
+            let diffs: Vec<_> = references
+                .iter()
+                .map(|index| (own - index) as u32)
+                .collect();
+            let mut tail = Vec::new();
+            for target in 0..9_u32 {
+                let (s, t) = ((target / 3) as u8, (target % 3) as u8);
+                let is_part = t >= temporal && if spreads { s >= spatial } else { s == spatial };
+                let indication = if !is_part {
+                    0
+                } else if s > spatial && !key {
+                    3
+                } else if temporal == 2 || temporal == 1 && t == 1 {
+                    1
+                } else {
+                    2
+                };
+                tail.push((indication, 2));
+            }
+            for diff in diffs {
+                tail.extend([(2, 2), (diff - 1, 8)]);
+            }
+            tail.push((0, 2));
+            let structure = av1_structure();
+            let made = self.emit(
+                (spatial, temporal),
+                references,
+                count,
+                spatial == 2,
+                |first, last| {
+                    let attached = key && first && (spatial == 0 || !spreads);
+                    let template = u32::from(spatial * 3 + temporal);
+                    let mut fields = vec![
+                        (u32::from(first), 1),
+                        (u32::from(last), 1),
+                        (template, 6),
+                        (number(own), 16),
+                    ];
+                    fields.extend([(u32::from(attached), 1), (0, 1), (1, 1), (1, 1), (0, 1)]);
+                    if attached {
+                        fields.extend_from_slice(&structure);
+                    }
+                    fields.extend_from_slice(&tail);
+                    let descriptor = pack(&fields);
+                    let aggregation = u8::from(key && first && spatial == 0) << 3;
+                    (vec![aggregation, 1], vec![(8, descriptor)])
+                },
+            );
+            packets.extend(made);
+        }
+        packets
     }
 
     fn emit(
@@ -246,10 +455,35 @@ impl Sink {
     }
 }
 
+/// Nine templates and nine decode targets, one for each layer, and the sizes of the three spatial ones.
+fn av1_structure() -> Vec<(u32, u32)> {
+    let mut fields = vec![(0, 6), (8, 5)];
+    fields.extend([1, 1, 2, 1, 1, 2, 1, 1, 3].map(|next| (next, 2)));
+    for template in 0..9 {
+        for target in 0..9 {
+            let is_part = target / 3 >= template / 3 && target % 3 >= template % 3;
+            fields.push((if is_part { 3 } else { 0 }, 2));
+        }
+    }
+    fields.extend([(0, 1); 9]);
+    // No chains: ns(10) codes 0 as three bits.
+    fields.extend([(0, 3), (1, 1)]);
+    fields.extend([319, 179, 639, 359, 1_279, 719].map(|less_one| (less_one, 16)));
+    fields
+}
+
 impl Kind {
     fn binding(self) -> schalter_forward::CodecBinding {
         match self {
             Self::Vp8 { .. } => VP8,
+            Self::Vp9 { .. } => schalter_forward::CodecBinding {
+                codec: schalter_forward::Codec::Vp9 { profile: 0 },
+                ..VP8
+            },
+            Self::Av1 { .. } => schalter_forward::CodecBinding {
+                codec: schalter_forward::Codec::Av1 { profile: 0 },
+                ..VP8
+            },
         }
     }
 

@@ -9,6 +9,8 @@ use crate::wire::Reader;
 
 /// Most reference pictures that one descriptor may list (RFC 9628 §4.2, P_DIFF).
 pub const MAX_REFERENCES: usize = 3;
+/// Most pictures of a group that is remembered; the patterns in use have at most eight.
+pub const MAX_GROUP: usize = 16;
 /// Most spatial layers that a scalability structure can describe (N_S has 3 bits).
 pub const MAX_SPATIAL_LAYERS: usize = 8;
 
@@ -35,9 +37,29 @@ pub struct ScalabilityStructure {
     sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
     /// Number of pictures in the described picture group; 0 if it is not described.
     pub group_pictures: u8,
-    /// Temporal layers, the lowest in the lowest bit, whose pictures in the described group refer to lower temporal
-    /// layers only: a receiver may go up to them at any of their pictures.
-    pub independent_temporal: u8,
+    /// The described picture group, if it is not longer than [`MAX_GROUP`].
+    pub group: Option<PictureGroup>,
+}
+
+/// What the pictures of a group refer to; the group repeats until another is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PictureGroup {
+    count: u8,
+    temporal: [u8; MAX_GROUP],
+    referred: [u8; MAX_GROUP],
+}
+
+impl PictureGroup {
+    /// Temporal layers that a picture refers to, the lowest in the lowest bit.
+    ///
+    /// The picture is the one so many pictures after the group's first, the one that described it. Answers `None` if
+    /// it should be of another temporal layer: then the encoder left the pattern.
+    #[must_use]
+    pub fn referred(&self, pictures: u16, temporal: u8) -> Option<u8> {
+        let position = usize::from(pictures).checked_rem(usize::from(self.count))?;
+        let is_it = *self.temporal.get(position)? == temporal;
+        self.referred.get(position).copied().filter(|_| is_it)
+    }
 }
 
 impl ScalabilityStructure {
@@ -179,73 +201,51 @@ fn read_structure(reader: &mut Reader<'_>) -> Option<ScalabilityStructure> {
         }
         sizes = Some(read);
     }
-    let mut group = Group::default();
-    if byte & 0x08 != 0 {
-        group = Group::read(reader)?;
-    }
+    let (group_pictures, group) = if byte & 0x08 != 0 {
+        read_group(reader)?
+    } else {
+        (0, None)
+    };
     Some(ScalabilityStructure {
         spatial_layers,
         sizes,
-        group_pictures: group.count,
-        independent_temporal: group.independent_temporal(),
+        group_pictures,
+        group,
     })
 }
 
-/// The described picture group: temporal layer and references of each picture.
-struct Group {
-    count: u8,
-    temporal: [u8; 255],
-    references: [[u8; MAX_REFERENCES]; 255],
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            temporal: [0; 255],
-            references: [[0; MAX_REFERENCES]; 255],
-        }
-    }
-}
-
-impl Group {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let mut group = Self {
-            count: reader.u8()?,
-            ..Self::default()
-        };
-        let pictures = group.temporal.iter_mut().zip(&mut group.references);
-        for (temporal, references) in pictures.take(usize::from(group.count)) {
-            let byte = reader.u8()?;
+fn read_group(reader: &mut Reader<'_>) -> Option<(u8, Option<PictureGroup>)> {
+    let count = reader.u8()?;
+    let mut temporal = [0; MAX_GROUP];
+    let mut back = [[0; MAX_REFERENCES]; MAX_GROUP];
+    for position in 0..usize::from(count) {
+        let byte = reader.u8()?;
+        let references = reader.take(usize::from(byte >> 2 & 0x03))?;
+        if let (Some(temporal), Some(back)) = (temporal.get_mut(position), back.get_mut(position)) {
             *temporal = byte >> 5;
-            for slot in references.iter_mut().take(usize::from(byte >> 2 & 0x03)) {
-                *slot = reader.u8()?;
+            for (slot, reference) in back.iter_mut().zip(references) {
+                *slot = *reference;
             }
         }
-        Some(group)
     }
-
-    /// Bits of the temporal layers that never refer to themselves or to higher ones. The group repeats for ever.
-    fn independent_temporal(&self) -> u8 {
-        let count = usize::from(self.count);
-        let (mut present, mut dependent) = (0_u8, 0_u8);
-        let pictures = self.temporal.iter().zip(&self.references).take(count);
-        for (position, (temporal, references)) in pictures.enumerate() {
-            present |= 1 << (temporal & 7);
-            for back in references.iter().filter(|back| **back != 0) {
-                // A whole number of groups is added, so that looking back stays above zero.
-                let referred = (position + 255 * count - usize::from(*back)) % count;
-                if self
-                    .temporal
-                    .get(referred)
-                    .is_none_or(|other| other >= temporal)
-                {
-                    dependent |= 1 << (temporal & 7);
-                }
-            }
+    let length = usize::from(count);
+    if !(1..=MAX_GROUP).contains(&length) {
+        return Some((count, None));
+    }
+    let mut referred = [0; MAX_GROUP];
+    for (position, (referred, back)) in referred.iter_mut().zip(&back).enumerate().take(length) {
+        for back in back.iter().filter(|back| **back > 0) {
+            // Whole groups are added, so that looking back stays above zero.
+            let at = (position + 256 * length - usize::from(*back)) % length;
+            *referred |= 1 << temporal.get(at)?;
         }
-        present & !dependent
     }
+    let group = PictureGroup {
+        count,
+        temporal,
+        referred,
+    };
+    Some((count, Some(group)))
 }
 
 /// New values for the running numbers of one outgoing packet.
