@@ -8,8 +8,8 @@ use schalter_forward::{
 use schalter_model::{MediaKind, ShardId, TrackId};
 use schalter_shard::control::Command;
 
-use crate::media::{AUDIO_LEVEL, MID, OPUS, TRANSPORT_CC, VP8};
-use crate::{Sim, SourceConfig};
+use crate::media::{AUDIO_LEVEL, MID, OPUS, REPAIRED_RID, RID, TRANSPORT_CC, VP8};
+use crate::{Picture, Sim, SourceConfig};
 
 /// Both kinds, as a camera with a microphone has them.
 pub const BOTH: [MediaKind; 2] = [MediaKind::Video, MediaKind::Audio];
@@ -83,6 +83,31 @@ pub fn consumer_config(subscriber: usize, publisher: usize, kind: MediaKind) -> 
     }
 }
 
+/// The streams of a camera that sends this picture, lowest encoding first.
+pub fn streams(peer: usize, picture: &Picture) -> Vec<SourceConfig> {
+    picture.streams(source(peer, MediaKind::Video).ssrc)
+}
+
+/// How a camera's picture is negotiated with its publisher: by stream ids, no SSRC is named.
+pub fn picture_config(peer: usize, picture: &Picture) -> ProducerConfig {
+    let encodings = streams(peer, picture).into_iter();
+    let encodings = encodings.map(|stream| EncodingConfig {
+        rid: stream.rid.map(Arc::from),
+        ssrc: None,
+        rtx_ssrc: None,
+    });
+    let plain = producer_config(peer, MediaKind::Video);
+    ProducerConfig {
+        encodings: encodings.collect(),
+        extensions: ExtensionIds {
+            rid: Some(RID),
+            repaired_rid: Some(REPAIRED_RID),
+            ..plain.extensions
+        },
+        ..plain
+    }
+}
+
 impl Sim {
     /// Announces a peer's track to its shard, without the peer sending anything.
     pub fn add_producer(&mut self, peer: usize, kind: MediaKind) {
@@ -103,6 +128,59 @@ impl Sim {
                 sim_peer.publish(now, source(peer, kind));
             });
         }
+    }
+
+    /// A peer publishes microphone and a camera with this picture from now on.
+    pub fn publish_picture(&mut self, peer: usize, picture: &Picture) {
+        let command = Command::AddProducer {
+            transport: self.peer(peer).config().transport,
+            track: track(peer, MediaKind::Video),
+            config: picture_config(peer, picture),
+        };
+        self.command(self.home(peer), command);
+        self.add_producer(peer, MediaKind::Audio);
+        let mut all = streams(peer, picture);
+        all.push(source(peer, MediaKind::Audio));
+        self.with_peer(peer, |now, sim_peer| {
+            for stream in all {
+                sim_peer.publish(now, stream);
+            }
+        });
+    }
+
+    /// A peer subscribes to microphone and camera of another, all of the picture wanted.
+    pub fn subscribe_picture(&mut self, subscriber: usize, publisher: usize, picture: &Picture) {
+        self.subscribe_to(subscriber, publisher, MediaKind::Audio);
+        let sources: Vec<_> = streams(publisher, picture)
+            .iter()
+            .map(|stream| stream.ssrc)
+            .collect();
+        let mut config = consumer_config(subscriber, publisher, MediaKind::Video);
+        config.target.max_encoding = sources.len() as u8 - 1;
+        let ssrc = config.ssrc;
+        let command = Command::AddConsumer {
+            transport: self.peer(subscriber).config().transport,
+            track: track(publisher, MediaKind::Video),
+            producer_shard: ShardId(self.home(publisher) as u8),
+            config,
+        };
+        self.command(self.home(subscriber), command);
+        self.with_peer(subscriber, |now, peer| {
+            peer.subscribe_adaptive(now, ssrc, sources);
+        });
+    }
+
+    /// A peer wants no more than this encoding of another's camera.
+    pub fn want_encoding(&mut self, subscriber: usize, publisher: usize, max_encoding: u8) {
+        let command = Command::SetConsumerTarget {
+            transport: self.peer(subscriber).config().transport,
+            track: track(publisher, MediaKind::Video),
+            target: ConsumerTarget {
+                paused: false,
+                max_encoding,
+            },
+        };
+        self.command(self.home(subscriber), command);
     }
 
     /// A peer subscribes to one track of another.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use schalter_model::{DropReason, MediaKind, SrtpProfile, Time, TransportId, WallClock};
+use schalter_rtp::extension::parse_transport_sequence;
 use schalter_rtp::rtcp::{Rtcp, SenderInfo, compound};
 use schalter_rtp::{RtcpWriter, RtpPacket, is_rtcp};
 use schalter_transport::LocalIce;
@@ -13,7 +14,9 @@ use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunMessage, StunWriter, TransactionId, attribute,
 };
 
-use crate::{Random, Receiver, Source, SourceConfig};
+use crate::feedback::Reporter;
+use crate::media::TRANSPORT_CC;
+use crate::{Feedback, Random, Receiver, Source, SourceConfig, Timeline};
 
 /// Time between checks while none is answered: browsers pace them so.
 const FAST_CHECKS: Duration = Duration::from_millis(50);
@@ -60,8 +63,10 @@ pub struct PeerStats {
     pub plis: u64,
     /// Sequence numbers that the server asked for.
     pub nacked: u64,
-    /// Transport-wide feedback messages.
+    /// Transport-wide feedback messages that came.
     pub feedback: u64,
+    /// Packets that such feedback or a maximum bitrate was sent in.
+    pub feedback_sent: u64,
     /// Report blocks about our streams.
     pub reports: u64,
     /// Goodbyes.
@@ -83,6 +88,8 @@ pub struct SimPeer {
     transport_sequence: u16,
     sources: Vec<Source>,
     receivers: Vec<Receiver>,
+    reporter: Reporter,
+    arrived: Timeline,
     next_report: Time,
     outgoing: VecDeque<Vec<u8>>,
     stats: PeerStats,
@@ -110,6 +117,8 @@ impl SimPeer {
             transport_sequence: random.next() as u16,
             sources: Vec::new(),
             receivers: Vec::new(),
+            reporter: Reporter::new(Feedback::default()),
+            arrived: Timeline::default(),
             next_report: now + random.span(REPORTS),
             outgoing: VecDeque::new(),
             stats: PeerStats::default(),
@@ -155,6 +164,16 @@ impl SimPeer {
             .find(|receiver| receiver.source() == source)
     }
 
+    /// Bytes of RTP that came: media, repetitions and padding.
+    pub fn arrived(&self) -> &Timeline {
+        &self.arrived
+    }
+
+    /// Feeds back so from now on; the default is transport-wide feedback.
+    pub fn set_feedback(&mut self, now: Time, feedback: Feedback) {
+        self.reporter.set_feedback(now, feedback);
+    }
+
     /// Publishes a stream from now on.
     pub fn publish(&mut self, now: Time, config: SourceConfig) {
         let drawn = self.random.next();
@@ -164,6 +183,11 @@ impl SimPeer {
     /// Expects a stream.
     pub fn subscribe(&mut self, now: Time, kind: MediaKind, ssrc: u32, source: u32) {
         self.receivers.push(Receiver::new(now, kind, ssrc, source));
+    }
+
+    /// Expects a picture that adapts, of the encodings with these SSRCs.
+    pub fn subscribe_adaptive(&mut self, now: Time, ssrc: u32, sources: Vec<u32>) {
+        self.receivers.push(Receiver::adaptive(now, ssrc, sources));
     }
 
     /// Expects a publisher's stream no more.
@@ -244,6 +268,13 @@ impl SimPeer {
             self.stats.broken += 1;
             return;
         };
+        self.arrived.add(now, bytes.len());
+        let wide = packet
+            .extension(TRANSPORT_CC)
+            .and_then(|value| parse_transport_sequence(value).ok());
+        if let Some(sequence) = wide {
+            self.reporter.on_packet(now, sequence, packet.ssrc());
+        }
         let receiver = self
             .receivers
             .iter_mut()
@@ -270,7 +301,14 @@ impl SimPeer {
                         receiver.on_sender_report(now, report.compact_ntp());
                     }
                 }
-                Rtcp::ReceiverReport(report) => self.stats.reports += report.reports.count() as u64,
+                Rtcp::ReceiverReport(report) => {
+                    for block in report.reports {
+                        self.stats.reports += 1;
+                        if let Some(source) = self.source_mut(block.ssrc) {
+                            source.on_report();
+                        }
+                    }
+                }
                 Rtcp::Nack(nack) => {
                     for sequence in nack.lost() {
                         self.stats.nacked += 1;
@@ -279,9 +317,7 @@ impl SimPeer {
                 }
                 Rtcp::Pli { media_ssrc, .. } => {
                     self.stats.plis += 1;
-                    if let Some(source) = self.source_mut(media_ssrc) {
-                        source.on_keyframe_request();
-                    }
+                    self.on_keyframe_request(media_ssrc);
                 }
                 Rtcp::TransportCc(_) => self.stats.feedback += 1,
                 Rtcp::Bye(_) => self.stats.byes += 1,
@@ -289,6 +325,21 @@ impl SimPeer {
                 | Rtcp::Fir(_)
                 | Rtcp::Remb(_)
                 | Rtcp::Unknown { .. } => {}
+            }
+        }
+    }
+
+    /// The encoder of a simulcast picture makes keyframes of all its encodings at once, as browsers' VP8 encoders do.
+    fn on_keyframe_request(&mut self, ssrc: u32) {
+        let asked = self.source_mut(ssrc).map(|source| *source.config());
+        let Some(asked) = asked else {
+            return;
+        };
+        for source in &mut self.sources {
+            let config = source.config();
+            let together = asked.rid.is_some() && config.rid.is_some();
+            if config.ssrc == ssrc || together {
+                source.on_keyframe_request();
             }
         }
     }
@@ -320,6 +371,7 @@ impl SimPeer {
         self.next_check
             .into_iter()
             .chain([self.next_report])
+            .chain(self.reporter.due())
             .chain(sources)
             .chain(receivers)
             .min()
@@ -342,6 +394,7 @@ impl SimPeer {
         for packet in packets {
             self.send_rtp(packet);
         }
+        self.report_arrivals(now);
         self.feed_back(now);
     }
 
@@ -366,6 +419,24 @@ impl SimPeer {
         let key = &self.key;
         let request = binding_request(&self.user, key, id);
         self.outgoing.push_back(request);
+    }
+
+    /// Feedback about the whole transport, if it is due.
+    fn report_arrivals(&mut self, now: Time) {
+        while self.reporter.due().is_some_and(|due| due <= now) {
+            let from = self.ssrc();
+            let streams: Vec<_> = self.receivers.iter().map(Receiver::ssrc).collect();
+            let mut buffer = vec![0; DATAGRAM];
+            // Room for the tag, and less than a path's usual limit.
+            let mut writer = RtcpWriter::new(&mut buffer[..1_200]);
+            self.reporter.write(now, from, &streams, &mut writer);
+            if writer.is_empty() {
+                return;
+            }
+            let len = writer.finish();
+            self.stats.feedback_sent += 1;
+            self.send_rtcp(buffer, len);
+        }
     }
 
     /// Reports if their time has come, and requests that are due.
@@ -411,10 +482,14 @@ impl SimPeer {
             receiver.write_requests(now, from, &mut writer);
         }
         let len = writer.finish();
+        self.send_rtcp(buffer, len);
+    }
+
+    fn send_rtcp(&mut self, mut buffer: Vec<u8>, len: usize) {
         let len = self
             .outbound
             .seal_rtcp(&mut buffer, len)
-            .expect("a report is well-formed and has room for its tag");
+            .expect("RTCP of ours is well-formed and has room for its tag");
         buffer.truncate(len);
         self.outgoing.push_back(buffer);
     }
