@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use schalter_model::Time;
 
-use crate::{Link, LinkConfig, LinkStats, Random};
+use crate::{Link, LinkConfig, LinkStats, LinkTrace, Random};
 
 /// A datagram that arrives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,9 @@ struct Access {
 /// Addresses with access links, and the datagrams between them. Addresses without one are reached at once.
 pub struct SimNet {
     random: Random,
-    access: BTreeMap<SocketAddr, Access>,
+    links: Vec<Access>,
+    /// Which links an address is behind.
+    access: BTreeMap<SocketAddr, usize>,
     /// By time and then in the order of sending, so that equal times have one order.
     under_way: BinaryHeap<Reverse<(Time, u64, Datagram)>>,
     sequence: u64,
@@ -41,6 +43,7 @@ impl SimNet {
     pub fn new(random: Random) -> Self {
         Self {
             random,
+            links: Vec::new(),
             access: BTreeMap::new(),
             under_way: BinaryHeap::new(),
             sequence: 0,
@@ -65,7 +68,35 @@ impl SimNet {
             up: Link::new(up, Random::new(self.random.next())),
             down: Link::new(down, Random::new(self.random.next())),
         };
-        self.access.insert(address, access);
+        self.access.insert(address, self.links.len());
+        self.links.push(access);
+    }
+
+    /// Puts an address behind the links of another: they share rate and queues from now on.
+    ///
+    /// # Panics
+    /// If the other has none.
+    pub fn share(&mut self, address: SocketAddr, with: SocketAddr) {
+        let links = *self.access.get(&with).expect(ATTACHED);
+        self.access.insert(address, links);
+    }
+
+    /// Lets the link to an address follow a trace, and remember what datagrams met at its queue.
+    ///
+    /// # Panics
+    /// If the address has no links.
+    pub fn follow(&mut self, address: SocketAddr, trace: &LinkTrace) {
+        let down = self.down_mut(address);
+        down.follow(trace);
+        down.watch();
+    }
+
+    /// The link to an address.
+    ///
+    /// # Panics
+    /// If the address has no links.
+    pub fn down_mut(&mut self, address: SocketAddr) -> &mut Link {
+        &mut self.access_mut(address).down
     }
 
     /// Changes an address's links from now on; what is under way is not touched.
@@ -90,7 +121,7 @@ impl SimNet {
 
     /// What the links of an address did: up, down.
     pub fn stats(&self, address: SocketAddr) -> Option<(LinkStats, LinkStats)> {
-        let access = self.access.get(&address)?;
+        let access = &self.links[*self.access.get(&address)?];
         Some((access.up.stats(), access.down.stats()))
     }
 
@@ -99,13 +130,13 @@ impl SimNet {
         if self.recording == Some(from) {
             self.recorded.push(bytes.to_vec());
         }
-        let first = match self.access.get_mut(&from) {
-            Some(access) => access.up.send(now, bytes.len()),
+        let first = match self.access.get(&from) {
+            Some(links) => self.links[*links].up.send(now, bytes.len()),
             None => [Some(now), None],
         };
         for at in first.into_iter().flatten() {
-            let second = match self.access.get_mut(&to) {
-                Some(access) => access.down.send(at, bytes.len()),
+            let second = match self.access.get(&to) {
+                Some(links) => self.links[*links].down.send(at, bytes.len()),
                 None => [Some(at), None],
             };
             for at in second.into_iter().flatten() {
@@ -134,11 +165,12 @@ impl SimNet {
     }
 
     fn access_mut(&mut self, address: SocketAddr) -> &mut Access {
-        self.access
-            .get_mut(&address)
-            .expect("an address with links, see SimNet::attach")
+        let links = *self.access.get(&address).expect(ATTACHED);
+        &mut self.links[links]
     }
 }
+
+const ATTACHED: &str = "an address with links, see SimNet::attach";
 
 #[cfg(test)]
 mod tests {
