@@ -168,7 +168,7 @@ impl LinkTrace {
             delay,
             jitter: Duration::from_millis(8),
             rate: Some(Bitrate::from_bps(rate as u64)),
-            queue_bytes: 400_000,
+            queue_bytes: 200_000,
             ..LinkConfig::default()
         };
         let usual = Duration::from_millis(35);

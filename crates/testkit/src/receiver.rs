@@ -343,7 +343,11 @@ impl Receiver {
                     mark,
                     vp8,
                 };
-                self.decoder.on_packet(now, &packet);
+                if self.decoder.on_packet(now, &packet) {
+                    // Nothing before a frame that was shown is of use any more.
+                    let needless = self.decoder.passed();
+                    self.missing = self.missing.split_off(&needless);
+                }
             }
         }
     }

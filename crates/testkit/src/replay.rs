@@ -63,6 +63,14 @@ impl Scenario {
         }
     }
 
+    /// Three cameras whose layers together fill nearly any link: what arrives is what the estimate allows.
+    pub fn elastic(trace: LinkTrace, length: Duration) -> Self {
+        Self {
+            publishers: 3,
+            ..Self::new(trace, Picture::elastic(), length)
+        }
+    }
+
     /// The peer that a subscriber is, counted from 0.
     pub fn subscriber(&self, index: usize) -> usize {
         self.publishers + index
@@ -390,9 +398,11 @@ impl Replay {
         arrived as f64 / capacity.max(1) as f64
     }
 
-    /// Everything in a few lines.
+    /// The whole of it but the first two seconds, in a few lines.
     pub fn summary(&self) -> String {
         let (from, to) = (Time::from_millis(2_000), self.end());
+        // What was sent last may be under way.
+        let heard = Time::from_millis(to.as_millis().saturating_sub(1_000));
         let mut lines = format!(
             "{}: {:.0} % of the link, queue p95 {} ms, longest {} ms, {} overflowed",
             self.scenario.trace.name(),
@@ -405,8 +415,8 @@ impl Replay {
             lines += &format!(
                 "\n  subscriber {index}: {} kbit/s, sound lost {}, concealed {:.1} %",
                 seen.arrived.rate(from, to).as_bps() / 1_000,
-                seen.sounds_lost(from, to),
-                seen.sounds_concealed(from, to) * 100.0,
+                seen.sounds_lost(from, heard),
+                seen.sounds_concealed(from, heard) * 100.0,
             );
             for picture in &seen.pictures {
                 lines += &format!(

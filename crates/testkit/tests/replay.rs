@@ -5,7 +5,7 @@ use std::time::Duration;
 use schalter_model::{Bitrate, DropReason, MediaKind, Time};
 use schalter_testkit::conference::{source, streams};
 use schalter_testkit::{
-    CrossTraffic, Feedback, Layer, LinkConfig, LinkTrace, Picture, Scenario, Sim, SimConfig,
+    CrossTraffic, Feedback, Layer, LinkConfig, LinkTrace, Picture, Scenario, Sim, SimConfig, svg,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -230,4 +230,20 @@ fn cross_traffic_makes_a_queue() {
     let replay = scenario.run();
     assert!(replay.longest_queue(seconds(2), seconds(3)) < 30 * MS);
     assert!(replay.longest_queue(seconds(3), seconds(5)) > 100 * MS);
+}
+
+#[test]
+fn one_seed_draws_one_figure() {
+    let draw = |seed| {
+        let trace = LinkTrace::lte(seed, 6_000 * MS);
+        let mut scenario = Scenario::new(trace, Picture::layered(), 6_000 * MS);
+        scenario.seed = seed;
+        svg(&scenario.run(), "A walk", "Rates & <queues>")
+    };
+    let figure = draw(1);
+    assert_eq!(figure, draw(1));
+    assert_ne!(figure, draw(2));
+    assert!(figure.len() < 60_000, "{}", figure.len());
+    assert!(figure.contains("<title id=\"title\">A walk</title>"));
+    assert!(figure.contains("Rates &amp; &lt;queues&gt;</desc>"));
 }
