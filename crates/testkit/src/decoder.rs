@@ -178,6 +178,11 @@ impl Decoder {
         self.misnumbered += u64::from(wrong);
     }
 
+    /// Packets with lower numbers than this can't be of use any more.
+    pub(crate) fn passed(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |newest| newest.first)
+    }
+
     /// Whether it can't go on although later packets are there, or never began.
     pub fn is_stuck(&self) -> bool {
         self.shown.is_empty() || !self.waiting.is_empty()

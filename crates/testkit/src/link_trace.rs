@@ -73,10 +73,11 @@ pub struct LinkTrace {
     cross: Vec<CrossTraffic>,
 }
 
-/// A link of home users: 20 ms away, with a queue of 300 ms.
+/// A link of home users: 20 ms away, with a queue of 300 ms. Arrivals are never as regular as a calculation.
 fn home(rate: Bitrate) -> LinkConfig {
     LinkConfig {
         delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(1),
         rate: Some(rate),
         queue_bytes: queue_of(rate, Duration::from_millis(300)),
         ..LinkConfig::default()
@@ -167,7 +168,7 @@ impl LinkTrace {
             delay,
             jitter: Duration::from_millis(8),
             rate: Some(Bitrate::from_bps(rate as u64)),
-            queue_bytes: 400_000,
+            queue_bytes: 200_000,
             ..LinkConfig::default()
         };
         let usual = Duration::from_millis(35);

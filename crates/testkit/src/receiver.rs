@@ -25,6 +25,8 @@ const MAX_MISSING: u64 = 500;
 const FREEZE: Duration = Duration::from_millis(300);
 /// Time between two keyframe requests.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// Where nothing came for so long, nobody sends: the track is paused, and no keyframe is wanted.
+const SILENT: Duration = Duration::from_secs(5);
 /// Sequence numbers in one NACK.
 const NACK_ROOM: usize = 200;
 /// Packets whose order is compared with the publisher's.
@@ -341,7 +343,11 @@ impl Receiver {
                     mark,
                     vp8,
                 };
-                self.decoder.on_packet(now, &packet);
+                if self.decoder.on_packet(now, &packet) {
+                    // Nothing before a frame that was shown is of use any more.
+                    let needless = self.decoder.passed();
+                    self.missing = self.missing.split_off(&needless);
+                }
             }
         }
     }
@@ -400,7 +406,9 @@ impl Receiver {
         if self.kind == MediaKind::Video && self.next_pli <= now {
             self.next_pli = now + PLI_INTERVAL;
             let stands = self.decoder.progressed().is_none_or(|at| now - at > FREEZE);
-            if stands && self.decoder.is_stuck() && writer.pli(from, self.ssrc).is_ok() {
+            let receives = self.last_new.is_some_and(|at| now - at < SILENT);
+            if receives && stands && self.decoder.is_stuck() && writer.pli(from, self.ssrc).is_ok()
+            {
                 self.stats.plis += 1;
             }
         }
@@ -426,5 +434,87 @@ impl Receiver {
                 ((now - at).as_nanos() * 65_536 / 1_000_000_000) as u32
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schalter_rtp::RtpHeader;
+
+    use super::*;
+    use crate::media::packet;
+    use crate::{Source, SourceConfig};
+
+    const SSRC: u32 = 50;
+
+    /// A receiver, and a stream that it gets as it was sent.
+    fn subscribed() -> (Receiver, Source) {
+        let mut config = SourceConfig::video(SSRC);
+        config.temporal_layers = 3;
+        let receiver = Receiver::adaptive(Time::ZERO, SSRC, vec![SSRC]);
+        (receiver, Source::new(Time::ZERO, config, 7))
+    }
+
+    fn frame(source: &mut Source, at: Time) -> Vec<Vec<u8>> {
+        let mut packets = Vec::new();
+        source.produce(at, &mut 0, |packet| packets.push(packet));
+        packets
+    }
+
+    fn take(receiver: &mut Receiver, now: Time, bytes: &[u8]) {
+        receiver.on_rtp(now, &RtpPacket::parse(bytes).expect("written well"));
+    }
+
+    #[test]
+    fn probes_are_counted_and_fill_their_places() {
+        let (mut receiver, mut source) = subscribed();
+        let now = Time::from_millis(1);
+        let packets = frame(&mut source, now);
+        for bytes in &packets {
+            take(&mut receiver, now, bytes);
+        }
+        let last = RtpPacket::parse(&packets[3]).unwrap().header();
+        // A packet that is there, again; padding in its own place; padding under the retransmissions' SSRC.
+        let again = source.resend(now, last.sequence, &mut 0).unwrap();
+        take(&mut receiver, now, &again);
+        let mut padding = RtpHeader {
+            sequence: last.sequence.wrapping_add(2),
+            ..last
+        };
+        for ssrc in [SSRC, SSRC + 1] {
+            if ssrc != SSRC {
+                padding.payload_type = VP8.rtx_payload_type.unwrap();
+            }
+            padding.ssrc = ssrc;
+            let mut bytes = packet(padding, &[], &[0; 200]);
+            bytes[0] |= 0x20;
+            *bytes.last_mut().unwrap() = 200;
+            take(&mut receiver, now, &bytes);
+        }
+        let stats = receiver.stats();
+        assert_eq!((stats.packets, stats.repeated, stats.padding), (4, 1, 2));
+        let harm = [stats.foreign, stats.duplicates, stats.displaced];
+        assert_eq!(harm, [0; 3]);
+        // The number before the padding is missing.
+        let missing: Vec<_> = receiver.missing.keys().map(|lost| *lost as u16).collect();
+        assert_eq!(missing, [last.sequence.wrapping_add(1)]);
+        assert_eq!(receiver.decoder().played(), 1);
+    }
+
+    #[test]
+    fn a_packet_out_of_its_order_is_displaced() {
+        let (mut receiver, mut source) = subscribed();
+        let now = Time::from_millis(1);
+        let packets = frame(&mut source, now);
+        for (place, from) in [(10, 0), (12, 2), (11, 3)] {
+            let parsed = RtpPacket::parse(&packets[from]).unwrap();
+            let header = RtpHeader {
+                sequence: place,
+                ..parsed.header()
+            };
+            let moved = packet(header, &[], parsed.payload());
+            take(&mut receiver, now, &moved);
+        }
+        assert_eq!(receiver.stats().displaced, 1);
     }
 }

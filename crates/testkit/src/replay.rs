@@ -63,6 +63,14 @@ impl Scenario {
         }
     }
 
+    /// Three cameras whose layers together fill nearly any link: what arrives is what the estimate allows.
+    pub fn elastic(trace: LinkTrace, length: Duration) -> Self {
+        Self {
+            publishers: 3,
+            ..Self::new(trace, Picture::elastic(), length)
+        }
+    }
+
     /// The peer that a subscriber is, counted from 0.
     pub fn subscriber(&self, index: usize) -> usize {
         self.publishers + index
@@ -76,9 +84,15 @@ impl Scenario {
     /// Lets it happen, and `act` interfere at the beginning of every bin.
     pub fn run_with(&self, mut act: impl FnMut(&mut Sim)) -> Replay {
         let mut sim = Sim::new(SimConfig::new(self.seed));
-        let clean = LinkConfig::clean(Duration::from_millis(10));
+        let down = LinkConfig::clean(Duration::from_millis(10));
+        // Wide, but a keyframe takes its time: publishers pace what they send.
+        let up = LinkConfig {
+            rate: Some(Bitrate::from_kbps(10_000)),
+            queue_bytes: 1_000_000,
+            ..down
+        };
         for publisher in 0..self.publishers {
-            sim.add_peer(0, clean, clean);
+            sim.add_peer(0, up, down);
             sim.publish_picture(publisher, &self.picture);
         }
         let mut estimates = vec![Vec::new(); self.subscribers];
@@ -384,9 +398,11 @@ impl Replay {
         arrived as f64 / capacity.max(1) as f64
     }
 
-    /// Everything in a few lines.
+    /// The whole of it but the first two seconds, in a few lines.
     pub fn summary(&self) -> String {
         let (from, to) = (Time::from_millis(2_000), self.end());
+        // What was sent last may be under way.
+        let heard = Time::from_millis(to.as_millis().saturating_sub(1_000));
         let mut lines = format!(
             "{}: {:.0} % of the link, queue p95 {} ms, longest {} ms, {} overflowed",
             self.scenario.trace.name(),
@@ -399,8 +415,8 @@ impl Replay {
             lines += &format!(
                 "\n  subscriber {index}: {} kbit/s, sound lost {}, concealed {:.1} %",
                 seen.arrived.rate(from, to).as_bps() / 1_000,
-                seen.sounds_lost(from, to),
-                seen.sounds_concealed(from, to) * 100.0,
+                seen.sounds_lost(from, heard),
+                seen.sounds_concealed(from, heard) * 100.0,
             );
             for picture in &seen.pictures {
                 lines += &format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schalter_model::{Bitrate, DropReason, MediaKind, Time};
 use schalter_testkit::conference::{source, streams};
 use schalter_testkit::{
-    CrossTraffic, Feedback, Layer, LinkConfig, LinkTrace, Picture, Scenario, Sim, SimConfig,
+    CrossTraffic, Feedback, Layer, LinkConfig, LinkTrace, Picture, Scenario, Sim, SimConfig, svg,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -179,6 +179,30 @@ fn a_replay_tells_what_a_link_did_to_a_call() {
 }
 
 #[test]
+fn who_knows_the_link_beforehand_passes_what_adaptation_must() {
+    let (high, low) = (Bitrate::from_kbps(3_000), Bitrate::from_kbps(500));
+    let trace = LinkTrace::step(high, low, seconds(10), seconds(20));
+    let scenario = Scenario::new(trace.clone(), Picture::simulcast(), 30_000 * MS);
+    let subscriber = scenario.subscriber(0);
+    let replay = scenario.run_with(|sim| {
+        let wide = trace.at(sim.now()).rate == Some(high);
+        sim.want_encoding(subscriber, PUBLISHER, if wide { 2 } else { 0 });
+    });
+    let summary = replay.summary();
+    let seen = &replay.subscribers[0];
+    let picture = &seen.pictures[0];
+    let layer = |at| picture.layer(at).map(|layer| layer.encoding);
+    let layers = [9, 12, 19, 29].map(|at| layer(seconds(at)));
+    assert_eq!(layers, [Some(2), Some(0), Some(0), Some(2)], "{summary}");
+    let freeze = picture.longest_freeze(seconds(5), seconds(30));
+    assert!(freeze <= 600 * MS, "{freeze:?}\n{summary}");
+    let queue = replay.longest_queue(seconds(12), seconds(20));
+    assert!(queue < 100 * MS, "{queue:?}\n{summary}");
+    let lost = seen.sounds_lost(seconds(2), seconds(29));
+    assert_eq!(lost, 0, "{summary}");
+}
+
+#[test]
 fn peers_behind_one_link_share_its_queue() {
     let picture = Picture::new(&[(400, 30)], 1);
     let trace = LinkTrace::steady(Bitrate::from_kbps(1_100));
@@ -206,4 +230,20 @@ fn cross_traffic_makes_a_queue() {
     let replay = scenario.run();
     assert!(replay.longest_queue(seconds(2), seconds(3)) < 30 * MS);
     assert!(replay.longest_queue(seconds(3), seconds(5)) > 100 * MS);
+}
+
+#[test]
+fn one_seed_draws_one_figure() {
+    let draw = |seed| {
+        let trace = LinkTrace::lte(seed, 6_000 * MS);
+        let mut scenario = Scenario::new(trace, Picture::layered(), 6_000 * MS);
+        scenario.seed = seed;
+        svg(&scenario.run(), "A walk", "Rates & <queues>")
+    };
+    let figure = draw(1);
+    assert_eq!(figure, draw(1));
+    assert_ne!(figure, draw(2));
+    assert!(figure.len() < 60_000, "{}", figure.len());
+    assert!(figure.contains("<title id=\"title\">A walk</title>"));
+    assert!(figure.contains("Rates &amp; &lt;queues&gt;</desc>"));
 }

@@ -2,6 +2,7 @@
 
 mod deps;
 mod install;
+mod plots;
 mod step;
 mod test;
 mod web;
@@ -30,6 +31,8 @@ enum Command {
     },
     /// Prove that crates depend downwards only, and that L0 to L2 stay sans-IO
     Deps,
+    /// Draw the figures of how pictures adapt, into docs/figures
+    Plots,
     /// Build the pages
     Web {
         /// Compare with the committed bundle instead of replacing it
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { long, only } => test::execute(long, only.as_deref()),
         Command::Deps => deps::check(),
+        Command::Plots => plots::draw(),
         Command::Web { check } => web::build(check),
     };
     match result {
