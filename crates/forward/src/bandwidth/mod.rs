@@ -66,6 +66,8 @@ const STANDING_FOR: Duration = Duration::from_millis(400);
 const LINGERING_FOR: Duration = Duration::from_millis(2_000);
 /// Share of what arrives that is used then.
 const STANDING_USE: f64 = 0.95;
+/// So little queue is no hurry for a source that sends less than it might.
+const MODEST: Duration = Duration::from_millis(60);
 /// A queue that shrank by a quarter, or by this, is ours.
 const RELIEF: Duration = Duration::from_millis(60);
 /// One that stays while less than this share arrives of what did before is not.
@@ -85,6 +87,10 @@ const RENEWAL: Duration = Duration::from_millis(25);
 const CALM: Duration = Duration::from_millis(12);
 /// Below this share of the estimate the source sends too little to prove it.
 const USED: f64 = 0.8;
+/// A source that sends less than this share of the estimate fills the link with single frames at most.
+const BURSTY: f64 = 0.9;
+/// What arrives all the time leaves the source this much room, however little probes show.
+const PROVEN: f64 = 1.1;
 /// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
 const PACING: f64 = 1.5;
 /// Transport-wide feedback younger than this makes reports and REMB moot.
@@ -154,6 +160,8 @@ pub(crate) struct BandwidthEstimator {
     /// What the link last showed to carry while it was full, and when.
     full: Option<(f64, Time)>,
     round_trip: Option<Duration>,
+    /// The last probe showed less than is believed.
+    doubted: bool,
     /// Highest packet that feedback spoke of.
     covered: u64,
     forecast: Duration,
@@ -186,6 +194,7 @@ impl BandwidthEstimator {
             standing: None,
             full: None,
             round_trip: None,
+            doubted: false,
             covered: 0,
             forecast: Duration::ZERO,
             send_rate: start,
@@ -314,9 +323,13 @@ impl BandwidthEstimator {
         let evidence = EVIDENCE + self.slack();
         // So much queue and so little arriving need no trend, which takes a while to follow a step.
         let sudden = queue > SUDDEN && self.queue.stretch() > SUDDEN_STRETCH;
+        let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
+        let hasty = self.acked.hasty().unwrap_or(acked);
         let (usage, acked) = if sudden {
-            let hasty = self.acked.hasty().unwrap_or(acked);
             (Usage::Over, hasty.min(acked))
+        } else if sending < estimate * BURSTY {
+            // The queue is that of one big frame: only while it lasts the link is full and shows what it carries.
+            (self.trend.usage(), hasty.max(acked))
         } else {
             (self.trend.usage(), acked)
         };
@@ -328,7 +341,14 @@ impl BandwidthEstimator {
         match usage {
             Usage::Over if queue > evidence && !remembered => {
                 self.full = Some((acked, now));
-                if self.control.on_overuse(now, acked) {
+                // A source that sends little proves little: first the room above it goes, then its own rate.
+                let modest = acked < estimate * USED && queue < MODEST;
+                let cut = if modest {
+                    self.control.cut_to(now, acked, PROVEN)
+                } else {
+                    self.control.on_overuse(now, acked)
+                };
+                if cut {
                     self.prober.on_cut(now);
                     let before = self.standing.map_or(estimate, |standing| standing.before);
                     self.standing = Some(self.stands(now, acked, before));
@@ -336,7 +356,6 @@ impl BandwidthEstimator {
             }
             Usage::Over | Usage::Under => self.control.hold(now),
             Usage::Normal => {
-                let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
                 let used = acked.min(sending) >= estimate * USED;
                 let quiet = queue < QUIET + self.slack();
                 if used && quiet && self.loss.is_free() && self.silence.factor() >= 1.0 {
@@ -426,13 +445,20 @@ impl BandwidthEstimator {
     fn on_probed(&mut self, now: Time, outcome: Outcome, acked: Option<f64>) {
         let estimate = self.control.estimate();
         let acked = acked.unwrap_or(0.0);
+        let doubted = std::mem::take(&mut self.doubted);
         match outcome {
             Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
-            // What arrives all the time is better proof than one burst.
-            Outcome::Full(rate) if rate > estimate || rate > acked => {
-                self.control.on_probed(now, rate);
+            Outcome::Full(rate) if rate > estimate => self.control.on_probed(now, rate),
+            // One burst may have met somebody else's, and what arrives all the time is better proof than any.
+            Outcome::Full(rate) if acked < estimate * USED => {
+                if doubted {
+                    self.control
+                        .on_probed(now, rate.max(acked * PROVEN).min(estimate));
+                } else {
+                    self.doubted = true;
+                    self.prober.again(now);
+                }
             }
-            Outcome::Full(_) if acked < estimate => self.control.set(acked.max(estimate * 0.9)),
             Outcome::Carried(_) | Outcome::Full(_) | Outcome::Disturbed | Outcome::Unknown => {}
         }
     }

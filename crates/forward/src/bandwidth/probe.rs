@@ -35,6 +35,8 @@ const STALL_MICROS: i64 = 30_000;
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Between a success and the next burst: one response time, for a jump to show.
 const AFTER_SUCCESS: Duration = Duration::from_millis(150);
+/// Between a result that is doubted and the next burst.
+const AFTER_DOUBT: Duration = Duration::from_millis(500);
 /// After a cut the link is left alone for this time.
 const AFTER_CUT: Duration = Duration::from_millis(2_500);
 /// Wait after failures in a row: the first, and the most.
@@ -140,6 +142,11 @@ impl Prober {
     pub(super) fn on_cut(&mut self, now: Time) {
         self.initial = INITIAL.len();
         self.next = self.next.max(now + AFTER_CUT);
+    }
+
+    /// Probes once more, to be sure.
+    pub(super) fn again(&mut self, now: Time) {
+        self.next = now + AFTER_DOUBT;
     }
 
     /// Probes as soon as conditions allow.

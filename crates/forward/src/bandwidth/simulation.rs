@@ -223,8 +223,12 @@ impl Simulation {
         }
         self.download(now);
         let kbps = self.link.kbps(self.ms).max(1);
-        let left: f64 = self.queue.iter().map(|packet| packet.left).sum();
-        self.queues.push(left / kbps as f64);
+        let partly = self
+            .queue
+            .front()
+            .map_or(0.0, |packet| packet.bytes as f64 * 8.0 - packet.left);
+        self.queues
+            .push((self.queued as f64 * 8.0 - partly) / kbps as f64);
         self.ms += 1;
         if self.ms % 10 == 0 {
             for flow in &mut self.flows {
