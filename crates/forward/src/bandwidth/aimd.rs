@@ -15,7 +15,8 @@ const GROWTH: f64 = 0.08;
 /// Growth near the capacity: this many bits per second a second at 1 Mbit/s, with the root of the rate
 /// above and in proportion below, where single packets are much of the queue.
 /// One packet a response time (§5.5) is far too much at 300 kbit/s and too little at 10 Mbit/s.
-const STEP: f64 = 70e3;
+const STEP: f64 = 100e3;
+const SLOW_STEP: f64 = 0.75;
 /// The estimate does not grow above this multiple of what arrives (§5.5) ...
 const AHEAD: f64 = 1.5;
 /// ... and a bit, for very slow links.
@@ -130,7 +131,7 @@ impl RateControl {
         }
         let megabits = self.estimate / 1e6;
         let step = if self.capacity.is_some() {
-            STEP * megabits.sqrt().min(megabits)
+            STEP * megabits.sqrt().min(megabits * SLOW_STEP)
         } else {
             self.estimate * GROWTH
         };

@@ -66,17 +66,31 @@ const STANDING_FOR: Duration = Duration::from_millis(400);
 const LINGERING_FOR: Duration = Duration::from_millis(2_000);
 /// Share of what arrives that is used then.
 const STANDING_USE: f64 = 0.95;
-/// So many such cuts without relief: the queue is not ours.
-const STANDING_CUTS: u8 = 3;
-/// A queue that grew above this, while less than that share of the estimate arrives, is a link that became slow.
+/// So little queue is no hurry for a source that sends less than it might.
+const MODEST: Duration = Duration::from_millis(60);
+/// A queue that shrank by a quarter, or by this, is ours.
+const RELIEF: Duration = Duration::from_millis(60);
+/// One that stays while less than this share arrives of what did before is not.
+const BUSY: f64 = 0.85;
+/// Then the estimate goes back to what it was, up to this multiple of what arrived.
+const FOREIGN: f64 = 1.5;
+/// So soon after a cut packets must really arrive slower than they were sent for another one: the trend remembers
+/// longer than that.
+const CUT_LATELY: Duration = Duration::from_millis(1_000);
+const STRETCH: f64 = 1.03;
+/// A queue that grew above this, of packets that arrive so much slower than they were sent, is a link that became slow.
 const SUDDEN: Duration = Duration::from_millis(50);
-const SUDDEN_SHARE: f64 = 0.75;
+const SUDDEN_STRETCH: f64 = 1.33;
 /// Forecasts are renewed at this interval while a queue is drained.
 const RENEWAL: Duration = Duration::from_millis(25);
 /// A queue up to this does not disturb a probe.
 const CALM: Duration = Duration::from_millis(12);
 /// Below this share of the estimate the source sends too little to prove it.
 const USED: f64 = 0.8;
+/// A source that sends less than this share of the estimate fills the link with single frames at most.
+const BURSTY: f64 = 0.9;
+/// What arrives all the time leaves the source this much room, however little probes show.
+const PROVEN: f64 = 1.1;
 /// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
 const PACING: f64 = 1.5;
 /// Transport-wide feedback younger than this makes reports and REMB moot.
@@ -115,9 +129,14 @@ struct Demand {
 #[derive(Clone, Copy, Debug)]
 struct Standing {
     since: Time,
-    cuts: u8,
-    /// What stood when the last look was taken.
-    seen: Duration,
+    /// What stood then, or was about to.
+    most: Duration,
+    /// What arrived then, in bits per second.
+    carried: f64,
+    /// The estimate before it was cut for this queue.
+    before: f64,
+    /// It was cut for the queue as it stands.
+    cut: bool,
 }
 
 /// The send-side estimator of one subscriber's transport.
@@ -141,10 +160,10 @@ pub(crate) struct BandwidthEstimator {
     /// What the link last showed to carry while it was full, and when.
     full: Option<(f64, Time)>,
     round_trip: Option<Duration>,
+    /// The last probe showed less than is believed.
+    doubted: bool,
     /// Highest packet that feedback spoke of.
     covered: u64,
-    /// What stood in the queue at the last feedback.
-    stood: Duration,
     forecast: Duration,
     send_rate: f64,
     /// The send rate is below the estimate until this, when to look again.
@@ -175,8 +194,8 @@ impl BandwidthEstimator {
             standing: None,
             full: None,
             round_trip: None,
+            doubted: false,
             covered: 0,
-            stood: Duration::ZERO,
             forecast: Duration::ZERO,
             send_rate: start,
             renewal: None,
@@ -303,32 +322,43 @@ impl BandwidthEstimator {
         let estimate = self.control.estimate();
         let evidence = EVIDENCE + self.slack();
         // So much queue and so little arriving need no trend, which takes a while to follow a step.
-        let hasty = self.acked.hasty().unwrap_or(acked).min(acked);
-        let sudden = queue > SUDDEN && hasty < estimate * SUDDEN_SHARE && queue >= self.stood;
-        self.stood = queue;
-        let acked = if sudden { hasty } else { acked };
-        let usage = if sudden {
-            Usage::Over
+        let sudden = queue > SUDDEN && self.queue.stretch() > SUDDEN_STRETCH;
+        let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
+        let hasty = self.acked.hasty().unwrap_or(acked);
+        let (usage, acked) = if sudden {
+            (Usage::Over, hasty.min(acked))
+        } else if sending < estimate * BURSTY {
+            // The queue is that of one big frame: only while it lasts the link is full and shows what it carries.
+            (self.trend.usage(), hasty.max(acked))
         } else {
-            self.trend.usage()
+            (self.trend.usage(), acked)
         };
+        let cut_lately = self
+            .control
+            .last_cut()
+            .is_some_and(|cut| now - cut < CUT_LATELY);
+        let remembered = cut_lately && self.queue.stretch() < STRETCH;
         match usage {
-            Usage::Over if queue > evidence => {
+            Usage::Over if queue > evidence && !remembered => {
                 self.full = Some((acked, now));
-                if self.control.on_overuse(now, acked) {
+                // A source that sends little proves little: first the room above it goes, then its own rate.
+                let modest = acked < estimate * USED && queue < MODEST;
+                let cut = if modest {
+                    self.control.cut_to(now, acked, PROVEN)
+                } else {
+                    self.control.on_overuse(now, acked)
+                };
+                if cut {
                     self.prober.on_cut(now);
+                    let before = self.standing.map_or(estimate, |standing| standing.before);
+                    self.standing = Some(self.stands(now, acked, before));
                 }
-                self.standing = None;
             }
             Usage::Over | Usage::Under => self.control.hold(now),
             Usage::Normal => {
-                let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
                 let used = acked.min(sending) >= estimate * USED;
-                if used
-                    && self.loss.is_free()
-                    && queue < QUIET + self.slack()
-                    && self.silence.factor() >= 1.0
-                {
+                let quiet = queue < QUIET + self.slack();
+                if used && quiet && self.loss.is_free() && self.silence.factor() >= 1.0 {
                     self.control.grow(now, acked);
                 } else {
                     self.control.hold(now);
@@ -338,7 +368,20 @@ impl BandwidthEstimator {
         self.on_standing(now, acked, queue);
     }
 
-    /// Cuts if a queue stays although nothing grows, and accepts it if that is of no use.
+    fn stands(&self, now: Time, acked: f64, before: f64) -> Standing {
+        let carried = acked.max(self.min);
+        let queue = self.queue.standing();
+        let forecast = self.queue.forecast(now, self.sent.total(), carried);
+        Standing {
+            since: now,
+            most: queue.max(forecast),
+            carried,
+            before,
+            cut: false,
+        }
+    }
+
+    /// Cuts if a queue stays although nothing grows, and accepts it if sending less did not help.
     fn on_standing(&mut self, now: Time, acked: f64, queue: Duration) {
         if queue < QUIET + self.slack() {
             self.standing = None;
@@ -348,24 +391,41 @@ impl BandwidthEstimator {
         if high {
             self.full = Some((acked, now));
         }
-        let standing = self.standing.get_or_insert(Standing {
-            since: now,
-            cuts: 0,
-            seen: queue,
-        });
+        let Some(standing) = self.standing else {
+            self.standing = Some(self.stands(now, acked, self.control.estimate()));
+            return;
+        };
+        // Only packets sent since then can tell whether it helped.
         let patience = if high { STANDING_FOR } else { LINGERING_FOR };
-        if now - standing.since < patience {
+        let told = self.queue.newest_sent().unwrap_or(now);
+        if told - standing.since < patience {
             return;
         }
-        let relieved = queue < standing.seen * 4 / 5;
-        standing.since = now;
-        standing.seen = queue;
-        standing.cuts = if relieved { 0 } else { standing.cuts + 1 };
-        if standing.cuts >= STANDING_CUTS {
+        let relieved = queue <= standing.most * 3 / 4 || queue + RELIEF <= standing.most;
+        let cut = standing.cut
+            || self
+                .control
+                .last_cut()
+                .is_some_and(|at| at >= standing.since);
+        // A queue of ours keeps the link busy, however little is sent.
+        let idle = acked < standing.carried * BUSY;
+        if !relieved && cut && idle {
+            // Somebody else's queue, or a longer way.
             self.queue.rebase();
+            self.trend.reset();
+            self.control
+                .set(self.control.estimate().max(standing.before));
             self.standing = None;
-        } else if self.control.cut_to(now, acked, STANDING_USE) {
-            self.prober.on_cut(now);
+            return;
+        }
+        self.standing = Some(self.stands(now, acked.max(standing.carried), standing.before));
+        if !relieved {
+            if self.control.cut_to(now, acked, STANDING_USE) {
+                self.prober.on_cut(now);
+            }
+            if let Some(standing) = &mut self.standing {
+                standing.cut = true;
+            }
         }
     }
 
@@ -385,14 +445,21 @@ impl BandwidthEstimator {
     fn on_probed(&mut self, now: Time, outcome: Outcome, acked: Option<f64>) {
         let estimate = self.control.estimate();
         let acked = acked.unwrap_or(0.0);
+        let doubted = std::mem::take(&mut self.doubted);
         match outcome {
             Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
-            // What arrives all the time is better proof than one burst.
-            Outcome::Full(rate) if rate > estimate || rate > acked => {
-                self.control.on_probed(now, rate);
+            Outcome::Full(rate) if rate > estimate => self.control.on_probed(now, rate),
+            // One burst may have met somebody else's, and what arrives all the time is better proof than any.
+            Outcome::Full(rate) if acked < estimate * USED => {
+                if doubted {
+                    self.control
+                        .on_probed(now, rate.max(acked * PROVEN).min(estimate));
+                } else {
+                    self.doubted = true;
+                    self.prober.again(now);
+                }
             }
-            Outcome::Full(_) if acked < estimate => self.control.set(acked.max(estimate * 0.9)),
-            Outcome::Carried(_) | Outcome::Full(_) | Outcome::Unknown => {}
+            Outcome::Carried(_) | Outcome::Full(_) | Outcome::Disturbed | Outcome::Unknown => {}
         }
     }
 

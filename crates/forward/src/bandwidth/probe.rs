@@ -29,10 +29,14 @@ const ENOUGH: f64 = 0.7;
 const FILLED: f64 = 0.9;
 /// Share of what arrived from a full link that is worth using.
 const USE: f64 = 0.95;
+/// A gap of this length that is most of a burst is a stall, not a rate, in microseconds.
+const STALL_MICROS: i64 = 30_000;
 /// Until the result is in, or given up.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Between a success and the next burst: one response time, for a jump to show.
 const AFTER_SUCCESS: Duration = Duration::from_millis(150);
+/// Between a result that is doubted and the next burst.
+const AFTER_DOUBT: Duration = Duration::from_millis(500);
 /// After a cut the link is left alone for this time.
 const AFTER_CUT: Duration = Duration::from_millis(2_500);
 /// Wait after failures in a row: the first, and the most.
@@ -70,6 +74,8 @@ pub(super) enum Outcome {
     Carried(f64),
     /// The link was full; this much of what arrived is worth using.
     Full(f64),
+    /// Something held packets back, whatever the link carries.
+    Disturbed,
     /// Too little arrived to tell.
     Unknown,
 }
@@ -102,6 +108,7 @@ struct Arrived {
     bytes: f64,
     first_bytes: f64,
     packets: u32,
+    longest_gap: i64,
 }
 
 /// What the prober must know about the rest.
@@ -142,6 +149,11 @@ impl Prober {
     pub(super) fn on_cut(&mut self, now: Time) {
         self.initial = INITIAL.len();
         self.next = self.next.max(now + AFTER_CUT);
+    }
+
+    /// Probes once more, to be sure.
+    pub(super) fn again(&mut self, now: Time) {
+        self.next = now + AFTER_DOUBT;
     }
 
     /// Probes as soon as conditions allow.
@@ -248,6 +260,7 @@ impl Prober {
                     bytes,
                     first_bytes: bytes,
                     packets: 1,
+                    longest_gap: 0,
                 });
             }
             Some(arrived) => {
@@ -255,6 +268,7 @@ impl Prober {
                     arrived.first_at = arrival;
                     arrived.first_bytes = bytes;
                 }
+                arrived.longest_gap = arrived.longest_gap.max(arrival - arrived.last_at);
                 arrived.last_at = arrived.last_at.max(arrival);
                 arrived.bytes += bytes;
                 arrived.packets += 1;
@@ -279,6 +293,7 @@ impl Prober {
                 self.next = now + AFTER_SUCCESS;
                 self.wait = WAIT;
             }
+            Outcome::Disturbed => self.next = self.next.max(now + WAIT_STEP),
             Outcome::Full(_) | Outcome::Unknown => {
                 self.initial = INITIAL.len();
                 self.next = self.next.max(now + self.wait);
@@ -302,9 +317,11 @@ impl Burst {
         }
         // Intervals, not packets, carry the bytes: the last one sent and the first that came are at their edge.
         let offered = ((sent.bytes - sent.last_bytes) * 8.0 / took).min(self.rate);
-        // Packets that came at once were held back somewhere and show no rate.
-        if came < took * 0.5 {
-            return Outcome::Unknown;
+        // Packets that came at once, or all but one, were held back somewhere and show no rate.
+        let stalled =
+            arrived.longest_gap > STALL_MICROS && arrived.longest_gap as f64 / 1e6 > came * 0.5;
+        if came < took * 0.5 || stalled {
+            return Outcome::Disturbed;
         }
         let passed = (arrived.bytes - arrived.first_bytes) * 8.0 / came;
         if passed < offered * FILLED {

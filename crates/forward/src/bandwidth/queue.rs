@@ -145,6 +145,24 @@ impl QueueDelay {
         Duration::from_micros(lowest.saturating_sub(self.base()).max(0).unsigned_abs())
     }
 
+    /// How much slower the packets that [`Self::standing`] looks at arrived than they were sent.
+    pub(super) fn stretch(&self) -> f64 {
+        let mut samples = self.samples(STANDING);
+        let Some(newest) = samples.next() else {
+            return 1.0;
+        };
+        let oldest = samples.last().unwrap_or(newest);
+        let sent = (newest.sent - oldest.sent).as_micros() as f64;
+        let arrived = newest.arrival().saturating_sub(oldest.arrival()) as f64;
+        if sent > 0.0 { arrived / sent } else { 1.0 }
+    }
+
+    /// When the newest packet was sent whose arrival is known.
+    pub(super) fn newest_sent(&self) -> Option<Time> {
+        let newest = self.count.checked_sub(1)?;
+        Some(self.recent[newest % RECENT].sent)
+    }
+
     /// What a packet sent now would wait: the newest measurements, and what was sent after them, on a link that
     /// carries `bits_per_second`. `total` is the number of bytes sent so far.
     pub(super) fn forecast(&self, now: Time, total: u32, bits_per_second: f64) -> Duration {

@@ -28,6 +28,7 @@ impl Drop for Goals {
 const SEEDS: [u64; 3] = [1, 2, 3];
 const LAYERS: [u64; 3] = [150, 500, 1_700];
 const LAYERED: Source = Source::Layered(LAYERS);
+const VIDEO: Source = Source::Video(LAYERS);
 
 #[test]
 fn a_steady_link_is_used_without_a_queue() {
@@ -51,12 +52,16 @@ fn a_steady_link_is_used_without_a_queue() {
 #[test]
 fn a_step_down_drains_and_a_step_up_is_found() {
     let mut goals = Goals::default();
-    for (source, name) in [(Source::Elastic, "elastic"), (LAYERED, "layered")] {
+    for (source, name) in [
+        (Source::Elastic, "elastic"),
+        (LAYERED, "layered"),
+        (VIDEO, "video"),
+    ] {
         for back in [30_000, 31_000, 32_500, 34_000] {
-            for seconds_of_queue in [0.25, 1.0, 4.0] {
+            for queue_seconds in [0.25, 1.0, 4.0] {
                 let rates = vec![(0, 3_000), (15_000, 500), (back, 3_000)];
                 let mut link = Link::stepping(rates);
-                link.queue_bytes = (500e3 / 8.0 * seconds_of_queue) as usize;
+                link.queue_bytes = (500e3 / 8.0 * queue_seconds) as usize;
                 let mut simulation = Simulation::new(1, link, &[(0, source)]);
                 simulation.run_until(back + 12_000);
                 let down = &simulation.queues[15_000..back as usize];
@@ -67,7 +72,7 @@ fn a_step_down_drains_and_a_step_up_is_found() {
                 let later = percentile(&down[3_000..], 0.95);
                 let found = flow.reaches(2_550.0, back).map(|at| at - back);
                 let figures = format!(
-                    "step {name} back {back} queue {seconds_of_queue} s: below 100 ms after {drained} ms \
+                    "step {name} back {back} queue {queue_seconds} s: below 100 ms after {drained} ms \
                      (worst {worst:.0} ms), use at 500k {low:.3}, queue p95 then {later:.0}, up again after {found:?}"
                 );
                 goals.check(
@@ -235,5 +240,144 @@ fn a_long_time_raises_no_base() {
             let figures = format!("long {kbps}k seed {seed}: use {used:.3} queue {queue:.0}");
             goals.check(used >= 0.85 && queue <= 60.0, &figures);
         }
+    }
+}
+
+#[test]
+fn video_keeps_its_layer() {
+    let mut goals = Goals::default();
+    let noises = [
+        Noise::None,
+        Noise::Jitter(20_000),
+        Noise::Stalls {
+            every: 1_000,
+            most: 100,
+        },
+        Noise::Stalls {
+            every: 3_000,
+            most: 250,
+        },
+    ];
+    for noise in noises {
+        for (kbps, fits) in [
+            (400, 150),
+            (800, 500),
+            (2_000, 500),
+            (2_500, 1_700),
+            (5_000, 1_700),
+        ] {
+            for seed in SEEDS {
+                let mut link = Link::steady(kbps);
+                link.noise = noise;
+                let mut simulation = Simulation::new(seed, link, &[(0, VIDEO)]);
+                simulation.run_until(60_000);
+                let flow = &simulation.flows[0];
+                let late = &flow.estimates[500..];
+                let kept = late.iter().filter(|rate| **rate >= fits * 1_000).count() as f64
+                    / late.len() as f64;
+                let flips = late
+                    .windows(2)
+                    .filter(|pair| (pair[0] >= fits * 1_000) != (pair[1] >= fits * 1_000))
+                    .count();
+                let queue = percentile(&simulation.queues[5_000..], 0.95);
+                let worst = percentile(&simulation.queues[5_000..], 1.0);
+                let figures = format!(
+                    "video {kbps}k {noise:?} seed {seed}: {fits}k kept {kept:.3} flips {flips} queue {queue:.0} max {worst:.0} probes {}",
+                    flow.probes
+                );
+                goals.check(kept >= 0.95, &figures);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slow_link_is_not_flooded_at_the_start() {
+    let mut goals = Goals::default();
+    for (kbps, source) in [
+        (100, Source::Elastic),
+        (200, Source::Elastic),
+        (300, VIDEO),
+        (400, Source::Elastic),
+    ] {
+        {
+            let mut link = Link::steady(kbps);
+            link.queue_bytes = 100_000;
+            let mut simulation = Simulation::new(1, link, &[(0, source)]);
+            simulation.run_until(30_000);
+            let worst = percentile(&simulation.queues[..5_000], 1.0);
+            let high = simulation
+                .queues
+                .iter()
+                .take(5_000)
+                .filter(|queue| **queue > 200.0)
+                .count();
+            let queue = percentile(&simulation.queues[10_000..], 0.95);
+            let used = simulation.flows[0].use_of(kbps, 10_000, 30_000);
+            let figures = format!(
+                "start at {kbps}k {source:?}: worst {worst:.0} ms, above 200 ms for {high} ms, then p95 {queue:.0} use {used:.2}"
+            );
+            goals.check(high < 4_500, &figures);
+        }
+    }
+}
+
+#[test]
+fn a_longer_way_is_accepted() {
+    let mut goals = Goals::default();
+    for source in [Source::Elastic, LAYERED, VIDEO] {
+        let mut link = Link::steady(2_500);
+        link.detour = Some((15_000, 100));
+        let mut simulation = Simulation::new(1, link, &[(0, source)]);
+        simulation.run_until(30_000);
+        let estimates = &simulation.flows[0].estimates;
+        let least = estimates[1_500..].iter().min().copied().unwrap_or(0);
+        let back = simulation.flows[0].reaches(2_000.0, 15_700);
+        let figures = format!("detour {source:?}: least {least} back at {back:?}");
+        goals.check(
+            least > 150_000 && back.is_some_and(|at| at < 20_000),
+            &figures,
+        );
+    }
+}
+
+#[test]
+fn lost_and_reordered_feedback_is_no_loss() {
+    let mut goals = Goals::default();
+    for (lost, late) in [(0.2, 0), (0.0, 60), (0.2, 60)] {
+        for kbps in [1_000, 3_000] {
+            let mut link = Link::steady(kbps);
+            link.feedback_loss = lost;
+            link.feedback_late = late;
+            let mut simulation = Simulation::new(1, link, &[(0, Source::Elastic)]);
+            simulation.run_until(60_000);
+            let used = simulation.flows[0].use_of(kbps, 10_000, 60_000);
+            let queue = percentile(&simulation.queues[10_000..], 0.95);
+            let figures = format!(
+                "feedback lost {lost} late {late} at {kbps}k: use {used:.3} queue {queue:.0}"
+            );
+            goals.check(used >= 0.85 && queue <= 60.0, &figures);
+        }
+    }
+}
+
+#[test]
+fn a_greedy_neighbour_does_not_starve_it() {
+    let mut goals = Goals::default();
+    for queue_ms in [50, 200, 500] {
+        let mut link = Link::steady(4_000);
+        link.queue_bytes = 4_000 / 8 * queue_ms;
+        link.greedy = Some(10_000);
+        let mut simulation = Simulation::new(1, link, &[(0, Source::Elastic)]);
+        simulation.run_until(70_000);
+        let used = simulation.flows[0].use_of(4_000, 20_000, 70_000);
+        let least = simulation.flows[0].estimates[2_000..]
+            .iter()
+            .min()
+            .copied()
+            .unwrap_or(0);
+        let figures =
+            format!("greedy neighbour, queue {queue_ms} ms: share {used:.3}, least {least}");
+        goals.check(used >= 0.05 && least >= 100_000, &figures);
     }
 }

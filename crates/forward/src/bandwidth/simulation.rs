@@ -16,14 +16,18 @@ use crate::twcc::TwccRecorder;
 
 const STEP: Duration = Duration::from_millis(1);
 const PACKET: usize = 1_200;
+/// Stands for the neighbour's packets.
+const GREEDY: usize = usize::MAX;
 
 /// What a flow has to send.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     /// Whatever the send rate allows.
     Elastic,
-    /// The highest of these rates, in kbit/s, that the estimate allows.
+    /// The highest of these rates, in kbit/s, that the estimate allows, evenly.
     Layered([u64; 3]),
+    /// The same as 30 uneven frames a second with a keyframe of six frames' size every five seconds, paced, and sound.
+    Video([u64; 3]),
 }
 
 /// Disturbance after the queue.
@@ -56,6 +60,13 @@ pub(super) struct Link {
     pub(super) drift: i64,
     /// Times in milliseconds, from and to, in which nothing passes.
     pub(super) outage: Option<(u64, u64)>,
+    /// From a time in milliseconds on the way is so many milliseconds longer.
+    pub(super) detour: Option<(u64, u64)>,
+    /// Share of feedback that is lost, and by how many milliseconds some of it is late.
+    pub(super) feedback_loss: f64,
+    pub(super) feedback_late: u64,
+    /// From this time in milliseconds on somebody else fills the queue until it overflows, like a TCP download.
+    pub(super) greedy: Option<u64>,
 }
 
 impl Link {
@@ -74,6 +85,10 @@ impl Link {
             interval: 50,
             drift: 0,
             outage: None,
+            detour: None,
+            feedback_loss: 0.0,
+            feedback_late: 0,
+            greedy: None,
         }
     }
 
@@ -102,6 +117,9 @@ pub(super) struct Flow {
     starts: u64,
     sequence: u16,
     credit: f64,
+    /// Bytes of video that wait for the pacer.
+    backlog: f64,
+    random: Random,
     probe: Option<(Probe, f64, usize)>,
     recorder: TwccRecorder,
     arriving: VecDeque<(Time, u16)>,
@@ -124,6 +142,10 @@ pub(super) struct Simulation {
     queue: VecDeque<Packet>,
     queued: usize,
     stall: (u64, u64),
+    greedy_window: f64,
+    greedy_out: usize,
+    greedy_inflight: VecDeque<Time>,
+    greedy_calm: Time,
     /// Milliseconds of queue, in each millisecond.
     pub(super) queues: Vec<f64>,
     pub(super) dropped: usize,
@@ -137,6 +159,8 @@ impl Simulation {
             starts: *starts,
             sequence: 65_000,
             credit: 0.0,
+            backlog: 0.0,
+            random: Random::new(!seed),
             probe: None,
             recorder: TwccRecorder::new(Duration::from_millis(link.interval)),
             arriving: VecDeque::new(),
@@ -155,6 +179,10 @@ impl Simulation {
             queue: VecDeque::new(),
             queued: 0,
             stall: (0, 0),
+            greedy_window: 10.0,
+            greedy_out: 0,
+            greedy_inflight: VecDeque::new(),
+            greedy_calm: Time::ZERO,
             queues: Vec::new(),
             dropped: 0,
         }
@@ -193,9 +221,14 @@ impl Simulation {
                 });
             }
         }
+        self.download(now);
         let kbps = self.link.kbps(self.ms).max(1);
-        let left: f64 = self.queue.iter().map(|packet| packet.left).sum();
-        self.queues.push(left / kbps as f64);
+        let partly = self
+            .queue
+            .front()
+            .map_or(0.0, |packet| packet.bytes as f64 * 8.0 - packet.left);
+        self.queues
+            .push((self.queued as f64 * 8.0 - partly) / kbps as f64);
         self.ms += 1;
         if self.ms % 10 == 0 {
             for flow in &mut self.flows {
@@ -203,6 +236,35 @@ impl Simulation {
                 flow.send_rates.push(flow.estimator.send_rate().as_bps());
                 flow.arrived.push(0);
             }
+        }
+    }
+
+    /// A loss-driven window (Reno) that always has something to send.
+    fn download(&mut self, now: Time) {
+        if self.link.greedy.is_none_or(|from| self.ms < from) {
+            return;
+        }
+        while self.greedy_inflight.front().is_some_and(|at| *at <= now) {
+            self.greedy_inflight.pop_front();
+            self.greedy_out -= 1;
+            self.greedy_window += 1.0 / self.greedy_window;
+        }
+        while (self.greedy_out as f64) < self.greedy_window {
+            if self.queued + PACKET > self.link.queue_bytes {
+                if now >= self.greedy_calm {
+                    self.greedy_window = (self.greedy_window / 2.0).max(2.0);
+                    self.greedy_calm = now + Duration::from_millis(200);
+                }
+                break;
+            }
+            self.greedy_out += 1;
+            self.queued += PACKET;
+            self.queue.push_back(Packet {
+                flow: GREEDY,
+                sequence: 0,
+                bytes: PACKET,
+                left: PACKET as f64 * 8.0,
+            });
         }
     }
 
@@ -226,6 +288,16 @@ impl Simulation {
             self.queued -= packet.bytes;
             let within = Duration::from_nanos(((bits - left) / bits * 1e6) as u64);
             let mut at = now + within + Duration::from_millis(self.link.delay);
+            if let Some((from, longer)) = self.link.detour
+                && self.ms >= from
+            {
+                at += Duration::from_millis(longer);
+            }
+            if packet.flow == GREEDY {
+                self.greedy_inflight
+                    .push_back(at + Duration::from_millis(self.link.delay));
+                continue;
+            }
             match self.link.noise {
                 Noise::None => {}
                 Noise::Jitter(most) => {
@@ -273,12 +345,15 @@ impl Simulation {
             flow.recorder.write(1, &mut writer, &mut Vec::new());
             let len = writer.finish();
             bytes.truncate(len);
-            if !out {
-                let at = now + Duration::from_millis(self.link.delay);
+            let draw = (self.random.next() >> 11) as f64 / (1u64 << 53) as f64;
+            if !out && draw >= self.link.feedback_loss {
+                let late = self.random.next() % (self.link.feedback_late + 1);
+                let at = now + Duration::from_millis(self.link.delay + late);
                 flow.feedback.push_back((at, bytes));
             }
         }
-        while let Some((_, bytes)) = flow.feedback.pop_front_if(|(at, _)| *at <= now) {
+        while let Some(due) = flow.feedback.iter().position(|(at, _)| *at <= now) {
+            let (_, bytes) = flow.feedback.remove(due).expect("a position within");
             for message in compound(&bytes) {
                 if let Ok(Rtcp::TransportCc(feedback)) = message {
                     flow.estimator.on_feedback(now, &feedback);
@@ -307,8 +382,12 @@ impl Flow {
                     .set_demand(now, wanted, Bitrate::from_bps(allowed));
                 allowed as f64
             }
-            Source::Layered(steps) => {
-                let estimate = self.estimator.send_rate().as_bps();
+            Source::Layered(steps) | Source::Video(steps) => {
+                // A short drain is the pacer's business and no reason to change layers.
+                let mut estimate = self.estimator.estimate().as_bps();
+                if allowed < estimate / 2 {
+                    estimate = allowed;
+                }
                 let fits = |step: &&u64| **step * 1_000 <= estimate;
                 let step = steps.iter().rev().find(fits).unwrap_or(&steps[0]);
                 let wanted = Bitrate::from_kbps(steps[2]);
@@ -345,6 +424,10 @@ impl Flow {
                 return sent;
             }
         }
+        if matches!(self.source, Source::Video(_)) {
+            self.video(now, ms, rate, &mut sent);
+            return sent;
+        }
         self.credit += rate / 8_000.0;
         if ms % 5 == 0 {
             while self.credit >= PACKET as f64 {
@@ -353,6 +436,25 @@ impl Flow {
             }
         }
         sent
+    }
+
+    fn video(&mut self, now: Time, ms: u64, rate: f64, sent: &mut Vec<(u16, usize)>) {
+        if ms % 20 == 0 {
+            sent.push(self.packet(now, 120, None));
+        }
+        if ms % 33 == 0 {
+            let uneven = 0.6 + (self.random.next() % 800) as f64 / 1e3;
+            let key = if ms % 4_950 == 0 { 6.0 } else { 0.97 };
+            self.backlog += rate / 8.0 * 0.033 * uneven * key;
+        }
+        let pace = self.estimator.pacing_rate().as_bps() as f64 / 8_000.0;
+        self.credit = (self.credit + pace).min(PACKET as f64 + pace);
+        while self.credit >= 0.0 && self.backlog > 0.0 {
+            let bytes = self.backlog.min(PACKET as f64).max(60.0);
+            self.backlog = (self.backlog - bytes).max(0.0);
+            self.credit -= bytes;
+            sent.push(self.packet(now, bytes as usize, None));
+        }
     }
 
     /// Share of `kbps` that arrived between two times in milliseconds.
