@@ -179,6 +179,7 @@ impl Sim {
             target: ConsumerTarget {
                 paused: false,
                 max_encoding,
+                ..ConsumerTarget::default()
             },
         };
         self.command(self.home(subscriber), command);
