@@ -112,6 +112,8 @@ pub(crate) struct Share {
     consumer: u32,
     demand: Demand,
     layers: [Layer; MAX_STEPS],
+    /// The last step is all there is.
+    complete: bool,
 }
 
 impl Router {
@@ -331,7 +333,7 @@ impl Router {
         // The best of what there is: what comes up later is let through until the next look.
         let grant = match step {
             None if steps > 0 => Grant::Nothing,
-            Some(step) if usize::from(step) + 1 < steps => {
+            Some(step) if usize::from(step) + 1 < steps || !share.complete => {
                 Grant::UpTo(share.layers[usize::from(step)])
             }
             None | Some(_) => Grant::Everything,
@@ -410,6 +412,7 @@ fn share(
         }
     };
     let signs = consumer.target.rank == Rank::SIGNING;
+    let mut complete = true;
     let slots = (0_u8..)
         .zip(&producer.slots)
         .take(producer.encoding_count());
@@ -434,7 +437,12 @@ fn share(
                     spatial,
                     temporal,
                 };
-                let rate = rates.rate(spatial, temporal);
+                let below = steps.as_slice().last().copied().unwrap_or_default();
+                let rate = if is_lowest || temporal < top {
+                    rates.rate(spatial, temporal)
+                } else {
+                    source.expected_rate(now, layer, below)
+                };
                 let too_few = signs && rates.frame_rate(spatial, temporal) < SIGNING_FRAME_RATE;
                 if temporal < top && (rate == Bitrate::ZERO || too_few) {
                     continue;
@@ -443,7 +451,8 @@ fn share(
                     Bitrate::ZERO if steps.as_slice().is_empty() => {
                         offer(&mut steps, layer, UNMEASURED);
                     }
-                    Bitrate::ZERO => {}
+                    // Nobody knows yet what it takes.
+                    Bitrate::ZERO => complete = false,
                     measured => offer(&mut steps, layer, measured),
                 }
             }
@@ -467,5 +476,6 @@ fn share(
             never_paused: signs,
         },
         layers,
+        complete,
     }
 }

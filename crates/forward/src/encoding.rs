@@ -3,19 +3,23 @@
 
 use std::time::Duration;
 
-use schalter_model::{DropReason, MediaKind, NtpTime, Time};
+use schalter_model::{Bitrate, DropReason, MediaKind, NtpTime, Time};
 use schalter_rtp::rtcp::ReportBlock;
 use schalter_rtp::seq::SequenceUnwrapper;
 
 use crate::cache::PacketCache;
 use crate::envelope::EnvelopeMeta;
 use crate::keyframe::KeyframeGate;
-use crate::layer::LayerRates;
+use crate::layer::{Layer, LayerRates};
 use crate::nack::{Hopeless, NackList, NackPolicy};
 use crate::settings::RouterConfig;
 
 /// A step ahead larger than this is a restart, if the next packet follows it (RFC 3550 §A.1 MAX_DROPOUT).
 const MAX_DROPOUT: u64 = 3_000;
+/// Rates are measured over a second, and an encoder's first keyframe is no measure.
+const SETTLING: Duration = Duration::from_secs(1);
+/// How much more a simulcast encoding takes than the next lower one, where nothing else is known: four times the pixels.
+const STEP_UP: u64 = 3;
 /// Distance between the sequence numbers of two lives of a stream: nothing late can reach over it.
 const RESTART_DISTANCE: u64 = 1 << 20;
 
@@ -67,6 +71,9 @@ pub(crate) struct Encoding {
     pub(crate) first_arrival: Option<Time>,
     pub(crate) last_arrival: Option<Time>,
     pub(crate) active: bool,
+    /// Since when it is active, and what it took in full the last time that it had been so for a while.
+    pub(crate) awake_since: Time,
+    usual: Option<Bitrate>,
     pub(crate) started: bool,
     /// Consumers may only go on within sequence numbers from here: set by restarts and after a mute.
     pub(crate) epoch_start: u64,
@@ -104,6 +111,8 @@ impl Encoding {
             first_arrival: None,
             last_arrival: None,
             active: false,
+            awake_since: Time::ZERO,
+            usual: None,
             started: false,
             epoch_start: 0,
             clock_start: 0,
@@ -291,6 +300,32 @@ impl Encoding {
         self.highest = self.highest.max(meta.sequence);
         self.ssrc = Some(meta.ssrc);
         Ok(())
+    }
+
+    /// Takes note of what it takes; to be called about ten times a second.
+    pub(crate) fn measure(&mut self, now: Time) {
+        self.layers.on_tick(now);
+        if self.active && self.is_settled(now) {
+            self.usual = Some(self.layers.rate(u8::MAX, u8::MAX));
+        }
+    }
+
+    /// Whether it has been active for long enough that its measured rates are what it takes.
+    fn is_settled(&self, now: Time) -> bool {
+        now - self.awake_since >= SETTLING
+    }
+
+    /// What a layer takes. While the encoding has only begun to send that is at least what it took before, or what the next
+    /// lower one lets expect: encoders start small, with a keyframe.
+    pub(crate) fn expected_rate(&self, now: Time, layer: Layer, below: Bitrate) -> Bitrate {
+        let measured = self.layers.rate(layer.spatial, layer.temporal);
+        if self.is_settled(now) {
+            return measured;
+        }
+        let usual = self
+            .usual
+            .unwrap_or(Bitrate::from_bps(below.as_bps() * STEP_UP));
+        measured.max(usual)
     }
 
     /// Whether somebody waits for a keyframe.

@@ -359,6 +359,9 @@ impl Router {
         encoding.last_arrival = Some(now);
         let (was_active, was_started) = (encoding.active, encoding.started);
         encoding.active = true;
+        if !was_active {
+            encoding.awake_since = now;
+        }
         if !was_active || !was_started {
             self.on_encoding_awake(now, slot, arrival.codec);
         }

@@ -183,7 +183,7 @@ impl Router {
                 };
                 let silent_after = self.config.silent_after;
                 if let Some(encoding) = self.encodings.of_mut(slot) {
-                    encoding.layers.on_tick(now);
+                    encoding.measure(now);
                 }
                 if let Some(encoding) = self.encodings.of_mut(slot)
                     && encoding.active

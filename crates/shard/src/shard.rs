@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use schalter_forward::{Owner, Router, RouterConfig};
 use schalter_model::{
-    Counters, DropReason, Path, ShardId, SrtpProfile, Time, TrackId, TransportId,
+    Bitrate, Counters, DropReason, Path, ShardId, SrtpProfile, Time, TrackId, TransportId,
     TransportStateGauges, Ufrag,
 };
 use schalter_transport::{
@@ -304,6 +304,11 @@ impl Shard {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.drain_router_events();
         self.events.pop_front()
+    }
+
+    /// What the link to a subscriber is believed to carry; `None` if nobody measures it.
+    pub fn estimate(&self, transport: TransportId) -> Option<Bitrate> {
+        self.router.estimate(self.slots.by_id(transport)?)
     }
 
     /// Everything counted so far; gauges as of now.

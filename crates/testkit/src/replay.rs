@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use schalter_model::{Bitrate, MediaKind, Time, TransportId};
-use schalter_shard::Shard;
+use schalter_model::{Bitrate, MediaKind, Time};
 
 use crate::conference::{self, source};
 use crate::{
@@ -21,11 +20,6 @@ const SOUND_BUFFER: Duration = Duration::from_millis(200);
 const STANDS: Duration = Duration::from_millis(1_000);
 /// Frames of so long a time tell which temporal layers are shown: eight of 30 a second.
 const LAYER_WINDOW: Duration = Duration::from_millis(270);
-
-/// What a shard believes that the way to a subscriber carries; `None` as long as it doesn't tell.
-fn estimate_of(_shard: &Shard, _subscriber: TransportId) -> Option<Bitrate> {
-    None
-}
 
 /// What is to happen.
 #[derive(Clone, Debug)]
@@ -110,7 +104,7 @@ impl Scenario {
             sim.run_until(next);
             for (index, estimates) in estimates.iter_mut().enumerate().take(joined) {
                 let subscriber = sim.peer(self.subscriber(index)).config().transport;
-                if let Some(estimate) = estimate_of(sim.shard(0), subscriber) {
+                if let Some(estimate) = sim.shard(0).estimate(subscriber) {
                     estimates.push((next, estimate));
                 }
             }
