@@ -148,7 +148,7 @@ impl RateControl {
                 let variance = old.variance + CAPACITY_WEIGHT * (error - old.variance);
                 Capacity {
                     mean,
-                    // Between 0.4 and 2.5 % of the mean at 1 Mbit/s, as relative deviation.
+                    // A deviation of 2 to 5 %.
                     variance: variance.clamp(0.0004 * mean, 0.0025 * mean),
                 }
             }

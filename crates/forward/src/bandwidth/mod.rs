@@ -1,11 +1,15 @@
 //! How much one subscriber's link carries, seen from the sending side (draft-ietf-rmcat-gcc-02, with transport-wide
 //! feedback of draft-holmer-rmcat-transport-wide-cc-extensions-01).
 //!
-//! [`BandwidthEstimator`] joins five views of one path: whether delay grows ([`trend`]), how much queue stands
-//! ([`queue`]), what arrives ([`acked`]), what is lost ([`loss`]), and what short bursts show ([`probe`]). [`aimd`]
-//! makes the estimate of them; the send rate is the estimate less what it takes to drain the queue. Sans-IO: time is an
-//! argument, the caller paces and sends. Nothing is allocated after construction, and nothing that a peer says can do
-//! more than mislead the estimate within its limits.
+//! [`BandwidthEstimator`] joins the views of one path: whether delay grows ([`trend`]), how much queue stands
+//! ([`queue`]) and whose it is ([`standing`]), what arrives ([`acked`]), what is lost ([`loss`]), and what short bursts
+//! show ([`probe`]). [`aimd`] makes the estimate of them; the send rate is the estimate less what it takes to drain the
+//! queue. Sans-IO: time is an argument, the caller paces and sends. Nothing is allocated after construction, and
+//! nothing that a peer says can do more than mislead the estimate within its limits.
+//!
+//! Allocate by [`BandwidthEstimator::estimate`], and by [`BandwidthEstimator::send_rate`] only while that is less than
+//! half of it (a deep queue, or silence); pace by [`BandwidthEstimator::pacing_rate`]; ask
+//! [`BandwidthEstimator::next_probe`] after each feedback and timeout.
 
 mod acked;
 mod aimd;
@@ -15,6 +19,7 @@ mod queue;
 mod reports;
 mod sent;
 mod silence;
+mod standing;
 mod trend;
 
 #[cfg(test)]
@@ -37,6 +42,7 @@ use queue::QueueDelay;
 use reports::Reports;
 use sent::{Acknowledged, SentPackets};
 use silence::Silence;
+use standing::{Finding, Standing};
 use trend::{Trend, Usage};
 
 pub(crate) use probe::{Probe, ProbeId};
@@ -59,21 +65,12 @@ const TOLERATED: f64 = 0.015;
 const DRAIN: f64 = 0.35;
 /// Draining keeps this share of the link, for sound.
 const DRAIN_LEAST: f64 = 0.15;
-/// A queue above this that stays for that long means that the estimate is too high, although nothing grows ...
+/// A queue above this is high, and worth a cut if it stays.
 const STANDING: Duration = Duration::from_millis(25);
-const STANDING_FOR: Duration = Duration::from_millis(400);
-/// ... and so does a smaller one, [`QUIET`] or more, that stays longer: it would become the base of all delays.
-const LINGERING_FOR: Duration = Duration::from_millis(2_000);
 /// Share of what arrives that is used then.
 const STANDING_USE: f64 = 0.95;
 /// So little queue is no hurry for a source that sends less than it might.
 const MODEST: Duration = Duration::from_millis(60);
-/// A queue that shrank by a quarter, or by this, is ours.
-const RELIEF: Duration = Duration::from_millis(60);
-/// One that stays while less than this share arrives of what did before is not.
-const BUSY: f64 = 0.85;
-/// Then the estimate goes back to what it was, up to this multiple of what arrived.
-const FOREIGN: f64 = 1.5;
 /// So soon after a cut packets must really arrive slower than they were sent for another one: the trend remembers
 /// longer than that.
 const CUT_LATELY: Duration = Duration::from_millis(1_000);
@@ -87,6 +84,8 @@ const RENEWAL: Duration = Duration::from_millis(25);
 const CALM: Duration = Duration::from_millis(12);
 /// Below this share of the estimate the source sends too little to prove it.
 const USED: f64 = 0.8;
+/// A full link that carries this multiple of the estimate is looked at again.
+const SURPRISE: f64 = 1.15;
 /// A source that sends less than this share of the estimate fills the link with single frames at most.
 const BURSTY: f64 = 0.9;
 /// What arrives all the time leaves the source this much room, however little probes show.
@@ -123,20 +122,6 @@ impl Default for BandwidthConfig {
 struct Demand {
     wanted: f64,
     sending: f64,
-}
-
-/// A queue that stays.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    since: Time,
-    /// What stood then, or was about to.
-    most: Duration,
-    /// What arrived then, in bits per second.
-    carried: f64,
-    /// The estimate before it was cut for this queue.
-    before: f64,
-    /// It was cut for the queue as it stands.
-    cut: bool,
 }
 
 /// The send-side estimator of one subscriber's transport.
@@ -300,7 +285,7 @@ impl BandwidthEstimator {
     fn update(&mut self, now: Time) {
         let acked = self.acked.bits_per_second();
         let queue = self.queue.standing();
-        if let Some(outcome) = self.prober.judge(now, self.covered) {
+        if let Some(outcome) = self.prober.judge(now, self.covered, self.queue.jitter()) {
             self.on_probed(now, outcome, acked);
         }
         let verdict = self.loss.judge(now);
@@ -351,7 +336,10 @@ impl BandwidthEstimator {
                 if cut {
                     self.prober.on_cut(now);
                     let before = self.standing.map_or(estimate, |standing| standing.before);
-                    self.standing = Some(self.stands(now, acked, before));
+                    self.standing = Some(Standing {
+                        cut: true,
+                        ..self.stands(now, acked, before)
+                    });
                 }
             }
             Usage::Over | Usage::Under => self.control.hold(now),
@@ -395,36 +383,28 @@ impl BandwidthEstimator {
             self.standing = Some(self.stands(now, acked, self.control.estimate()));
             return;
         };
-        // Only packets sent since then can tell whether it helped.
-        let patience = if high { STANDING_FOR } else { LINGERING_FOR };
         let told = self.queue.newest_sent().unwrap_or(now);
-        if told - standing.since < patience {
-            return;
-        }
-        let relieved = queue <= standing.most * 3 / 4 || queue + RELIEF <= standing.most;
-        let cut = standing.cut
-            || self
-                .control
-                .last_cut()
-                .is_some_and(|at| at >= standing.since);
-        // A queue of ours keeps the link busy, however little is sent.
-        let idle = acked < standing.carried * BUSY;
-        if !relieved && cut && idle {
-            // Somebody else's queue, or a longer way.
-            self.queue.rebase();
-            self.trend.reset();
-            self.control
-                .set(self.control.estimate().max(standing.before));
-            self.standing = None;
-            return;
-        }
-        self.standing = Some(self.stands(now, acked.max(standing.carried), standing.before));
-        if !relieved {
-            if self.control.cut_to(now, acked, STANDING_USE) {
-                self.prober.on_cut(now);
+        match standing.look(told, queue, high, acked) {
+            Finding::Wait => {}
+            Finding::Foreign(before) => {
+                self.queue.rebase();
+                self.trend.reset();
+                self.control.set(self.control.estimate().max(before));
+                self.standing = None;
             }
-            if let Some(standing) = &mut self.standing {
-                standing.cut = true;
+            Finding::Shrinks => {
+                let carried = acked.max(standing.carried);
+                self.standing = Some(self.stands(now, carried, standing.before));
+            }
+            Finding::Stays => {
+                let carried = acked.max(standing.carried);
+                if self.control.cut_to(now, acked, STANDING_USE) {
+                    self.prober.on_cut(now);
+                }
+                self.standing = Some(Standing {
+                    cut: true,
+                    ..self.stands(now, carried, standing.before)
+                });
             }
         }
     }
@@ -448,7 +428,13 @@ impl BandwidthEstimator {
         let doubted = std::mem::take(&mut self.doubted);
         match outcome {
             Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
-            Outcome::Full(rate) if rate > estimate => self.control.on_probed(now, rate),
+            Outcome::Full(rate) if rate > estimate => {
+                self.control.on_probed(now, rate);
+                // So much more than was believed is worth another look.
+                if rate > estimate * SURPRISE {
+                    self.prober.again(now);
+                }
+            }
             // One burst may have met somebody else's, and what arrives all the time is better proof than any.
             Outcome::Full(rate) if acked < estimate * USED => {
                 if doubted {
@@ -562,6 +548,7 @@ impl BandwidthEstimator {
             start: self.start,
             max: self.max,
             wanted: self.demand.map(|demand| demand.wanted),
+            jitter: self.queue.jitter(),
             calm,
         };
         self.prober.next(now, &conditions)
@@ -578,7 +565,7 @@ impl BandwidthEstimator {
     /// Time passed.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.silence.on_timeout(now);
-        if let Some(outcome) = self.prober.judge(now, self.covered) {
+        if let Some(outcome) = self.prober.judge(now, self.covered, self.queue.jitter()) {
             self.on_probed(now, outcome, None);
         }
         self.renew(now);

@@ -21,6 +21,13 @@ const SHORTEST: f64 = 0.015;
 const LONGEST: f64 = 0.040;
 /// What a burst may add to the queue of a link that carries no more than the estimate, in seconds.
 const MOST_QUEUE: f64 = 0.030;
+/// With more jitter than this a burst is as long as it may be, in seconds, and may add that to the queue.
+const JITTERY: f64 = 0.002;
+const MOST_QUEUE_JITTERY: f64 = 0.045;
+/// Jitter delays the last packet of a burst more than the first, because packets do not overtake: by so much of it ...
+const JITTER_SPREAD: f64 = 1.5;
+/// ... and by no more than this, in seconds, or a slow link would pass for jitter.
+const JITTER_SPREAD_MOST: f64 = 0.010;
 /// Packets of a burst that must arrive for it to be measured.
 const FEWEST_PACKETS: u32 = 4;
 /// Share of a burst that must arrive.
@@ -119,6 +126,8 @@ pub(super) struct Conditions {
     pub(super) max: f64,
     /// What the subscriber would take; `None` before anybody said.
     pub(super) wanted: Option<f64>,
+    /// By how much delay varies, in seconds.
+    pub(super) jitter: f64,
     /// Nothing stands in the way of a burst: no queue, no heavy loss, feedback is coming.
     pub(super) calm: bool,
 }
@@ -189,8 +198,13 @@ impl Prober {
             return None;
         }
         let excess = rate / conditions.estimate - 1.0;
-        let longest = (MOST_QUEUE / excess).clamp(SHORTEST, LONGEST);
-        let length = (WANTED_BYTES * 8.0 / rate).clamp(SHORTEST, longest);
+        let (wanted, queue) = if conditions.jitter > JITTERY {
+            (LONGEST, MOST_QUEUE_JITTERY)
+        } else {
+            (WANTED_BYTES * 8.0 / rate, MOST_QUEUE)
+        };
+        let longest = (queue / excess).clamp(SHORTEST, LONGEST);
+        let length = wanted.clamp(SHORTEST, longest);
         let bytes = rate * length / 8.0;
         self.ids = self.ids.wrapping_add(1);
         let id = ProbeId(self.ids);
@@ -277,7 +291,7 @@ impl Prober {
     }
 
     /// Looks whether the burst can be judged, now that feedback reached `covered`.
-    pub(super) fn judge(&mut self, now: Time, covered: u64) -> Option<Outcome> {
+    pub(super) fn judge(&mut self, now: Time, covered: u64, jitter: f64) -> Option<Outcome> {
         let burst = self.burst?;
         let over = now - burst.asked >= PATIENCE;
         let complete = burst.sent.is_some_and(|sent| {
@@ -287,7 +301,7 @@ impl Prober {
             return None;
         }
         self.burst = None;
-        let outcome = burst.outcome();
+        let outcome = burst.outcome(jitter);
         match outcome {
             Outcome::Carried(_) => {
                 self.next = now + AFTER_SUCCESS;
@@ -305,7 +319,7 @@ impl Prober {
 }
 
 impl Burst {
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, jitter: f64) -> Outcome {
         let (Some(sent), Some(arrived)) = (self.sent, self.arrived) else {
             return Outcome::Unknown;
         };
@@ -323,11 +337,18 @@ impl Burst {
         if came < took * 0.5 || stalled {
             return Outcome::Disturbed;
         }
-        let passed = (arrived.bytes - arrived.first_bytes) * 8.0 / came;
-        if passed < offered * FILLED {
+        let bits = (arrived.bytes - arrived.first_bytes) * 8.0;
+        let passed = bits / came;
+        let spread = if jitter > JITTERY {
+            (jitter * JITTER_SPREAD).min(JITTER_SPREAD_MOST)
+        } else {
+            0.0
+        };
+        // The benefit of the doubt is for the question, not for the figure: too high a rate makes a queue.
+        if bits < offered * FILLED * (came - spread).max(took * 0.5) {
             Outcome::Full(passed * USE)
         } else {
-            Outcome::Carried(passed.min(offered))
+            Outcome::Carried(offered)
         }
     }
 }
@@ -341,6 +362,7 @@ mod tests {
         start: 600e3,
         max: 20e6,
         wanted: None,
+        jitter: 0.0,
         calm: true,
     };
 
@@ -364,7 +386,7 @@ mod tests {
         }
         (
             probe,
-            prober.judge(Time::from_millis(100), u64::from(packets)),
+            prober.judge(Time::from_millis(100), u64::from(packets), 0.0),
         )
     }
 

@@ -123,6 +123,34 @@ impl Rig {
     }
 }
 
+#[test]
+fn the_receivers_own_estimate_counts_without_feedback_only() {
+    let mut rig = Rig {
+        estimator: BandwidthEstimator::new(BandwidthConfig::default()),
+        now: Time::ZERO,
+        sequence: 0,
+    };
+    rig.apply(Op::Remb(2_000_000));
+    assert_eq!(rig.estimator.estimate(), Bitrate::from_kbps(2_000));
+    assert_eq!(rig.estimator.send_rate(), Bitrate::from_kbps(2_000));
+    rig.apply(Op::Send {
+        count: 10,
+        bytes: 1_200,
+    });
+    rig.apply(Op::Wait(50_000));
+    rig.apply(Op::Feedback {
+        behind: 9,
+        reference: 1_000,
+        deltas: vec![Some(4); 10],
+    });
+    rig.apply(Op::Remb(100_000));
+    rig.apply(Op::Report(200, 1));
+    assert_eq!(rig.estimator.estimate(), Bitrate::from_kbps(2_000));
+    rig.apply(Op::Wait(6_000_000));
+    rig.apply(Op::Remb(100_000));
+    assert_eq!(rig.estimator.estimate(), Bitrate::from_kbps(100));
+}
+
 proptest! {
     #[test]
     fn nothing_panics_and_limits_hold(ops in proptest::collection::vec(op(), 1..200)) {

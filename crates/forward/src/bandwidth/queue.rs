@@ -27,6 +27,10 @@ const BASE_STEP: Duration = Duration::from_millis(2_500);
 /// clock drift make a millisecond.
 const BASE_STEPS: usize = 4;
 
+/// Weight of a step in the jitter (RFC 3550 §6.4.1 uses as much), and the most that one step counts, in microseconds.
+const JITTER_WEIGHT: f64 = 1.0 / 32.0;
+const JITTER_MOST: i64 = 30_000;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     sent: Time,
@@ -49,6 +53,8 @@ pub(super) struct QueueDelay {
     count: usize,
     bases: [i64; BASE_STEPS],
     step: Time,
+    /// Smoothed difference of delay from burst to burst, in microseconds.
+    jitter: f64,
 }
 
 impl QueueDelay {
@@ -58,6 +64,7 @@ impl QueueDelay {
             count: 0,
             bases: [i64::MAX; BASE_STEPS],
             step: Time::ZERO,
+            jitter: 0.0,
         }
     }
 
@@ -100,6 +107,9 @@ impl QueueDelay {
         self.bases[0] = self.bases[0].min(delay);
         let sample = Sample { sent, delay, total };
         if let Some(newest) = self.count.checked_sub(1) {
+            let step = delay.saturating_sub(self.recent[newest % RECENT].delay);
+            let step = step.saturating_abs().min(JITTER_MOST) as f64;
+            self.jitter += (step - self.jitter) * JITTER_WEIGHT;
             let newest = &mut self.recent[newest % RECENT];
             if sent < newest.sent {
                 return;
@@ -155,6 +165,11 @@ impl QueueDelay {
         let sent = (newest.sent - oldest.sent).as_micros() as f64;
         let arrived = newest.arrival().saturating_sub(oldest.arrival()) as f64;
         if sent > 0.0 { arrived / sent } else { 1.0 }
+    }
+
+    /// By how much delay varies from packet to packet, in seconds.
+    pub(super) fn jitter(&self) -> f64 {
+        self.jitter / 1e6
     }
 
     /// When the newest packet was sent whose arrival is known.

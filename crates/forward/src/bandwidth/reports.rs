@@ -68,3 +68,28 @@ impl Reports {
             .map_or(self.by_loss, |remb| remb.min(self.by_loss))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receivers_estimate_is_bounded_by_loss() {
+        let mut reports = Reports::new(600e3);
+        reports.on_remb(2e6);
+        assert_eq!(reports.estimate(), 2e6);
+        for n in 1..=5 {
+            reports.on_report(Time::from_millis(1_000 * n), 64, true);
+        }
+        let cut = reports.estimate();
+        assert!(cut < 1.1e6, "{cut}");
+        reports.on_report(Time::from_millis(6_000), 13, true);
+        assert_eq!(reports.estimate(), cut);
+        for n in 7..=20 {
+            reports.on_report(Time::from_millis(1_000 * n), 0, true);
+        }
+        assert_eq!(reports.estimate(), 2e6);
+        reports.on_remb(500e3);
+        assert_eq!(reports.estimate(), 500e3);
+    }
+}

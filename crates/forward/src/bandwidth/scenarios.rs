@@ -1,7 +1,5 @@
 //! What the estimator does on links of many kinds. Each test prints its figures (`--nocapture`).
 
-#![expect(clippy::print_stderr, reason = "figures of the scenarios")]
-
 use super::simulation::{Link, Noise, Simulation, Source, percentile};
 
 /// Gathers what was missed, so that one run shows all figures.
@@ -57,7 +55,7 @@ fn a_step_down_drains_and_a_step_up_is_found() {
         (LAYERED, "layered"),
         (VIDEO, "video"),
     ] {
-        for back in [30_000, 31_000, 32_500, 34_000] {
+        for back in [30_000, 32_500] {
             for queue_seconds in [0.25, 1.0, 4.0] {
                 let rates = vec![(0, 3_000), (15_000, 500), (back, 3_000)];
                 let mut link = Link::stepping(rates);
@@ -229,13 +227,13 @@ fn slow_feedback_and_long_paths_work() {
 #[test]
 fn a_long_time_raises_no_base() {
     let mut goals = Goals::default();
-    for kbps in [300, 700, 1_500, 3_000, 6_000] {
-        for seed in SEEDS {
+    for kbps in [300, 1_500, 6_000] {
+        for seed in &SEEDS[..1] {
             let mut link = Link::steady(kbps);
             link.noise = Noise::Jitter(2_000);
-            let mut simulation = Simulation::new(seed, link, &[(0, Source::Elastic)]);
-            simulation.run_until(200_000);
-            let used = simulation.flows[0].use_of(kbps, 100_000, 200_000);
+            let mut simulation = Simulation::new(*seed, link, &[(0, Source::Elastic)]);
+            simulation.run_until(150_000);
+            let used = simulation.flows[0].use_of(kbps, 100_000, 150_000);
             let queue = percentile(&simulation.queues[100_000..], 0.95);
             let figures = format!("long {kbps}k seed {seed}: use {used:.3} queue {queue:.0}");
             goals.check(used >= 0.85 && queue <= 60.0, &figures);
@@ -259,13 +257,7 @@ fn video_keeps_its_layer() {
         },
     ];
     for noise in noises {
-        for (kbps, fits) in [
-            (400, 150),
-            (800, 500),
-            (2_000, 500),
-            (2_500, 1_700),
-            (5_000, 1_700),
-        ] {
+        for (kbps, fits) in [(800, 500), (2_500, 1_700)] {
             for seed in SEEDS {
                 let mut link = Link::steady(kbps);
                 link.noise = noise;
@@ -282,7 +274,8 @@ fn video_keeps_its_layer() {
                 let queue = percentile(&simulation.queues[5_000..], 0.95);
                 let worst = percentile(&simulation.queues[5_000..], 1.0);
                 let figures = format!(
-                    "video {kbps}k {noise:?} seed {seed}: {fits}k kept {kept:.3} flips {flips} queue {queue:.0} max {worst:.0} probes {}",
+                    "video {kbps}k {noise:?} seed {seed}: {fits}k kept {kept:.3} flips {flips} queue {queue:.0} \
+                     max {worst:.0} probes {}",
                     flow.probes
                 );
                 goals.check(kept >= 0.95, &figures);
@@ -315,7 +308,8 @@ fn a_slow_link_is_not_flooded_at_the_start() {
             let queue = percentile(&simulation.queues[10_000..], 0.95);
             let used = simulation.flows[0].use_of(kbps, 10_000, 30_000);
             let figures = format!(
-                "start at {kbps}k {source:?}: worst {worst:.0} ms, above 200 ms for {high} ms, then p95 {queue:.0} use {used:.2}"
+                "start at {kbps}k {source:?}: worst {worst:.0} ms, above 200 ms for {high} ms, \
+                 then p95 {queue:.0} use {used:.2}"
             );
             goals.check(high < 4_500, &figures);
         }

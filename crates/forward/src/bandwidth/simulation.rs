@@ -16,6 +16,8 @@ use crate::twcc::TwccRecorder;
 
 const STEP: Duration = Duration::from_millis(1);
 const PACKET: usize = 1_200;
+/// Bits per second of sound beside video.
+const SOUND: u64 = 48_000;
 /// Stands for the neighbour's packets.
 const GREEDY: usize = usize::MAX;
 
@@ -230,7 +232,7 @@ impl Simulation {
         self.queues
             .push((self.queued as f64 * 8.0 - partly) / kbps as f64);
         self.ms += 1;
-        if self.ms % 10 == 0 {
+        if self.ms.is_multiple_of(10) {
             for flow in &mut self.flows {
                 flow.estimates.push(flow.estimator.estimate().as_bps());
                 flow.send_rates.push(flow.estimator.send_rate().as_bps());
@@ -388,7 +390,12 @@ impl Flow {
                 if allowed < estimate / 2 {
                     estimate = allowed;
                 }
-                let fits = |step: &&u64| **step * 1_000 <= estimate;
+                let sound = if matches!(self.source, Source::Video(_)) {
+                    SOUND
+                } else {
+                    0
+                };
+                let fits = |step: &&u64| **step * 1_000 + sound <= estimate;
                 let step = steps.iter().rev().find(fits).unwrap_or(&steps[0]);
                 let wanted = Bitrate::from_kbps(steps[2]);
                 self.estimator
@@ -429,7 +436,7 @@ impl Flow {
             return sent;
         }
         self.credit += rate / 8_000.0;
-        if ms % 5 == 0 {
+        if ms.is_multiple_of(5) {
             while self.credit >= PACKET as f64 {
                 self.credit -= PACKET as f64;
                 sent.push(self.packet(now, PACKET, None));
@@ -439,12 +446,12 @@ impl Flow {
     }
 
     fn video(&mut self, now: Time, ms: u64, rate: f64, sent: &mut Vec<(u16, usize)>) {
-        if ms % 20 == 0 {
+        if ms.is_multiple_of(20) {
             sent.push(self.packet(now, 120, None));
         }
-        if ms % 33 == 0 {
+        if ms.is_multiple_of(33) {
             let uneven = 0.6 + (self.random.next() % 800) as f64 / 1e3;
-            let key = if ms % 4_950 == 0 { 6.0 } else { 0.97 };
+            let key = if ms.is_multiple_of(4_950) { 6.0 } else { 0.97 };
             self.backlog += rate / 8.0 * 0.033 * uneven * key;
         }
         let pace = self.estimator.pacing_rate().as_bps() as f64 / 8_000.0;
