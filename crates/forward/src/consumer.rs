@@ -291,13 +291,13 @@ impl Consumer {
             && open.start >= encoding.epoch_start
         {
             let Some(part) = self.part(stored) else {
-                self.rewriter.leave_out(seq, 0);
+                self.rewriter.leave_out(stored, 0);
                 return Placement::Nothing;
             };
             let marker = match self.follow(stored, encoding) {
                 Ok(marker) => marker,
                 Err(LeftOut { pictures }) => {
-                    self.rewriter.leave_out(seq, pictures);
+                    self.rewriter.leave_out(stored, pictures);
                     return Placement::Nothing;
                 }
             };

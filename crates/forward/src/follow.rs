@@ -9,6 +9,9 @@ use crate::cache::Stored;
 use crate::frame::{FRAMES, Frame, LAYER_SETS, MAX_SPATIAL, MAX_TEMPORAL, Scheme, layer_bit};
 use crate::layer::{LayerRates, Reach};
 
+/// Goals remembered for frames that come late; who changes them faster than retransmissions take loses a few.
+const PAST_GOALS: usize = 4;
+
 const WORDS: usize = FRAMES as usize / 64;
 
 /// What was decided about a frame.
@@ -53,8 +56,11 @@ pub(crate) struct Follower {
     target: Option<u8>,
     /// Strands that the subscriber lacks nothing of.
     intact: u32,
-    /// Packet since which each strand is intact.
+    /// Packets since and until which each strand is intact, for frames that come late.
     since: [u64; LAYER_SETS],
+    until: [u64; LAYER_SETS],
+    /// Goals before the present one and the packets that ended them, newest first.
+    past: [(u64, Reach); PAST_GOALS],
     /// Highest frame decided.
     newest: u64,
     verdict: Verdict,
@@ -76,6 +82,8 @@ impl Follower {
             target: None,
             intact: 0,
             since: [0; LAYER_SETS],
+            until: [0; LAYER_SETS],
+            past: [(0, Reach::BASE); PAST_GOALS],
             newest: 0,
             verdict: Verdict::Leave,
             sent: Bits::default(),
@@ -92,6 +100,8 @@ impl Follower {
         self.target = None;
         self.humble = false;
         self.intact = 0;
+        self.until = [0; LAYER_SETS];
+        self.past = [(0, Reach::BASE); PAST_GOALS];
         self.filters = false;
         let before = first.place.frame.saturating_sub(1);
         // What lies between was not sent; a fresh follower has nothing to forget.
@@ -124,16 +134,16 @@ impl Follower {
             return (Verdict::Leave, false);
         };
         if self.picture != Some(frame.timestamp) {
-            self.turn_page(frame, layers, goal);
+            self.turn_page(stored.seq, frame, layers, goal);
         }
         let is_sent = match frame.scheme {
-            Scheme::Layers => self.is_wanted(frame) && frame.needs & !self.intact == 0,
-            Scheme::Targets => self.is_of_target(frame, layers, self.intact),
+            Scheme::Layers => wants(self.reach, frame) && frame.needs & !self.intact == 0,
+            Scheme::Targets => self.is_of_target(frame, layers),
         };
         if is_sent {
             self.mend(frame.mends, stored.seq);
         } else {
-            self.intact &= !frame.breaks;
+            self.smash(frame.breaks, stored.seq);
         }
         let verdict = self.conclude(frame, layers, is_sent);
         (verdict, true)
@@ -155,23 +165,28 @@ impl Follower {
         let Some(frame) = layers.frames.of(id).copied() else {
             return Verdict::Leave;
         };
-        // What was mended after it says nothing about it.
+        // It is judged by what was known and wanted at its place.
+        let seq = stored.seq;
         let usable = (0..LAYER_SETS)
-            .filter(|strand| self.intact & 1 << strand != 0 && self.since[*strand] <= stored.seq)
+            .filter(|strand| (self.since[*strand]..self.until[*strand]).contains(&seq))
             .fold(0, |usable, strand| usable | 1 << strand);
-        let is_sent = match frame.scheme {
-            Scheme::Layers => self.is_wanted(&frame) && frame.needs & !usable == 0,
-            Scheme::Targets => {
-                usable != 0
-                    && layers
-                        .frames
-                        .targets
-                        .best(usable, self.reach.spatial, self.reach.temporal)
-                        .is_some_and(|target| frame.present & 1 << target != 0)
-            }
-        };
+        // What was sent since may refer to it, by whichever goal it was sent.
+        let is_sent = self
+            .past
+            .iter()
+            .take_while(|(ended, _)| seq < *ended)
+            .map(|(_, reach)| *reach)
+            .chain([self.reach])
+            .any(|reach| match frame.scheme {
+                Scheme::Layers => wants(reach, &frame) && frame.needs & !usable == 0,
+                Scheme::Targets => {
+                    let targets = &layers.frames.targets;
+                    let target = targets.best(usable, reach.spatial, reach.temporal);
+                    target.is_some_and(|target| frame.present & 1 << target != 0)
+                }
+            });
         if !is_sent {
-            self.intact &= !(frame.breaks & usable);
+            self.smash(frame.breaks & usable, seq);
         }
         self.conclude(&frame, layers, is_sent)
     }
@@ -198,7 +213,7 @@ impl Follower {
         })
     }
 
-    fn turn_page(&mut self, frame: &Frame, layers: &LayerRates, goal: Reach) {
+    fn turn_page(&mut self, seq: u64, frame: &Frame, layers: &LayerRates, goal: Reach) {
         if self.opening {
             let is_met = self
                 .target
@@ -206,23 +221,24 @@ impl Follower {
             self.humble = frame.scheme == Scheme::Targets && !is_met;
         }
         self.picture = Some(frame.timestamp);
-        self.reach = goal;
+        if self.reach != goal {
+            self.past.rotate_right(1);
+            self.past[0] = (seq, self.reach);
+            self.reach = goal;
+        }
         self.opening = frame.opens;
         self.counts = (layers.spatial_count(), layers.temporal_count());
         if self.opening {
             self.counts.0 = self.counts.0.max(layers.frames.announced_spatial());
             if frame.scheme == Scheme::Targets {
-                self.intact = 0;
+                self.smash(u32::MAX, seq);
             }
         }
     }
 
-    fn is_wanted(&self, frame: &Frame) -> bool {
-        frame.spatial <= self.reach.spatial && frame.temporal <= self.reach.temporal
-    }
-
     /// Chooses the decode target to follow, and whether the frame is part of it.
-    fn is_of_target(&mut self, frame: &Frame, layers: &LayerRates, intact: u32) -> bool {
+    fn is_of_target(&mut self, frame: &Frame, layers: &LayerRates) -> bool {
+        let intact = self.intact;
         let targets = &layers.frames.targets;
         let is_decodable = frame.needs & intact != 0 || frame.needs == u32::MAX;
         let gained = if is_decodable { frame.mends } else { 0 };
@@ -242,8 +258,20 @@ impl Follower {
         let mut mended = strands & !self.intact;
         self.intact |= strands;
         while mended != 0 {
-            self.since[mended.trailing_zeros() as usize] = seq;
+            let strand = mended.trailing_zeros() as usize;
+            (self.since[strand], self.until[strand]) = (seq, u64::MAX);
             mended &= mended - 1;
+        }
+    }
+
+    /// Notes that strands lack a packet.
+    fn smash(&mut self, strands: u32, seq: u64) {
+        self.intact &= !strands;
+        let mut left = strands;
+        while left != 0 {
+            let until = &mut self.until[left.trailing_zeros() as usize];
+            *until = seq.min(*until);
+            left &= left - 1;
         }
     }
 
@@ -321,4 +349,8 @@ impl Follower {
             }
         }
     }
+}
+
+fn wants(reach: Reach, frame: &Frame) -> bool {
+    frame.spatial <= reach.spatial && frame.temporal <= reach.temporal
 }

@@ -119,6 +119,8 @@ impl Targets {
 pub(crate) struct FrameTracker {
     ring: Box<[Frame]>,
     newest: u64,
+    /// Timestamp of the newest picture.
+    latest: u32,
     structure: Option<Box<Structure>>,
     /// Packet that brought the structure.
     structure_seq: u64,
@@ -136,6 +138,7 @@ impl FrameTracker {
         Self {
             ring: Box::default(),
             newest: 0,
+            latest: 0,
             structure: None,
             structure_seq: 0,
             targets: Targets::NONE,
@@ -202,9 +205,9 @@ impl FrameTracker {
         let is_it = |frame: &Frame| {
             frame.timestamp == timestamp && frame.number == number && frame.spatial == spatial
         };
-        let newest = self.of(self.newest);
-        let is_newer =
-            newest.is_none_or(|frame| timestamp.wrapping_sub(frame.timestamp).cast_signed() > 0);
+        let is_newer = self
+            .of(self.newest)
+            .is_none_or(|_| timestamp.wrapping_sub(self.latest).cast_signed() > 0);
         let known = if is_newer {
             None
         } else {
@@ -216,6 +219,9 @@ impl FrameTracker {
             return known.id;
         }
         let id = known.map_or(self.newest + 1, |known| known.id);
+        if is_newer {
+            self.latest = timestamp;
+        }
         let frame = make(self);
         self.newest = self.newest.max(id);
         if self.ring.is_empty() {

@@ -31,6 +31,11 @@ impl Reach {
         spatial: u8::MAX,
         temporal: u8::MAX,
     };
+    /// The base layer.
+    pub(crate) const BASE: Self = Self {
+        spatial: 0,
+        temporal: 0,
+    };
 }
 
 /// Slices of the measured window: with a tick every 100 ms it is a second long, enough for the frames of any

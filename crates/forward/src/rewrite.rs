@@ -59,8 +59,6 @@ pub(crate) struct Last {
     /// Its output timestamp.
     pub(crate) timestamp: u32,
     pub(crate) at: Time,
-    picture_id: u16,
-    tl0picidx: u8,
 }
 
 /// State of one outgoing stream.
@@ -72,6 +70,9 @@ pub(crate) struct Rewriter {
     /// Output sequence number that comes next.
     next_output: u64,
     last: Option<Last>,
+    /// Running numbers of the newest packet sent, or of what was left out after it: a packet in between may still come.
+    picture_id: u16,
+    tl0picidx: u8,
     /// In the order of output numbers.
     closed: VecDeque<Segment>,
     /// One past the highest number of every encoding that ever had a segment, so that the packets of encodings that
@@ -88,6 +89,8 @@ impl Rewriter {
             // One cycle up, so that looking back from it never falls below zero.
             next_output: u64::from(first) + (1 << 16),
             last: None,
+            picture_id: 0,
+            tl0picidx: 0,
             closed: VecDeque::new(),
             ends: [None; MAX_ENCODINGS],
         }
@@ -116,18 +119,25 @@ impl Rewriter {
     /// Picture id (or frame number) and base layer index that continue from the last packet, as shifts of a packet's
     /// own.
     pub(crate) fn continue_numbers(&self, stored: &Stored) -> (u16, u8) {
-        let Some(last) = &self.last else {
+        if self.last.is_none() {
             return (0, 0);
-        };
-        let after = |previous: u16, own: Option<u16>| {
-            own.map_or(0, |own| previous.wrapping_add(1).wrapping_sub(own))
-        };
-        (
-            after(last.picture_id, stored.picture_id),
-            stored
-                .tl0picidx
-                .map_or(0, |own| last.tl0picidx.wrapping_add(1).wrapping_sub(own)),
-        )
+        }
+        let picture_id = stored
+            .picture_id
+            .map_or(0, |own| self.picture_id.wrapping_add(1).wrapping_sub(own));
+        let tl0picidx = stored
+            .tl0picidx
+            .map_or(0, |own| self.tl0picidx.wrapping_add(1).wrapping_sub(own));
+        (picture_id, tl0picidx)
+    }
+
+    fn note_numbers(&mut self, stored: &Stored, shift: Shift) {
+        if let Some(id) = stored.picture_id {
+            self.picture_id = id.wrapping_add(shift.picture_id);
+        }
+        if let Some(index) = stored.tl0picidx {
+            self.tl0picidx = index.wrapping_add(shift.tl0picidx);
+        }
     }
 
     /// Begins a segment at source number `seq`; the next output number goes to it.
@@ -173,29 +183,21 @@ impl Rewriter {
         let segment = self.open.as_ref()?;
         let output = segment.output(stored.seq);
         let shift = segment.shift;
-        let before = self
-            .last
-            .as_ref()
-            .map_or((0, 0), |l| (l.picture_id, l.tl0picidx));
         self.last = Some(Last {
             slot: segment.slot,
             seq: stored.seq,
             timestamp: stored.timestamp.wrapping_add(shift.timestamp),
             at: now,
-            picture_id: stored
-                .picture_id
-                .map_or(before.0, |id| id.wrapping_add(shift.picture_id)),
-            tl0picidx: stored
-                .tl0picidx
-                .map_or(before.1, |index| index.wrapping_add(shift.tl0picidx)),
         });
+        self.note_numbers(stored, shift);
         self.highest = stored.seq;
         self.next_output = output + 1;
         Some((output as u16, shift))
     }
 
     /// Leaves out the newest packet of the open segment, and with it so many picture ids; what follows moves up.
-    pub(crate) fn leave_out(&mut self, seq: u64, pictures: u16) {
+    pub(crate) fn leave_out(&mut self, stored: &Stored, pictures: u16) {
+        let seq = stored.seq;
         let Some(segment) = self.open.as_mut() else {
             return;
         };
@@ -208,7 +210,9 @@ impl Rewriter {
         segment.start = seq + 1;
         segment.sequence_offset = segment.sequence_offset.wrapping_add(1);
         segment.shift.picture_id = segment.shift.picture_id.wrapping_sub(pictures);
+        let shift = segment.shift;
         self.remember(finished);
+        self.note_numbers(stored, shift);
     }
 
     /// The place of a packet that was overtaken, if one was kept for it.
@@ -301,8 +305,8 @@ mod tests {
         let mut rewriter = Rewriter::new(7);
         rewriter.begin(0, 100, Shift::default());
         assert_eq!(send(&mut rewriter, 100), 7);
-        rewriter.leave_out(102, 0);
-        rewriter.leave_out(103, 0);
+        rewriter.leave_out(&packet(102), 0);
+        rewriter.leave_out(&packet(103), 0);
         assert_eq!(send(&mut rewriter, 104), 9);
         assert_eq!(rewriter.late(0, 101).map(|place| place.0), Some(8));
         assert_eq!(rewriter.late(0, 102), None);
@@ -343,7 +347,7 @@ mod tests {
         rewriter.begin(0, 1, Shift::default());
         for seq in (1..2_000).step_by(2) {
             send(&mut rewriter, seq);
-            rewriter.leave_out(seq + 1, 1);
+            rewriter.leave_out(&packet(seq + 1), 1);
         }
         assert_eq!(rewriter.closed.len(), MAX_SEGMENTS);
         assert_eq!(rewriter.source_of(5), None);

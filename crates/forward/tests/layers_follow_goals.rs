@@ -392,6 +392,7 @@ enum Step {
     /// A packet of the next picture comes so many pictures later.
     Delay {
         packet: usize,
+        of: usize,
         pictures: u32,
     },
     /// The next picture's packets come in reverse order.
@@ -409,7 +410,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (1..4_usize).prop_map(|packets| Step::Picture { packets }),
         1 => Just(Step::Key),
         1 => (0..9_usize).prop_map(Step::Lose),
-        2 => (0..9_usize, 1..6_u32).prop_map(|(packet, pictures)| Step::Delay { packet, pictures }),
+        2 => (0..9_usize, 1..3_usize, 1..6_u32).prop_map(|(packet, of, pictures)| Step::Delay { packet, of, pictures }),
         1 => Just(Step::Reverse),
         4 => (0..4_u8, 0..4_u8).prop_map(|(spatial, temporal)| Step::Target { spatial, temporal }),
         1 => any::<bool>().prop_map(Step::Pause),
@@ -434,7 +435,8 @@ fn storm(kind: Kind, steps: &[Step]) -> Result<(), TestCaseError> {
         let mut packets = match step {
             Step::Picture { packets } => run.source.picture(false, *packets),
             Step::Key => run.source.picture(true, 2),
-            Step::Lose(_) | Step::Delay { .. } | Step::Reverse => run.source.picture(false, 2),
+            Step::Delay { of, .. } => run.source.picture(false, *of),
+            Step::Lose(_) | Step::Reverse => run.source.picture(false, 2),
             Step::Target { spatial, temporal } => {
                 run.target(*spatial, *temporal);
                 continue;
@@ -459,7 +461,9 @@ fn storm(kind: Kind, steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Lose(packet) => {
                 packets.remove(packet % packets.len());
             }
-            Step::Delay { packet, pictures } => {
+            Step::Delay {
+                packet, pictures, ..
+            } => {
                 let late = packets.remove(packet % packets.len());
                 delayed.push((n + pictures, late));
             }
