@@ -292,8 +292,17 @@ impl Router {
             return;
         }
         let is_guess = link.trust != Trust::Measured;
-        let send_rate = link.estimator.send_rate().as_bps();
-        let budget = Bitrate::from_bps(send_rate.saturating_sub(sound) * (100 - SPARE) / 100);
+        let (estimate, send_rate) = (
+            link.estimator.estimate().as_bps(),
+            link.estimator.send_rate().as_bps(),
+        );
+        // A short drain is the pace's; only a deep queue or an outage is worth another layer.
+        let rate = if send_rate * 2 < estimate {
+            send_rate
+        } else {
+            estimate
+        };
+        let budget = Bitrate::from_bps(rate.saturating_sub(sound) * (100 - SPARE) / 100);
         let mut demands = std::mem::take(&mut self.scratch.demands);
         demands.clear();
         demands.extend(shares.iter().map(|share| Demand {
