@@ -572,16 +572,19 @@ impl BandwidthEstimator {
     }
 
     /// Smoothed share of packets that are lost, 0 to 1.
+    #[cfg(test)]
     pub(crate) fn loss(&self) -> f32 {
         self.loss.smoothed() as f32
     }
 
     /// Smoothed round trip, the receiver's wait for its feedback interval included.
+    #[cfg(test)]
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
     /// What stands in the queue on the way.
+    #[cfg(test)]
     pub(crate) fn queue_delay(&self) -> Duration {
         self.queue.standing()
     }
