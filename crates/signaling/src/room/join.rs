@@ -139,6 +139,7 @@ impl Room {
             published: Vec::new(),
             is_publisher: false,
             data: super::data::SenderState::new(&self.config.limits, self.now),
+            replay_due: false,
             data_tracks: Vec::new(),
             data_subscriptions: Default::default(),
         };

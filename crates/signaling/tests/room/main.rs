@@ -8,6 +8,7 @@
 
 mod answers;
 mod data;
+mod data_pressure;
 mod data_tracks;
 mod description;
 mod join;
