@@ -39,6 +39,8 @@ pub struct SignalingSnapshot {
     pub data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
+    /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
+    pub data_leaves: u64,
     /// Media events for rooms or transports that are gone.
     pub events_unrouted: u64,
 }
@@ -64,6 +66,7 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         data_relayed,
         data_refused,
         data_overload,
+        data_leaves,
         events_unrouted,
     } = snapshot;
     let gauges = [
@@ -131,6 +134,11 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "schalter_data_packets_overload_total",
             "Data packets dropped by the sender's rate limit or a full mailbox.",
             data_overload,
+        ),
+        (
+            "schalter_data_overload_leaves_total",
+            "Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.",
+            data_leaves,
         ),
         (
             "schalter_media_events_unrouted_total",

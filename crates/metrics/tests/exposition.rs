@@ -130,6 +130,7 @@ fn distinct_signaling() -> SignalingSnapshot {
         data_refused: 2_017,
         data_overload: 2_018,
         events_unrouted: 2_019,
+        data_leaves: 2_020,
     }
 }
 
@@ -158,7 +159,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
 fn every_number_that_signaling_counts_is_exported_once() {
     let signaling = distinct_signaling();
     let expected = numbers(&format!("{signaling:?}"));
-    assert_eq!(expected.len(), 19, "all numbers are set");
+    assert_eq!(expected.len(), 20, "all numbers are set");
     let samples = samples(&rendered(Vec::new(), signaling));
     for number in expected {
         let holders = samples

@@ -104,6 +104,7 @@ impl Source for Sources {
             data_relayed: stats.data_relayed,
             data_refused: stats.data_refused,
             data_overload: stats.data_overload,
+            data_leaves: stats.data_leaves,
             events_unrouted: stats.events_unrouted,
         }
     }

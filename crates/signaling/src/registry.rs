@@ -18,7 +18,7 @@ use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
 use crate::ids::{self, IdSource};
 use crate::media::MediaPlane;
-use crate::room::{NodeInfo, Room, RoomKey, RoomSetup};
+use crate::room::{Input, NodeInfo, Room, RoomKey, RoomSetup, is_reliable};
 use crate::room_task::{RoomHandle, RoomMessage, run_room};
 use crate::signaling::MediaEvents;
 use crate::stats::{Counters, SignalingStats};
@@ -62,10 +62,18 @@ struct Rooms {
     per_authority: HashMap<AuthorityId, usize>,
 }
 
+/// Where events about a transport go.
+struct Route {
+    room: mpsc::Sender<Input>,
+    shard: ShardId,
+    /// A reliable packet of it was dropped: no later one may pass as if nothing were missing.
+    has_gap: bool,
+}
+
 #[derive(Default)]
 struct Routes {
-    transports: HashMap<TransportId, (mpsc::Sender<Event>, ShardId)>,
-    tracks: HashMap<TrackId, mpsc::Sender<Event>>,
+    transports: HashMap<TransportId, Route>,
+    tracks: HashMap<TrackId, mpsc::Sender<Input>>,
     per_shard: HashMap<ShardId, usize>,
 }
 
@@ -222,7 +230,7 @@ impl Registry {
     }
 
     /// Hands a room's command to the media plane, after noting where events about it must go.
-    pub(crate) fn command(&self, shard: ShardId, command: Command, room: &mpsc::Sender<Event>) {
+    pub(crate) fn command(&self, shard: ShardId, command: Command, room: &mpsc::Sender<Input>) {
         {
             let mut routes = self.routes();
             #[expect(
@@ -231,12 +239,17 @@ impl Registry {
             )]
             match &command {
                 Command::OpenTransport { transport, .. } => {
-                    routes.transports.insert(*transport, (room.clone(), shard));
+                    let route = Route {
+                        room: room.clone(),
+                        shard,
+                        has_gap: false,
+                    };
+                    routes.transports.insert(*transport, route);
                     *routes.per_shard.entry(shard).or_default() += 1;
                 }
                 Command::CloseTransport { transport } => {
-                    if let Some((_, shard)) = routes.transports.remove(transport)
-                        && let Some(count) = routes.per_shard.get_mut(&shard)
+                    if let Some(route) = routes.transports.remove(transport)
+                        && let Some(count) = routes.per_shard.get_mut(&route.shard)
                     {
                         *count -= 1;
                     }
@@ -267,7 +280,7 @@ impl Registry {
                     | Event::Refused { transport, .. } => routes
                         .transports
                         .get(transport)
-                        .map(|(room, _)| room.clone()),
+                        .map(|route| route.room.clone()),
                     Event::EncodingStarted { track, .. } | Event::AudioLevel { track, .. } => {
                         routes.tracks.get(track).cloned()
                     }
@@ -277,20 +290,53 @@ impl Registry {
                 self.counters.events_unrouted.add(1);
                 continue;
             };
+            let reliable = if let Event::Data {
+                transport, label, ..
+            } = &event
+            {
+                is_reliable(label).then_some(*transport)
+            } else {
+                None
+            };
+            if reliable.is_some_and(|transport| self.has_gap(transport)) {
+                self.counters.data_overload.add(1);
+                continue;
+            }
             let droppable = matches!(event, Event::Data { .. } | Event::AudioLevel { .. });
-            match room.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Closed(_)) => self.counters.events_unrouted.add(1),
+            let late = match room.try_send(Input::Media(event)) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.counters.events_unrouted.add(1);
+                    continue;
+                }
                 Err(mpsc::error::TrySendError::Full(_)) if droppable => {
                     self.counters.data_overload.add(1);
+                    let Some(transport) = reliable else {
+                        continue;
+                    };
+                    self.note_gap(transport);
+                    Input::DataLost { transport }
                 }
-                // A room's task waits for nobody but its mailboxes, so this is short; states must not be lost.
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    if room.send(event).await.is_err() {
-                        self.counters.events_unrouted.add(1);
-                    }
-                }
+                Err(mpsc::error::TrySendError::Full(input)) => input,
+            };
+            // A room's task waits for nobody but its mailboxes, so this is short; states and gaps must not be lost.
+            if room.send(late).await.is_err() {
+                self.counters.events_unrouted.add(1);
             }
+        }
+    }
+
+    fn has_gap(&self, transport: TransportId) -> bool {
+        let routes = self.routes();
+        routes
+            .transports
+            .get(&transport)
+            .is_some_and(|route| route.has_gap)
+    }
+
+    fn note_gap(&self, transport: TransportId) {
+        if let Some(route) = self.routes().transports.get_mut(&transport) {
+            route.has_gap = true;
         }
     }
 

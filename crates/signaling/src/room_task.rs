@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use livekit_protocol::signal_request;
-use schalter_shard::control::Event;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::JoinRefusal;
@@ -50,9 +49,9 @@ pub(crate) struct RoomHandle {
 /// The other end of a [`RoomHandle`].
 pub(crate) struct Mailbox {
     control: mpsc::Receiver<RoomMessage>,
-    media: mpsc::Receiver<Event>,
+    media: mpsc::Receiver<Input>,
     /// For the registry's routes; the room's end drops the receiver.
-    media_sender: mpsc::Sender<Event>,
+    media_sender: mpsc::Sender<Input>,
 }
 
 impl RoomHandle {
@@ -138,7 +137,7 @@ pub(crate) async fn run_room(room: Room, mailbox: Mailbox, registry: Arc<Registr
         };
         let ended = tokio::select! {
             Some(message) = control.recv() => task.on_message(message),
-            Some(event) = media.recv() => task.step(Input::Media(event)),
+            Some(input) = media.recv() => task.step(input),
             () = timeout => task.step(Input::Timeout),
         };
         if ended {
@@ -156,7 +155,7 @@ struct RoomTask {
     room: Room,
     registry: Arc<Registry>,
     connections: HashMap<ConnectionId, Connection>,
-    media: mpsc::Sender<Event>,
+    media: mpsc::Sender<Input>,
     overflowed: Vec<ConnectionId>,
 }
 

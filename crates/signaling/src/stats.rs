@@ -76,6 +76,8 @@ pub struct SignalingStats {
     pub data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
+    /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
+    pub data_leaves: u64,
     /// Media events for rooms or transports that are gone.
     pub events_unrouted: u64,
 }
@@ -125,6 +127,7 @@ counters!(
     data_relayed,
     data_refused,
     data_overload,
+    data_leaves,
     events_unrouted,
 );
 

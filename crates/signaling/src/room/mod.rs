@@ -11,6 +11,7 @@ mod participant;
 mod priority;
 mod publish;
 mod refused;
+mod replay;
 mod request;
 mod resume;
 mod speakers;
@@ -41,6 +42,7 @@ use crate::media::ShardInfo;
 use crate::stats::Counters;
 use crate::token::Grants;
 
+pub(crate) use data::is_reliable;
 pub(crate) use join::leave;
 
 use participant::{Participant, ParticipantKey};
@@ -144,6 +146,11 @@ pub enum Input {
     },
     /// The media plane reports.
     Media(Event),
+    /// A reliable packet from this transport was lost on its way here.
+    DataLost {
+        /// The sender's.
+        transport: TransportId,
+    },
     /// The time of [`Room::poll_timeout`] has come.
     Timeout,
     /// Everybody must leave.
@@ -245,6 +252,7 @@ enum Timer {
     RoomUpdate,
     Speakers,
     Join(ParticipantKey),
+    Data(ParticipantKey),
     Refresh(ParticipantKey),
     Remove(ParticipantKey),
     QualityDown(TrackId),
@@ -375,6 +383,7 @@ impl Room {
             Input::Closed { connection } => self.on_closed(connection),
             Input::Overflowed { connection } => self.on_overflow(connection),
             Input::Media(event) => self.on_media(event),
+            Input::DataLost { transport } => self.on_data_lost(transport),
             Input::Timeout => {}
             Input::Shutdown => self.shut_down(),
         }
@@ -417,6 +426,7 @@ impl Room {
                 Timer::RoomUpdate => self.on_room_update_timer(),
                 Timer::Speakers => self.on_speaker_timer(),
                 Timer::Join(key) => self.on_join_timer(key),
+                Timer::Data(key) => self.on_data_timer(key),
                 Timer::Refresh(key) => self.on_refresh_timer(key, at),
                 Timer::Remove(key) => self.on_remove_timer(key, at),
                 Timer::QualityDown(track) => self.on_quality_timer(track, at),
@@ -472,7 +482,7 @@ impl Room {
                 label,
                 data,
                 ..
-            } => self.on_data(transport, &label, data),
+            } => self.on_data(transport, &label, &data),
             Event::EncodingStarted {
                 track,
                 encoding,
