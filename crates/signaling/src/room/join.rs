@@ -7,7 +7,7 @@ use livekit_protocol::{
     leave_request::Action, signal_response::Message,
 };
 use schalter_model::{Time, TransportId};
-use schalter_shard::control::{TransportFailure, TransportState};
+use schalter_shard::control::{Refusal, TransportFailure, TransportState};
 
 use super::participant::{Participant, ParticipantKey, Phase};
 use super::transport::TransportRole;
@@ -285,6 +285,25 @@ impl Room {
         self.announce(key);
         self.subscribe_to_all(key);
         self.subscribe_to_data_tracks(key);
+    }
+
+    /// The media plane has no place for a transport, or none any more: nothing will ever come of this session. Shards
+    /// count why, so that whoever causes it by the thousand does not fill the log.
+    pub(super) fn on_transport_refused(&mut self, key: ParticipantKey, reason: Refusal) {
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        tracing::debug!(room = %self.sid, participant = %participant.sid, ?reason, "transport refused");
+        if !participant.is_active() {
+            self.counters.join_failed(match reason {
+                Refusal::Limit => JoinStage::Capacity,
+                Refusal::UnknownTransport
+                | Refusal::UnknownTrack
+                | Refusal::NoCommonCodec
+                | Refusal::InvalidConfig => JoinStage::Media,
+            });
+        }
+        self.lose_media(key, DisconnectReason::JoinFailure);
     }
 
     /// A transport is gone for good: the client must begin a new session, if it is still there.

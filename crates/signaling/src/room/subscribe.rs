@@ -522,6 +522,10 @@ impl Room {
         let Some((key, _)) = self.by_transport.get(&transport).copied() else {
             return;
         };
+        if track.is_none() {
+            self.on_transport_refused(key, reason);
+            return;
+        }
         let sid = track.and_then(|id| self.tracks.get(&id)).map(|t| &t.sid);
         tracing::warn!(room = %self.sid, ?sid, ?reason, "the media plane refused");
         let (Some(id), Some(sid)) = (track, sid.map(ToString::to_string)) else {

@@ -10,6 +10,7 @@ use livekit_protocol::{
     UpdateParticipantMetadata, UserPacket, data_packet::Value,
 };
 use prost::Message as _;
+use schalter_shard::control::{Event, Refusal};
 use schalter_signaling::SignalingConfig;
 use schalter_signaling::room::{ConnectionMode, Input};
 
@@ -43,6 +44,23 @@ fn the_configured_maximum_stays_below_the_limit() {
     }));
     world.join("a");
     assert!(!world.room.admits("b"));
+}
+
+#[test]
+fn whom_the_media_plane_has_no_place_for_is_told_and_forgotten() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    world.publish_microphone(&mut alice);
+    world.take(&alice);
+    let transport = world.transports(0);
+    world.input(Input::Media(Event::Refused {
+        transport,
+        track: None,
+        reason: Refusal::Limit,
+    }));
+    let (reason, _) = leave_reason(&world.take(&alice)).unwrap();
+    assert_eq!(reason, DisconnectReason::JoinFailure);
+    assert!(world.room.participant_infos().is_empty());
 }
 
 #[test]
