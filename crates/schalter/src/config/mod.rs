@@ -294,6 +294,16 @@ impl Config {
                 format!("{first} with {workers} workers would pass port 65535"),
             );
         }
+        let (maximum, cap) = (
+            self.room.max_participants,
+            self.limits.participants_per_room,
+        );
+        if maximum > cap {
+            return complain(
+                "room.max_participants",
+                format!("{maximum} is more than limits.participants_per_room allows, {cap}"),
+            );
+        }
         if let AdminListen::Tcp(admin) = self.admin.listen
             && admin.port() != 0
             && admin.port() == self.port
@@ -754,6 +764,28 @@ mod tests {
         complains(
             "ice_servers:\n  - username: a\n",
             &["ice_servers[0]", "urls", "(line 2)"],
+        );
+    }
+
+    #[test]
+    fn a_room_holds_no_more_than_the_limit_and_0_means_the_limit() {
+        let config = Config::parse("x", "room:\n  max_participants: 0\n").unwrap();
+        assert_eq!(config.room.max_participants, 0);
+        assert!(Config::parse("x", "room:\n  max_participants: 3000\n").is_ok());
+        complains(
+            "room:\n  max_participants: 3001\n",
+            &[
+                "room.max_participants",
+                "limits.participants_per_room",
+                "3000",
+                "(line 2)",
+            ],
+        );
+        let raised = "room:\n  max_participants: 5000\nlimits:\n  participants_per_room: 5000\n";
+        assert!(Config::parse("x", raised).is_ok());
+        complains(
+            "limits:\n  participants_per_room: 99\n",
+            &["limits.participants_per_room"],
         );
     }
 }
