@@ -183,7 +183,8 @@ pub(crate) struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self {
-            listen: AdminListen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7881))),
+            // Not 7881: that is what LiveKit's file calls rtc.tcp_port, and firewalls are open for it.
+            listen: AdminListen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7889))),
             token: None,
         }
     }
@@ -602,18 +603,18 @@ mod tests {
                 "admin.token_file",
                 "line 2",
             ),
-            ("port: 7881\n", "port", "line 1"),
+            ("port: 7889\n", "port", "line 1"),
             (
                 "admin:\n  listen: 127.0.0.1:7880\n",
                 "admin.listen",
                 "line 2",
             ),
-            ("bind_addresses: [0.0.0.0]\nport: 7881\n", "port", "line 2"),
+            ("bind_addresses: [0.0.0.0]\nport: 7889\n", "port", "line 2"),
         ] {
             complains(yaml, &[key, line]);
         }
         assert!(Config::parse("x", "bind_addresses: [0.0.0.0, \"::\"]\n").is_ok());
-        assert!(Config::parse("x", "port: 7881\nbind_addresses: [192.0.2.1]\n").is_ok());
+        assert!(Config::parse("x", "port: 7889\nbind_addresses: [192.0.2.1]\n").is_ok());
         complains(
             &format!("keys:\n  \"\": {SECRET}\n"),
             &["keys.", "name", "line 2"],
