@@ -8,9 +8,7 @@
 use schalter_rtp::codec::av1::ActiveTargets;
 
 use crate::cache::Stored;
-use crate::frame::{
-    FRAMES, Frame, LAYER_SETS, MAX_SPATIAL, MAX_TEMPORAL, Scheme, Targets, layer_bit,
-};
+use crate::frame::{FRAMES, Frame, LAYER_SETS, Scheme, Targets, layer_bit};
 use crate::layer::{LayerRates, Reach};
 
 /// Goals remembered for frames that come late; who changes them faster than retransmissions take loses a few.

@@ -16,22 +16,16 @@ const TOKEN_FILE: &str = "admin-token";
 /// Bytes of randomness in it.
 const TOKEN_BYTES: usize = 24;
 
-/// The bearer token: from the configured file, or generated once.
+/// The bearer token: the configured one, or one that is generated once.
 pub(crate) fn token(
     admin: &Admin,
     state: impl FnOnce() -> Result<StateDir, Failure>,
 ) -> Result<String, Failure> {
-    let text = match &admin.token_file {
-        Some(file) => std::fs::read_to_string(file).map_err(|error| {
-            Failure::setup(format!("admin.token_file {}: {error}", file.display()))
-        })?,
-        None => state()?.file_or(TOKEN_FILE, || Ok(random_secret(TOKEN_BYTES)))?,
-    };
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(Failure::setup("admin.token_file: the file is empty"));
+    if let Some(token) = &admin.token {
+        return Ok(token.0.clone());
     }
-    Ok(token.to_owned())
+    let text = state()?.file_or(TOKEN_FILE, || Ok(random_secret(TOKEN_BYTES)))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Opens the listener and serves it until the task is aborted.

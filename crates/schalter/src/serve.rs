@@ -38,7 +38,7 @@ const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
     if args.lan {
-        config.bind_addresses = vec![IpAddr::from([0, 0, 0, 0])];
+        config.open_to_lan(false);
     }
     start_logging();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -121,7 +121,7 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
     let port = listeners
         .first()
         .and_then(|listener| listener.local_addr().ok())
-        .map_or(config.port.0, |address| address.port());
+        .map_or(config.port, |address| address.port());
     // The links first: whoever waits for the port finds them printed.
     greet(
         &config,
@@ -173,7 +173,7 @@ const FAILURE_POLL: Duration = Duration::from_millis(200);
 /// Opens the pages' port on every configured address. Done before anything else starts, so that a port in use is one
 /// line and not a half-started server.
 fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
-    let mut port = config.port.0;
+    let mut port = config.port;
     let mut listeners = Vec::new();
     for ip in &config.bind_addresses {
         let address = SocketAddr::new(*ip, port);
@@ -196,11 +196,6 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
         port = listener.local_addr().map_err(Failure::setup)?.port();
         listeners.push(listener);
     }
-    if listeners.is_empty() {
-        return Err(Failure::setup(
-            "bind_addresses is empty: nobody could reach the pages",
-        ));
-    }
     Ok(listeners)
 }
 
@@ -212,20 +207,23 @@ fn start_workers(
 ) -> Result<Workers, Failure> {
     let workers_config = WorkersConfig {
         bind: bind.to_vec(),
-        base_port: config.rtc.udp_port.0,
-        shards: config.rtc.workers.0,
+        base_port: config.rtc.udp_port,
+        shards: config.rtc.workers,
         pin: config.rtc.pin_workers,
         ..WorkersConfig::default()
     };
     let limits = ShardLimits {
-        transports: config.limits.transports_per_worker.0 as usize,
-        half_open_transports: config.limits.half_open_transports_per_worker.0 as usize,
+        transports: config.limits.transports_per_worker as usize,
+        half_open_transports: config.limits.half_open_transports_per_worker as usize,
+        failed_checks_per_second: config.limits.failed_checks_per_second,
         ..ShardLimits::default()
     };
-    let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst());
+    let responses = config.limits.check_responses_per_second;
+    let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst);
     let make = move |id, epoch, wall| {
         let mut shard = ShardConfig::new(id, epoch, wall, rand::random(), identity.clone());
         shard.limits = limits;
+        shard.transport_limits.ice.max_responses_per_second = responses;
         shard.crypto = crypto;
         shard.burst = burst;
         Shard::new(shard)
@@ -244,24 +242,30 @@ fn start_workers(
 }
 
 fn signaling_config(config: &Config) -> SignalingConfig {
-    let defaults = Limits::default();
+    let limits = &config.limits;
     SignalingConfig {
         limits: Limits {
-            message_bytes: config.limits.message_bytes.0 as usize,
-            messages_per_second: config.limits.messages_per_second.0,
-            tracks_per_participant: config.limits.tracks_per_participant.0 as usize,
-            rooms: config.limits.rooms.0 as usize,
-            rooms_per_authority: config.limits.rooms.0 as usize,
-            data_messages_per_second: config.limits.data_messages_per_second.0,
-            data_bytes_per_second: u64::from(config.limits.data_bytes_per_second.0),
-            ..defaults
+            message_bytes: limits.message_bytes as usize,
+            messages_per_second: limits.messages_per_second,
+            message_burst: limits.message_burst,
+            participants_per_room: limits.participants_per_room as usize,
+            tracks_per_participant: limits.tracks_per_participant as usize,
+            data_tracks_per_participant: limits.data_tracks_per_participant as usize,
+            rooms: limits.rooms as usize,
+            rooms_per_authority: limits.rooms as usize,
+            data_messages_per_second: limits.data_messages_per_second,
+            data_bytes_per_second: u64::from(limits.data_bytes_per_second),
+            ..Limits::default()
         },
         room: RoomDefaults {
             empty_timeout: Duration::from_secs(u64::from(config.room.empty_timeout)),
             departure_timeout: Duration::from_secs(u64::from(config.room.departure_timeout)),
-            max_participants: config.room.max_participants.0,
+            max_participants: config.room.max_participants,
         },
+        codecs: config.room.enabled_codecs.clone(),
         allowed_origins: config.allowed_origins.clone(),
+        ice_servers: config.rtc.ice_servers.clone(),
+        region: config.region.clone(),
         ..SignalingConfig::default()
     }
 }

@@ -28,7 +28,8 @@ impl Room {
         if participant.media_closed {
             return;
         }
-        tracing::warn!(room = %self.sid, participant = %participant.sid, ?track, ?reason, "the media plane refused");
+        // Shards count why: whoever causes it by the thousand must not fill the log.
+        tracing::debug!(room = %self.sid, participant = %participant.sid, ?track, ?reason, "the media plane refused");
         match track {
             None if reason == MediaRefusal::DataOverload => self.on_receiver_behind(key),
             None => self.on_transport_refused(key, reason),
