@@ -425,11 +425,11 @@ impl Follower {
         }
         let top = self.reach.spatial.min(layers.spatial_count() - 1);
         let flows = |spatial, temporal| self.intact & layer_bit(spatial, temporal) != 0;
-        let spatial = (0..=top.min(MAX_SPATIAL - 1))
+        let spatial = (0..=top.min(crate::frame::MAX_SPATIAL - 1))
             .rev()
             .find(|spatial| flows(*spatial, 0));
         let highest = self.reach.temporal.min(layers.temporal_count() - 1);
-        let temporal = (0..=highest.min(MAX_TEMPORAL - 1))
+        let temporal = (0..=highest.min(crate::frame::MAX_TEMPORAL - 1))
             .take_while(|temporal| flows(spatial.unwrap_or(0), *temporal))
             .last();
         (spatial.unwrap_or(0), temporal.unwrap_or(0))
