@@ -124,6 +124,8 @@ fn distinct_signaling() -> SignalingSnapshot {
         messages_in: 2_011,
         messages_out: 2_012,
         messages_malformed: 2_013,
+        messages_oversized: 2_023,
+        messages_delayed: 2_024,
         requests_refused: 2_014,
         slow_clients: 2_015,
         data_relayed: 2_016,
@@ -158,7 +160,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
 fn every_number_that_signaling_counts_is_exported_once() {
     let signaling = distinct_signaling();
     let expected = numbers(&format!("{signaling:?}"));
-    assert_eq!(expected.len(), 19, "all numbers are set");
+    assert_eq!(expected.len(), 21, "all numbers are set");
     let samples = samples(&rendered(Vec::new(), signaling));
     for number in expected {
         let holders = samples

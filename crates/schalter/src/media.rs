@@ -102,6 +102,8 @@ impl Source for Sources {
             messages_in: stats.messages_in,
             messages_out: stats.messages_out,
             messages_malformed: stats.messages_malformed,
+            messages_oversized: stats.messages_oversized,
+            messages_delayed: stats.messages_delayed,
             requests_refused: stats.requests_refused,
             slow_clients: stats.slow_clients,
             data_relayed: stats.data_relayed,
