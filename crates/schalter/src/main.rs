@@ -5,6 +5,7 @@ mod admin;
 mod certificate;
 mod cli;
 mod config;
+mod connections;
 mod keys;
 mod media;
 mod serve;

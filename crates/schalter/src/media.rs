@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Weak;
 
-use schalter_metrics::{SignalingSnapshot, Source};
+use schalter_metrics::{HttpSnapshot, SignalingSnapshot, Source};
 use schalter_model::{Counters, ShardId};
 use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
 use schalter_signaling::{JoinStage, MediaPlane, ShardInfo, Signaling};
 use schalter_transport::{CertificateKind, Fingerprint, Identity};
+
+use crate::connections::ConnectionGate;
 
 /// The workers as signaling sees them.
 pub(crate) struct WorkerMedia {
@@ -71,6 +73,7 @@ pub(crate) struct Sources {
     /// Not an owner: a scrape that is under way must not keep the workers from stopping.
     pub(crate) workers: Weak<Workers>,
     pub(crate) signaling: Signaling,
+    pub(crate) gate: ConnectionGate,
 }
 
 impl Source for Sources {
@@ -82,6 +85,10 @@ impl Source for Sources {
             .map(ShardId)
             .map_while(|shard| workers.counters(shard).map(|counters| (shard, counters)))
             .collect()
+    }
+
+    fn http(&self) -> HttpSnapshot {
+        self.gate.snapshot()
     }
 
     fn signaling(&self) -> SignalingSnapshot {

@@ -25,6 +25,7 @@ use crate::addresses::media_addresses;
 use crate::certificate::{LanCertificate, lan_certificate};
 use crate::cli::ServeArgs;
 use crate::config::Config;
+use crate::connections::{ConnectionGate, ConnectionLimits, raise_file_limit};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
 use crate::media::{Sources, WorkerMedia};
 use crate::state::StateDir;
@@ -36,10 +37,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
-    if args.lan {
-        config.open_to_lan(false);
-    }
+    let config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
     start_logging();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SIGNALING_THREADS)
@@ -63,16 +61,24 @@ fn start_logging() {
         .init();
 }
 
-async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
+async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     // Signals are taken over first: one that comes while starting must not be lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::setup)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::setup)?;
 
-    let state = || StateDir::open(config.state_dir.as_deref());
     let keys = keys::load(&config)?;
     let addresses = media_addresses(config.rtc.node_ip)?;
     tracing::debug!(?addresses, "media addresses");
+    if lan {
+        config.open_to_lan(false);
+    }
+    let state = || StateDir::open(config.state_dir.as_deref());
     let listeners = http_listeners(&config)?;
+    let gate = ConnectionGate::new(ConnectionLimits {
+        connections: config.limits.connections,
+        request_time: Duration::from_secs(u64::from(config.limits.request_seconds)),
+    });
+    raise_file_limit(config.limits.connections);
     let identity = Arc::new(Identity::generate().map_err(Failure::setup)?);
 
     let (events_in, events) = mpsc::unbounded_channel();
@@ -97,19 +103,20 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
     let sources = Sources {
         workers: Arc::downgrade(&workers),
         signaling: signaling.clone(),
+        gate: gate.clone(),
     };
     let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
     let readiness = ready.clone();
     let auth = AdminAuth::new(&admin_token)
         .map_err(|error| Failure::setup(format!("admin.token_file: {error}")))?;
-    let admin_routes = admin_router(exporter, auth, move || {
+    let routes = admin_router(exporter, auth, move || {
         if readiness.load(Ordering::Relaxed) {
             Readiness::Ready
         } else {
             Readiness::NotReady("shutting down")
         }
     });
-    let admin_task = admin::serve(&config.admin.listen, admin_routes).await?;
+    let admin_task = admin::serve(&config.admin.listen, routes).await?;
 
     let app = schalter_web::router().merge(signaling.router());
     let tls = if lan {
@@ -130,7 +137,11 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
         lan.then_some(&addresses.advertised[..]),
     )?;
     let handle = Handle::new();
-    let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
+    let servers = listeners
+        .into_iter()
+        .map(|listener| gate.serve(listener, app.clone(), tls.as_ref(), &handle))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::setup)?;
 
     let failed = tokio::select! {
         _ = terminate.recv() => None,
@@ -191,7 +202,6 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
             };
             Failure::setup(format!("port {port} (port) {reason}"))
         })?;
-        listener.set_nonblocking(true).map_err(Failure::setup)?;
         // With port 0 the system chooses once; the other addresses get the same.
         port = listener.local_addr().map_err(Failure::setup)?.port();
         listeners.push(listener);
@@ -279,33 +289,6 @@ async fn rustls_config(certificate: LanCertificate) -> Result<RustlsConfig, Fail
     )
     .await
     .map_err(Failure::setup)
-}
-
-type Server = tokio::task::JoinHandle<std::io::Result<()>>;
-
-fn start_http(
-    listeners: Vec<TcpListener>,
-    app: axum::Router,
-    tls: Option<&RustlsConfig>,
-    handle: &Handle<SocketAddr>,
-) -> Result<Vec<Server>, Failure> {
-    listeners
-        .into_iter()
-        .map(|listener| {
-            let (service, handle) = (app.clone().into_make_service(), handle.clone());
-            Ok(match tls {
-                Some(tls) => {
-                    let server = axum_server::from_tcp_rustls(listener, tls.clone())
-                        .map_err(Failure::setup)?;
-                    tokio::spawn(server.handle(handle).serve(service))
-                }
-                None => {
-                    let server = axum_server::from_tcp(listener).map_err(Failure::setup)?;
-                    tokio::spawn(server.handle(handle).serve(service))
-                }
-            })
-        })
-        .collect()
 }
 
 /// Prints where the server is and, with the development key, two links that just work.
