@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::addresses::media_addresses;
+use crate::admin::AdminListener;
 use crate::certificate::{LanCertificate, lan_certificate};
 use crate::cli::ServeArgs;
 use crate::config::Config;
@@ -74,6 +75,7 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     }
     let state = || StateDir::open(config.state_dir.as_deref());
     let listeners = http_listeners(&config)?;
+    let admin_listener = AdminListener::open(&config.admin.listen).await?;
     let gate = ConnectionGate::new(ConnectionLimits {
         connections: config.limits.connections,
         request_time: Duration::from_secs(u64::from(config.limits.request_seconds)),
@@ -116,7 +118,7 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
             Readiness::NotReady("shutting down")
         }
     });
-    let admin_task = admin::serve(&config.admin.listen, routes).await?;
+    let admin_server = admin_listener.serve(routes);
 
     let app = schalter_web::router().merge(signaling.router());
     let tls = if lan {
@@ -157,7 +159,7 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
             tracing::warn!(%error, "a listener did not stop cleanly");
         }
     }
-    admin_task.abort();
+    drop(admin_server);
     // Last words, close_notify among them, are sent before the workers' threads end.
     if let Some(workers) = Arc::into_inner(workers)
         && let Err(failure) = workers.shutdown()
