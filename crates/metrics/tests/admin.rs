@@ -102,6 +102,7 @@ async fn metrics_are_for_bearers_of_the_token_only() {
         let response = server.request("/metrics", &bad).await;
         assert!(response.starts_with("HTTP/1.1 401 "), "{bad}: {response}");
         assert!(response.contains("www-authenticate: Bearer"));
+        assert!(response.contains("content-type: application/problem+json"));
         assert!(!response.contains("schalter_"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod administration;
 mod certificate;
 mod cli;
 mod config;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router};
+use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router, problem};
 use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
@@ -30,7 +31,7 @@ use crate::connections::{ConnectionGate, ConnectionLimits, raise_file_limit};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
 use crate::media::{Sources, WorkerMedia};
 use crate::state::StateDir;
-use crate::{Failure, admin, say, token};
+use crate::{Failure, admin, administration, say, token};
 
 /// How long requests in flight may take when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -108,16 +109,21 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
         gate: gate.clone(),
     };
     let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
-    let readiness = ready.clone();
+    let (readiness, drain) = (ready.clone(), signaling.clone());
     let auth = AdminAuth::new(&admin_token)
         .map_err(|error| Failure::setup(format!("admin.token_file: {error}")))?;
-    let routes = admin_router(exporter, auth, move || {
-        if readiness.load(Ordering::Relaxed) {
-            Readiness::Ready
-        } else {
+    let routes = admin_router(exporter, auth.clone(), move || {
+        if !readiness.load(Ordering::Relaxed) {
             Readiness::NotReady("shutting down")
+        } else if drain.is_draining() {
+            Readiness::NotReady("draining")
+        } else {
+            Readiness::Ready
         }
     });
+    let routes = routes
+        .merge(administration::router(signaling.clone(), auth))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"));
     let admin_server = admin_listener.serve(routes);
 
     let app = schalter_web::router().merge(signaling.router());
