@@ -19,6 +19,7 @@ use schalter_signaling::Signaling;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
 use schalter_transport::Identity;
+use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -72,7 +73,7 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     let addresses = media_addresses(config.rtc.node_ip)?;
     tracing::debug!(?addresses, "media addresses");
     if lan {
-        config.open_to_lan(false);
+        config.open_to_lan(addresses.advertised.iter().any(IpAddr::is_ipv6));
     }
     let state = || StateDir::open(config.state_dir.as_deref());
     let listeners = http_listeners(&config)?;
@@ -196,7 +197,7 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = Vec::new();
     for ip in &config.bind_addresses {
         let address = SocketAddr::new(*ip, port);
-        let listener = TcpListener::bind(address).map_err(|error| {
+        let listener = listen(address).map_err(|error| {
             let kind = error.kind();
             if kind == ErrorKind::AddrNotAvailable {
                 return Failure::setup(format!(
@@ -215,6 +216,24 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// Connections that may wait to be accepted; the system has its own bound beside.
+const BACKLOG: i32 = 1024;
+
+/// Opens one address. IPv6 sockets take IPv6 only, so that both kinds can have the same port, whatever the system's
+/// default is.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A port whose last connections are still closing is not in use.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 fn start_workers(
