@@ -15,6 +15,9 @@ const DEBIAN: &[(&str, &str)] = &[
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
+    // A C compiler with headers, for aws-lc: it has ready-made sources for x86-64 and ARM64, so that neither CMake nor
+    // Clang is needed. fuzzers link against the C++ library.
+    ("build-essential", "/usr/share/doc/build-essential"),
 ];
 
 /// Cargo tools with their versions.
