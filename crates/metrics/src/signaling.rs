@@ -29,6 +29,10 @@ pub struct SignalingSnapshot {
     pub messages_out: u64,
     /// Messages from clients that could not be read.
     pub messages_malformed: u64,
+    /// Connections closed because of a message beyond the size limit.
+    pub messages_oversized: u64,
+    /// Messages that waited because their client sends faster than it may.
+    pub messages_delayed: u64,
     /// Requests of clients that were refused.
     pub requests_refused: u64,
     /// Clients disconnected because they read too slowly.
@@ -61,6 +65,8 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         messages_in,
         messages_out,
         messages_malformed,
+        messages_oversized,
+        messages_delayed,
         requests_refused,
         slow_clients,
         data_relayed,
@@ -109,6 +115,16 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "schalter_signaling_messages_malformed_total",
             "Signaling messages from clients that could not be read.",
             messages_malformed,
+        ),
+        (
+            "schalter_signaling_messages_oversized_total",
+            "Signaling connections closed because of a message larger than limits.message_bytes.",
+            messages_oversized,
+        ),
+        (
+            "schalter_signaling_messages_delayed_total",
+            "Signaling messages that waited because their client sends faster than limits.messages_per_second.",
+            messages_delayed,
         ),
         (
             "schalter_signaling_requests_refused_total",

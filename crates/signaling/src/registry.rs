@@ -11,8 +11,9 @@ use livekit_protocol::RoomConfiguration;
 use rand::RngExt;
 use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::administration::{NotFound, RoomSummary};
 use crate::authority::KeyRing;
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
@@ -86,6 +87,8 @@ pub(crate) struct Registry {
     media: Arc<dyn MediaPlane>,
     node: NodeInfo,
     closing: AtomicBool,
+    /// An operator wants no more rooms here.
+    pub(crate) draining: AtomicBool,
     // Both are held for a few map operations and never across an await.
     rooms: Mutex<Rooms>,
     routes: Mutex<Routes>,
@@ -117,6 +120,7 @@ impl Registry {
             media,
             node,
             closing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             rooms: Mutex::default(),
             routes: Mutex::default(),
         }
@@ -154,6 +158,9 @@ impl Registry {
     fn check_place(&self, rooms: &Rooms, authority: &AuthorityId) -> Result<(), JoinRefusal> {
         if self.closing.load(Ordering::Acquire) {
             return Err(JoinRefusal::Unavailable);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(JoinRefusal::Draining);
         }
         if rooms.by_key.len() >= self.config.limits.rooms {
             return Err(JoinRefusal::ServerFull);
@@ -193,7 +200,8 @@ impl Registry {
             room_config,
         };
         let room = Room::new(setup, self.clock.now());
-        let (handle, mailbox) = RoomHandle::new(self.config.limits.room_mailbox);
+        let (handle, mailbox) =
+            RoomHandle::new(Arc::clone(room.sid()), self.config.limits.room_mailbox);
         tracing::info!(room = %room.sid(), authority = %key.authority, "room begins");
         tokio::spawn(run_room(room, mailbox, Arc::clone(self)));
         rooms.by_key.insert(key.clone(), handle.clone());
@@ -337,6 +345,64 @@ impl Registry {
     fn note_gap(&self, transport: TransportId) {
         if let Some(route) = self.routes().transports.get_mut(&transport) {
             route.has_gap = true;
+        }
+    }
+
+    fn handles(&self) -> Vec<RoomHandle> {
+        self.rooms().by_key.values().cloned().collect()
+    }
+
+    fn room_by_sid(&self, sid: &str) -> Result<RoomHandle, NotFound> {
+        let rooms = self.rooms();
+        let found = rooms.by_key.values().find(|handle| *handle.sid == *sid);
+        found.cloned().ok_or(NotFound::Room)
+    }
+
+    /// Every room, in no particular order. One that ends meanwhile may be missing.
+    pub(crate) async fn summaries(&self) -> Vec<RoomSummary> {
+        let mut answers = Vec::new();
+        for handle in self.handles() {
+            let (reply, answer) = oneshot::channel();
+            // A room that has ended is none to speak of.
+            if handle
+                .control
+                .send(RoomMessage::Describe { reply })
+                .await
+                .is_ok()
+            {
+                answers.push(answer);
+            }
+        }
+        let mut summaries = Vec::new();
+        for answer in answers {
+            summaries.extend(answer.await.ok());
+        }
+        summaries
+    }
+
+    pub(crate) async fn end_room(&self, sid: &str) -> Result<(), NotFound> {
+        let handle = self.room_by_sid(sid)?;
+        let sent = handle.control.send(RoomMessage::End).await;
+        sent.map_err(|_| NotFound::Room)
+    }
+
+    pub(crate) async fn remove_participant(
+        &self,
+        room: &str,
+        participant: &str,
+    ) -> Result<(), NotFound> {
+        let handle = self.room_by_sid(room)?;
+        let (reply, answer) = oneshot::channel();
+        let remove = RoomMessage::Remove {
+            participant: participant.to_owned(),
+            reply,
+        };
+        let sent = handle.control.send(remove).await;
+        sent.map_err(|_| NotFound::Room)?;
+        match answer.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotFound::Participant),
+            Err(_) => Err(NotFound::Room),
         }
     }
 

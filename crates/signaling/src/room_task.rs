@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use livekit_protocol::signal_request;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::administration::RoomSummary;
 use crate::error::JoinRefusal;
 use crate::ids::ConnectionId;
 use crate::livekit::codec::Encoded;
@@ -37,12 +38,23 @@ pub(crate) enum RoomMessage {
         identity: String,
         reply: oneshot::Sender<bool>,
     },
+    Describe {
+        reply: oneshot::Sender<RoomSummary>,
+    },
+    Remove {
+        /// The session's id.
+        participant: String,
+        reply: oneshot::Sender<bool>,
+    },
+    /// An operator ends the room.
+    End,
     Shutdown,
 }
 
 /// Where a room is reached.
 #[derive(Clone)]
 pub(crate) struct RoomHandle {
+    pub(crate) sid: Arc<str>,
     pub(crate) control: mpsc::Sender<RoomMessage>,
 }
 
@@ -55,7 +67,7 @@ pub(crate) struct Mailbox {
 }
 
 impl RoomHandle {
-    pub(crate) fn new(capacity: usize) -> (Self, Mailbox) {
+    pub(crate) fn new(sid: Arc<str>, capacity: usize) -> (Self, Mailbox) {
         let capacity = capacity.max(1);
         let (control, control_rx) = mpsc::channel(capacity);
         let (media, media_rx) = mpsc::channel(capacity);
@@ -64,7 +76,7 @@ impl RoomHandle {
             media: media_rx,
             media_sender: media,
         };
-        (Self { control }, mailbox)
+        (Self { sid, control }, mailbox)
     }
 }
 
@@ -194,6 +206,19 @@ impl RoomTask {
                 let _ = reply.send(self.room.admits(&identity));
                 false
             }
+            RoomMessage::Describe { reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.room.summary());
+                false
+            }
+            RoomMessage::Remove { participant, reply } => {
+                let there = self.room.holds(&participant);
+                let ended = there && self.step(Input::Remove { participant });
+                // The asker may have gone.
+                let _ = reply.send(there);
+                ended
+            }
+            RoomMessage::End => self.step(Input::End),
             RoomMessage::Shutdown => self.step(Input::Shutdown),
         }
     }

@@ -66,6 +66,10 @@ pub struct SignalingStats {
     pub messages_out: u64,
     /// Messages from clients that could not be read.
     pub messages_malformed: u64,
+    /// Connections closed because a message was larger than [`crate::config::Limits::message_bytes`].
+    pub messages_oversized: u64,
+    /// Messages that had to wait because their client sends faster than it may.
+    pub messages_delayed: u64,
     /// Requests refused with `request_response`.
     pub requests_refused: u64,
     /// Clients disconnected because they read too slowly.
@@ -122,6 +126,8 @@ counters!(
     messages_in,
     messages_out,
     messages_malformed,
+    messages_oversized,
+    messages_delayed,
     requests_refused,
     slow_clients,
     data_relayed,

@@ -145,6 +145,10 @@ pub(crate) struct Limits {
     pub(crate) transports_per_worker: u32,
     /// Transports at once on one worker that have not finished their handshake.
     pub(crate) half_open_transports_per_worker: u32,
+    /// Connections to the pages' port at once, WebSockets among them.
+    pub(crate) connections: u32,
+    /// Seconds until a connection's first request must be complete.
+    pub(crate) request_seconds: u32,
     /// Connectivity checks with wrong integrity that are looked at, per transport and second.
     pub(crate) failed_checks_per_second: u32,
     /// Connectivity checks that are answered, per transport and second.
@@ -165,6 +169,8 @@ impl Default for Limits {
             data_bytes_per_second: 8 << 20,
             transports_per_worker: 4_000,
             half_open_transports_per_worker: 1_000,
+            connections: 10_000,
+            request_seconds: 10,
             failed_checks_per_second: 50,
             check_responses_per_second: 80,
         }

@@ -353,6 +353,8 @@ impl Limits {
                 &mut limits.half_open_transports_per_worker,
                 1..=MOST,
             ),
+            ("connections", &mut limits.connections, 1..=1_000_000),
+            ("request_seconds", &mut limits.request_seconds, 1..=300),
             (
                 "failed_checks_per_second",
                 &mut limits.failed_checks_per_second,

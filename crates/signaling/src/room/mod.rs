@@ -35,6 +35,7 @@ use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock
 use schalter_shard::control::{Command, Event};
 use schalter_transport::Fingerprint;
 
+use crate::administration::{ParticipantSummary, RoomSummary};
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
 use crate::ids::{self, ConnectionId, IdSource};
@@ -153,6 +154,13 @@ pub enum Input {
     },
     /// The time of [`Room::poll_timeout`] has come.
     Timeout,
+    /// An operator removes a participant.
+    Remove {
+        /// The session's id.
+        participant: String,
+    },
+    /// An operator ends the room.
+    End,
     /// Everybody must leave.
     Shutdown,
 }
@@ -366,6 +374,29 @@ impl Room {
         self.participants.len() < self.max_participants || self.by_identity.contains_key(identity)
     }
 
+    /// Whether somebody's session has this id.
+    pub fn holds(&self, participant: &str) -> bool {
+        self.by_sid.contains_key(participant)
+    }
+
+    /// What an operator sees of it.
+    pub fn summary(&self) -> RoomSummary {
+        let participants = self.participants.values().map(|p| ParticipantSummary {
+            sid: Arc::clone(&p.sid),
+            identity: Arc::clone(&p.identity),
+            since_ms: p.joined_ms,
+            active: p.is_active(),
+            tracks: p.published.len(),
+        });
+        RoomSummary {
+            sid: Arc::clone(&self.sid),
+            authority: self.key.authority.clone(),
+            name: Arc::clone(&self.key.name),
+            since_ms: self.created_ms,
+            participants: participants.collect(),
+        }
+    }
+
     /// Takes one input at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
@@ -385,7 +416,13 @@ impl Room {
             Input::Media(event) => self.on_media(event),
             Input::DataLost { transport } => self.on_data_lost(transport),
             Input::Timeout => {}
-            Input::Shutdown => self.shut_down(),
+            Input::Remove { participant } => {
+                if let Some(key) = self.by_sid.get(&*participant).copied() {
+                    self.dismiss(key, DisconnectReason::ParticipantRemoved);
+                }
+            }
+            Input::End => self.close_down(DisconnectReason::RoomDeleted),
+            Input::Shutdown => self.close_down(DisconnectReason::ServerShutdown),
         }
         self.fire_timers();
         self.settle();
@@ -463,10 +500,10 @@ impl Room {
         }
     }
 
-    fn shut_down(&mut self) {
+    fn close_down(&mut self, reason: DisconnectReason) {
         let keys: Vec<_> = self.participants.keys().copied().collect();
         for key in keys {
-            self.dismiss(key, DisconnectReason::ServerShutdown);
+            self.dismiss(key, reason);
         }
         self.presence = updates::Presence::default();
         self.end();

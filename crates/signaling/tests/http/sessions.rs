@@ -120,6 +120,7 @@ async fn a_message_beyond_the_limit_ends_the_socket_and_one_at_it_does_not() {
         server.signaling.stats().connections == 0
     })
     .await;
+    assert_eq!(server.signaling.stats().messages_oversized, 1);
 }
 
 #[tokio::test]
@@ -138,6 +139,8 @@ async fn who_asks_too_fast_waits_but_loses_nothing() {
     }
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(450), "{took:?}");
+    let delayed = server.signaling.stats().messages_delayed;
+    assert!((1..=10).contains(&delayed), "{delayed}");
 }
 
 #[tokio::test]
