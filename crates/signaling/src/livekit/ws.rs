@@ -182,7 +182,11 @@ async fn write(
             Ok(()) = last.changed() => break,
             next = queue.queue.recv() => match next {
                 Some(Outgoing::Message(message)) => {
-                    message.frame(queue.json.load(Ordering::Relaxed))
+                    let Some(frame) = message.frame(queue.json.load(Ordering::Relaxed)) else {
+                        tracing::error!("a message can't be written as JSON");
+                        continue;
+                    };
+                    frame
                 }
                 Some(Outgoing::Close) | None => break,
             },
@@ -198,8 +202,8 @@ async fn write(
     }
     let goodbye = async {
         let message = queue.last.borrow().clone();
-        if let Some(message) = message {
-            let frame = message.frame(queue.json.load(Ordering::Relaxed));
+        let json = queue.json.load(Ordering::Relaxed);
+        if let Some(frame) = message.and_then(|message| message.frame(json)) {
             sink.send(frame).await?;
         }
         let close = CloseFrame {
