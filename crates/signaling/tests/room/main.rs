@@ -13,6 +13,7 @@ mod data_tracks;
 mod description;
 mod join;
 mod limits;
+mod operations;
 mod permissions;
 mod publish;
 mod refused;
