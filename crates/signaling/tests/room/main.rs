@@ -23,3 +23,4 @@ mod subscribe;
 mod support;
 mod tracks;
 mod transcripts;
+mod unknown_fields;
