@@ -62,7 +62,7 @@ pub fn from_binary(frame: &[u8]) -> Result<Option<signal_request::Message>, Malf
 /// Reads a text frame.
 ///
 /// # Errors
-/// [`MalformedRequest`] for text that is no request, or has a field that this build doesn't know.
+/// [`MalformedRequest`] for text that is no request.
 pub fn from_text(frame: &str) -> Result<Option<signal_request::Message>, MalformedRequest> {
     serde_json::from_str::<SignalRequest>(frame)
         .map(|request| request.message)

@@ -21,10 +21,7 @@ pub fn write(response: &SignalResponse) -> Option<String> {
 }
 
 fn leave_out_unknown(response: &mut SignalResponse) {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "only these repeat what clients said"
-    )]
+    // Only these repeat what clients said.
     match &mut response.message {
         Some(Message::Join(join)) => {
             join.participant.iter_mut().for_each(participant);

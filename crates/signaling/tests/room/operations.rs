@@ -172,7 +172,7 @@ impl Scene {
         video.can_subscribe = Some(!restricted || seed.flag);
         video.can_update_own_metadata = Some(seed.flag);
         video.hidden = Some(seed.who == PEOPLE - 2);
-        let mode = if seed.kind % 2 == 0 {
+        let mode = if seed.kind.is_multiple_of(2) {
             ConnectionMode::Single
         } else {
             ConnectionMode::Dual
@@ -266,7 +266,11 @@ impl Scene {
             ConnectionMode::Dual if seed.flag => self.world.answer(&client),
             ConnectionMode::Single | ConnectionMode::Dual => {
                 // One more section, or another use of one that is there.
-                let kind = if seed.kind % 2 == 0 { "aud" } else { "vid" };
+                let kind = if seed.kind.is_multiple_of(2) {
+                    "aud"
+                } else {
+                    "vid"
+                };
                 let used = client.sections.len();
                 let mid = if seed.b == 0 {
                     used
