@@ -17,7 +17,7 @@ use crate::encoding::Encoding;
 use crate::event::ForwardEvent;
 use crate::layer::Layer;
 use crate::owner::Owner;
-use crate::pace::Pace;
+use crate::pace::{PROBE_PACKETS, Pace};
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::slab::Slab;
@@ -371,24 +371,28 @@ impl Router {
             return;
         };
         let mut left = bytes.saturating_sub(self.egress.backlog(owner) * 1_000);
+        // Two big packets would show no rate.
+        let most = (bytes / PROBE_PACKETS).saturating_sub(WIRE_OVERHEAD);
+        let mut queued = 0;
         let mut turn = 0;
-        while left > 0 && turn < MAX_PADDING_PACKETS {
+        while (left > 0 || queued < PROBE_PACKETS) && turn < MAX_PADDING_PACKETS {
             let mut found = false;
             for index in &state.consumers {
                 let Some(consumer) = self.consumers.of_mut(*index) else {
                     continue;
                 };
                 let encodings = &self.encodings;
-                let Some(pending) = consumer.padding(*index, turn as u16, encodings) else {
+                let Some(pending) = consumer.padding(*index, turn as u16, most, encodings) else {
                     continue;
                 };
                 found = true;
                 left = left.saturating_sub(usize::from(pending.len) + WIRE_OVERHEAD);
+                queued += 1;
                 if self
                     .egress
                     .push(now, owner, Lane::Padding, pending, true)
                     .is_err()
-                    || left == 0
+                    || (left == 0 && queued >= PROBE_PACKETS)
                 {
                     return;
                 }
