@@ -3,7 +3,10 @@
 //! Both servers run in turn, several rounds, pinned to one core, the generator to the other, in a network namespace of
 //! their own: Janus takes no loopback address for a candidate, so both get the same address on a virtual pair, whose
 //! traffic the kernel carries over loopback all the same. Needs root (for the namespace), Debian's `janus` and a release
-//! build of `schalter`. Prints each round and the medians; writes nothing else.
+//! build of `schalter`; installs none of them, but says what is missing. Prints each round and the medians, and writes
+//! nothing else.
+//!
+//! Exit codes: 0 above the bars, 1 below one, 2 something is missing or wrong.
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,6 +47,12 @@ struct Args {
     /// Ten people who all hear each other instead
     #[arg(long)]
     ten_party: bool,
+    /// Least ratio of Janus's default CPU per packet to Schalter's, median of the rounds
+    #[arg(long, value_name = "RATIO", default_value_t = 6.0)]
+    min_ratio: f64,
+    /// Highest 99th percentile of Schalter's delay, median of the rounds
+    #[arg(long, value_name = "MS", default_value_t = 5.0)]
+    max_p99_ms: f64,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -93,12 +102,50 @@ fn main() -> ExitCode {
     let result = if std::env::var_os(INSIDE).is_some() {
         inside(&args)
     } else {
-        enter()
+        let missing = missing();
+        if missing.is_empty() {
+            enter()
+        } else {
+            Err(LoadError::Usage(format!("missing: {}", missing.join("; "))))
+        }
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error}");
-        ExitCode::FAILURE
+        ExitCode::from(SETUP)
     })
+}
+
+/// Exit code when nothing could be measured.
+const SETUP: u8 = 2;
+/// Exit code below a bar.
+const BELOW: u8 = 1;
+
+/// What has to be there and is not, each with the way to get it.
+fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root, for a network namespace (sudo -E)".to_owned());
+    }
+    for (program, package) in [
+        ("janus", "janus"),
+        ("ip", "iproute2"),
+        ("unshare", "util-linux"),
+    ] {
+        let found = std::env::var_os("PATH").is_some_and(|path| {
+            // A user's PATH often lacks what only root needs.
+            let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+            folders
+                .into_iter()
+                .any(|folder| folder.join(program).is_file())
+        });
+        if !found {
+            missing.push(format!("{program} (apt-get install {package})"));
+        }
+    }
+    if let Err(error) = SchalterOptions::find() {
+        missing.push(error.to_string());
+    }
+    missing
 }
 
 /// Runs this program again in a network namespace of its own.
@@ -111,11 +158,8 @@ fn enter() -> Result<ExitCode, LoadError> {
         .env(INSIDE, "1")
         .status()
         .map_err(|error| LoadError::io("unshare (needs root and util-linux)", error))?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(SETUP)))
 }
 
 fn set_up_network() -> Result<(), LoadError> {
@@ -231,6 +275,21 @@ fn summarise(args: &Args, reports: &[(Contender, Report)]) -> Result<ExitCode, L
             of(contender, &|r| r.foreign_load * 100.0),
         ))?;
     }
+    let mut complaints = Vec::new();
+    let lost =
+        |r: &Report| r.audio.expected + r.video.expected - r.audio.delivered - r.video.delivered;
+    let ours = || reports.iter().filter(|(c, _)| *c == Contender::Schalter);
+    let all_lost: u64 = ours().map(|(_, report)| lost(report)).sum();
+    if all_lost > 0 {
+        complaints.push(format!("{all_lost} packets lost by Schalter, 0 allowed"));
+    }
+    let p99 = of(Contender::Schalter, &|r| r.delay.p99_ms);
+    if p99 > args.max_p99_ms {
+        complaints.push(format!(
+            "delay p99 {p99:.2} ms, {} allowed",
+            args.max_p99_ms
+        ));
+    }
     for peer in [Contender::Janus, Contender::JanusOneLoop] {
         // Round by round, so that what the machine did to one round it did to both.
         let ratios: Vec<f64> = reports
@@ -250,11 +309,23 @@ fn summarise(args: &Args, reports: &[(Contender, Report)]) -> Result<ExitCode, L
             peer.name(),
             median(&ratios)
         ))?;
+        let ratio = median(&ratios);
+        // A ratio that is no number is below every bar.
+        if peer == Contender::Janus && (ratio.is_nan() || ratio < args.min_ratio) {
+            complaints.push(format!(
+                "ratio {ratio:.1}, at least {} asked",
+                args.min_ratio
+            ));
+        }
     }
     if reports.iter().any(|(_, report)| !report.clean) {
         say(
             "Foreign load above 10 % in at least one round: no number above may be quoted, ratios with care.",
         )?;
     }
-    Ok(ExitCode::SUCCESS)
+    if complaints.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&format!("BELOW THE BAR: {}", complaints.join("; ")))?;
+    Ok(ExitCode::from(BELOW))
 }

@@ -84,6 +84,8 @@ pub(crate) enum Numbering {
     Vp8,
     /// Payload descriptor of RFC 9628. References are by distance of ids, so that gaps stay.
     Vp9,
+    /// Dependency descriptor. References are by distance of frame numbers, so that gaps stay.
+    Descriptor,
 }
 
 /// What is known of a cached packet beside its bytes.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schalter_model::{MediaKind, Time, TrackId};
+use schalter_rtp::codec::av1::{ActiveTargets, DescriptorPatch};
 
-use crate::cache::{Numbering, PASSED_KINDS, Stored, passed_elements};
+use crate::cache::{Numbering, PASSED_KINDS, PassedKind, Stored, passed_elements};
 use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, ExtensionIds};
 use crate::downlink::Allotment;
 use crate::encoding::Encoding;
@@ -34,6 +35,8 @@ const MAX_PADDING: u8 = 252;
 const MAX_RESENT_HEADER: usize = 40;
 /// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
 const ONE_BYTE_MAX: (u8, usize) = (14, 16);
+/// Largest element of two-byte header extensions (RFC 8285 §4.3).
+pub(crate) const MAX_ELEMENT_LEN: usize = 255;
 
 /// Which part of a cached payload is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub(crate) struct Pending {
     pub(crate) len: u16,
     pub(crate) part: Part,
     pub(crate) marker: bool,
+    /// Decode targets that its dependency descriptor has to name.
+    pub(crate) active_targets: Option<ActiveTargets>,
     pub(crate) with_mid: bool,
     pub(crate) retransmission: bool,
 }
@@ -328,6 +333,10 @@ impl Consumer {
         }
     }
 
+    pub(crate) fn kind(&self) -> MediaKind {
+        self.kind
+    }
+
     /// Neither the subscriber nor congestion lets anything through.
     pub(crate) fn is_stopped(&self) -> bool {
         self.target.paused || self.grant == Grant::Nothing
@@ -345,6 +354,7 @@ impl Consumer {
     }
 
     /// What is being forwarded of the encoding that the open segment is of; `None` if nothing flows.
+    #[cfg(test)]
     pub(crate) fn current(&self, encoding: &Encoding) -> Option<Layer> {
         if self.is_stopped() {
             return None;
@@ -388,6 +398,15 @@ impl Consumer {
                 })
             }
         }
+    }
+
+    /// What a packet has to say about decode targets, instead of what it says.
+    #[inline]
+    fn announcement(&mut self, slot: u32, stored: &Stored) -> Option<ActiveTargets> {
+        if stored.numbering != Numbering::Descriptor {
+            return None;
+        }
+        self.follower_of(slot)?.announcement(stored.place.frame)
     }
 
     fn follower_of(&mut self, slot: u32) -> Option<&mut Follower> {
@@ -508,7 +527,8 @@ impl Consumer {
         let payload = payload_len(stored, part);
         self.stats.packets += 1;
         self.stats.octets += payload as u64;
-        let len = 12 + self.extension_len(elements, with_mid) + payload;
+        let active_targets = self.announcement(slot, stored);
+        let len = 12 + self.extension_len(elements, with_mid, active_targets) + payload;
         Pending {
             seq: stored.seq,
             consumer: own,
@@ -518,6 +538,7 @@ impl Consumer {
             len: len as u16,
             part,
             marker,
+            active_targets,
             with_mid,
             retransmission: false,
         }
@@ -544,7 +565,8 @@ impl Consumer {
         let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
         let payload = payload_len(stored, part) + if retransmission { 2 } else { 0 };
         self.stats.retransmitted += 1;
-        let len = 12 + self.extension_len(elements, with_mid) + payload;
+        let active_targets = self.announcement(source.slot, stored);
+        let len = 12 + self.extension_len(elements, with_mid, active_targets) + payload;
         Some(Pending {
             seq: stored.seq,
             consumer: own,
@@ -554,6 +576,7 @@ impl Consumer {
             len: len as u16,
             part,
             marker,
+            active_targets,
             with_mid,
             retransmission,
         })
@@ -585,7 +608,7 @@ impl Consumer {
         }
         let form = self.forms.iter().flatten().next()?;
         form.rtx_payload_type?;
-        let header = 12 + self.extension_len(&[], false);
+        let header = 12 + self.extension_len(&[], false, None);
         let padding = most.saturating_sub(header) / 4 * 4;
         let padding = padding.clamp(4, usize::from(MAX_PADDING)) as u8;
         let len = header + usize::from(padding);
@@ -598,6 +621,7 @@ impl Consumer {
             len: len as u16,
             marker: false,
             part: Part::Padding(padding),
+            active_targets: None,
             with_mid: false,
             retransmission: true,
         })
@@ -611,7 +635,12 @@ impl Consumer {
 
     /// Length of the extension block that [`crate::write`] will write.
     #[inline]
-    fn extension_len(&self, elements: &[u8], with_mid: bool) -> usize {
+    fn extension_len(
+        &self,
+        elements: &[u8],
+        with_mid: bool,
+        active_targets: Option<ActiveTargets>,
+    ) -> usize {
         let ids = &self.extensions;
         let (mut count, mut bytes, mut one_byte) = (0, 0, true);
         let mut add = |id: u8, len: usize| {
@@ -630,7 +659,12 @@ impl Consumer {
         }
         for (kind, value) in passed_elements(elements) {
             if ids.passed[kind] != 0 {
-                add(ids.passed[kind], value.len());
+                let is_descriptor = kind == PassedKind::DependencyDescriptor as usize;
+                let len = match active_targets {
+                    Some(_) if is_descriptor => announced_len(value, active_targets),
+                    Some(_) | None => value.len(),
+                };
+                add(ids.passed[kind], len);
             }
         }
         if count == 0 {
@@ -657,6 +691,21 @@ impl Consumer {
     pub(crate) fn resend_limit(&mut self, config: &RouterConfig) -> &mut ResendLimit {
         self.resend
             .get_or_insert_with(|| ResendLimit::new(config.resend_rate, config.resend_guard))
+    }
+}
+
+/// Length of a dependency descriptor that names other decode targets; one that would be too long for an element keeps
+/// its own.
+pub(crate) fn announced_len(value: &[u8], active_targets: Option<ActiveTargets>) -> usize {
+    let patch = DescriptorPatch {
+        frame_number: None,
+        active_targets,
+    };
+    let len = patch.written_len(value);
+    if len > MAX_ELEMENT_LEN {
+        value.len()
+    } else {
+        len
     }
 }
 

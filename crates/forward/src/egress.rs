@@ -320,6 +320,7 @@ mod tests {
             len: 12,
             part: Part::Whole,
             marker: false,
+            active_targets: None,
             with_mid: false,
             retransmission: false,
         }

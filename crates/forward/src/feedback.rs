@@ -1,6 +1,6 @@
 //! RTCP that comes in: reports of publishers, reports and requests of subscribers.
 
-use schalter_model::{Bitrate, DropReason, NtpTime, Time, TrackId};
+use schalter_model::{Bitrate, DropReason, MediaKind, NtpTime, Time, TrackId};
 use schalter_rtp::rtcp::{Nack, ReportBlocks, Rtcp, compound};
 
 use crate::egress::Lane;
@@ -91,6 +91,16 @@ impl Router {
                 self.tally.rtx_missed += 1;
                 continue;
             };
+            // A switch began with a keyframe: nothing before it is needed any more, least of all on a link that is full.
+            let is_replaced = consumer.kind() == MediaKind::Video
+                && consumer
+                    .rewriter
+                    .open_segment()
+                    .is_some_and(|open| open.slot != source.slot);
+            if is_replaced {
+                self.tally.rtx_missed += 1;
+                continue;
+            }
             if !consumer
                 .resend_limit(&self.config)
                 .admit(now, source.output)

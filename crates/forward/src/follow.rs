@@ -5,14 +5,22 @@
 //! packet, and remembered for its late ones and for retransmissions. Refuses to know sequence numbers: leaving a frame
 //! out closes a gap, and that is [`crate::rewrite`]'s.
 
+use schalter_rtp::codec::av1::ActiveTargets;
+
 use crate::cache::Stored;
-use crate::frame::{FRAMES, Frame, LAYER_SETS, MAX_SPATIAL, MAX_TEMPORAL, Scheme, layer_bit};
+use crate::frame::{FRAMES, Frame, LAYER_SETS, Scheme, Targets, layer_bit};
 use crate::layer::{LayerRates, Reach};
 
 /// Goals remembered for frames that come late; who changes them faster than retransmissions take loses a few.
 const PAST_GOALS: usize = 4;
 
+/// How often a strand may have been broken and mended since a frame that comes late.
+const PAST_SPANS: usize = 4;
+
 const WORDS: usize = FRAMES as usize / 64;
+
+/// Frames remembered that say which decode targets are active: they come with switches and keyframes.
+const ANNOUNCED: usize = 8;
 
 /// What was decided about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,21 @@ impl Bits {
     }
 }
 
+/// Packets between which a strand is intact.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    since: u64,
+    until: u64,
+}
+
+impl Span {
+    const NEVER: Self = Self { since: 0, until: 0 };
+
+    fn holds(&self, seq: u64) -> bool {
+        (self.since..self.until).contains(&seq)
+    }
+}
+
 /// Follows one encoding for one subscriber.
 #[derive(Debug)]
 pub(crate) struct Follower {
@@ -54,11 +77,12 @@ pub(crate) struct Follower {
     humble: bool,
     /// Decode target that is followed, where there are any.
     target: Option<u8>,
+    /// Packet that brought the structure that the target is of.
+    structure: u64,
     /// Strands that the subscriber lacks nothing of.
     intact: u32,
-    /// Packets since and until which each strand is intact, for frames that come late.
-    since: [u64; LAYER_SETS],
-    until: [u64; LAYER_SETS],
+    /// When each strand is intact, for frames that come late.
+    spans: [[Span; PAST_SPANS]; LAYER_SETS],
     /// Goals before the present one and the packets that ended them, newest first.
     past: [(u64, Reach); PAST_GOALS],
     /// Highest frame decided.
@@ -69,6 +93,11 @@ pub(crate) struct Follower {
     /// Something was left out since the beginning.
     filters: bool,
     counts: (u8, u8),
+    /// Decode targets that the subscriber believes to be active.
+    believed: u32,
+    /// Frames that tell the subscriber otherwise, and what.
+    announced: [(u64, ActiveTargets); ANNOUNCED],
+    next_announced: usize,
 }
 
 impl Follower {
@@ -80,9 +109,9 @@ impl Follower {
             opening: false,
             humble: false,
             target: None,
+            structure: 0,
             intact: 0,
-            since: [0; LAYER_SETS],
-            until: [0; LAYER_SETS],
+            spans: [[Span::NEVER; PAST_SPANS]; LAYER_SETS],
             past: [(0, Reach::BASE); PAST_GOALS],
             newest: 0,
             verdict: Verdict::Leave,
@@ -90,6 +119,9 @@ impl Follower {
             completing: Bits::default(),
             filters: false,
             counts: (1, 1),
+            believed: 0,
+            announced: [(0, ActiveTargets { count: 0, mask: 0 }); ANNOUNCED],
+            next_announced: 0,
         }
     }
 
@@ -100,7 +132,7 @@ impl Follower {
         self.target = None;
         self.humble = false;
         self.intact = 0;
-        self.until = [0; LAYER_SETS];
+        self.spans = [[Span::NEVER; PAST_SPANS]; LAYER_SETS];
         self.past = [(0, Reach::BASE); PAST_GOALS];
         self.filters = false;
         let before = first.place.frame.saturating_sub(1);
@@ -168,7 +200,7 @@ impl Follower {
         // It is judged by what was known and wanted at its place.
         let seq = stored.seq;
         let usable = (0..LAYER_SETS)
-            .filter(|strand| (self.since[*strand]..self.until[*strand]).contains(&seq))
+            .filter(|strand| self.spans[*strand].iter().any(|span| span.holds(seq)))
             .fold(0, |usable, strand| usable | 1 << strand);
         // What was sent since may refer to it, by whichever goal it was sent.
         let is_sent = self
@@ -181,8 +213,11 @@ impl Follower {
                 Scheme::Layers => wants(reach, &frame) && frame.needs & !usable == 0,
                 Scheme::Targets => {
                     let targets = &layers.frames.targets;
-                    let target = targets.best(usable, reach.spatial, reach.temporal);
-                    target.is_some_and(|target| frame.present & 1 << target != 0)
+                    // On the way to the goal it may be another target that is followed.
+                    let best = targets.best(usable, reach.spatial, reach.temporal);
+                    let followed = self.target.filter(|target| usable & 1 << target != 0);
+                    let mut candidates = best.into_iter().chain(followed);
+                    candidates.any(|target| frame.present & 1 << target != 0)
                 }
             });
         if !is_sent {
@@ -230,7 +265,9 @@ impl Follower {
         self.counts = (layers.spatial_count(), layers.temporal_count());
         if self.opening {
             self.counts.0 = self.counts.0.max(layers.frames.announced_spatial());
-            if frame.scheme == Scheme::Targets {
+            if self.structure != layers.frames.structure_seq {
+                // Its decode targets are others.
+                self.structure = layers.frames.structure_seq;
                 self.smash(u32::MAX, seq);
             }
         }
@@ -249,9 +286,34 @@ impl Follower {
         } else {
             (intact | gained) & targets.active
         };
-        self.target = targets.best(reachable, spatial, temporal).or(self.target);
-        self.target
-            .is_some_and(|target| is_decodable && frame.present & 1 << target != 0)
+        let best = targets.best(reachable, spatial, temporal);
+        if let Some(best) = best {
+            self.target = self.step(frame, targets, best, is_decodable);
+        }
+        // Who lacks nothing gets what its target is, even if what it refers to was lost on the way here.
+        self.target.is_some_and(|target| {
+            frame.present & 1 << target != 0 && (is_decodable || intact & 1 << target != 0)
+        })
+    }
+
+    /// The target to follow from this frame on, on the way to the best one.
+    fn step(&self, frame: &Frame, targets: &Targets, best: u8, is_decodable: bool) -> Option<u8> {
+        let Some(now) = self.target else {
+            return Some(best);
+        };
+        let spatial = targets.layers_of(now).0;
+        let is_part = |target: u8| frame.present & 1 << target != 0;
+        // Frames that were not to be sent may be missing unnoticed: going over to other ones takes a frame of theirs
+        // whose references are known, or one that was to be sent anyway.
+        if targets.layers_of(best).0 == spatial
+            || is_part(best) && (is_decodable || is_part(now))
+            || self.opening
+        {
+            return Some(best);
+        }
+        let Reach { temporal, .. } = self.reach;
+        let same = targets.of_spatial(self.intact & targets.active, spatial);
+        targets.best(same, spatial, temporal).or(Some(now))
     }
 
     fn mend(&mut self, strands: u32, seq: u64) {
@@ -259,7 +321,12 @@ impl Follower {
         self.intact |= strands;
         while mended != 0 {
             let strand = mended.trailing_zeros() as usize;
-            (self.since[strand], self.until[strand]) = (seq, u64::MAX);
+            let spans = &mut self.spans[strand];
+            spans.rotate_right(1);
+            spans[0] = Span {
+                since: seq,
+                until: u64::MAX,
+            };
             mended &= mended - 1;
         }
     }
@@ -269,8 +336,11 @@ impl Follower {
         self.intact &= !strands;
         let mut left = strands;
         while left != 0 {
-            let until = &mut self.until[left.trailing_zeros() as usize];
-            *until = seq.min(*until);
+            for span in &mut self.spans[left.trailing_zeros() as usize] {
+                if span.holds(seq) {
+                    span.until = seq;
+                }
+            }
             left &= left - 1;
         }
     }
@@ -284,12 +354,43 @@ impl Follower {
         self.completing.put(frame.id, completes);
         self.newest = frame.id;
         self.filters |= !is_sent;
+        if is_sent && frame.scheme == Scheme::Targets {
+            self.announce(frame, layers);
+        }
         self.verdict = if is_sent {
             Verdict::Send { completes }
         } else {
             Verdict::Leave
         };
         self.verdict
+    }
+
+    /// Has a frame say what can be decoded, where that is not what the subscriber knows: what it gets of the stream
+    /// is less than its sender says.
+    fn announce(&mut self, frame: &Frame, layers: &LayerRates) {
+        let targets = &layers.frames.targets;
+        if frame.tells_active {
+            self.believed = targets.active;
+        }
+        let Some(target) = self.target else {
+            return;
+        };
+        let decodable = if self.opening { u32::MAX } else { self.intact };
+        let mask = targets.within(targets.active & decodable, target) | 1 << target;
+        if mask == self.believed {
+            return;
+        }
+        self.believed = mask;
+        let count = targets.count();
+        self.announced[self.next_announced] = (frame.id, ActiveTargets { count, mask });
+        self.next_announced = (self.next_announced + 1) % ANNOUNCED;
+    }
+
+    /// What a frame has to say about decode targets, instead of what it says.
+    pub(crate) fn announcement(&self, id: u64) -> Option<ActiveTargets> {
+        let mut announced = self.announced.iter();
+        let found = announced.find(|(frame, _)| *frame == id && id != 0)?;
+        Some(found.1)
     }
 
     /// Whether no frame of a higher spatial layer is to be expected in the same picture.
@@ -317,17 +418,18 @@ impl Follower {
     }
 
     /// The highest layer that flows: spatial, temporal.
+    #[cfg(test)]
     pub(crate) fn current(&self, layers: &LayerRates) -> (u8, u8) {
         if let (Scheme::Targets, Some(target)) = (layers.frames.scheme, self.target) {
             return layers.frames.targets.layers_of(target);
         }
         let top = self.reach.spatial.min(layers.spatial_count() - 1);
         let flows = |spatial, temporal| self.intact & layer_bit(spatial, temporal) != 0;
-        let spatial = (0..=top.min(MAX_SPATIAL - 1))
+        let spatial = (0..=top.min(crate::frame::MAX_SPATIAL - 1))
             .rev()
             .find(|spatial| flows(*spatial, 0));
         let highest = self.reach.temporal.min(layers.temporal_count() - 1);
-        let temporal = (0..=highest.min(MAX_TEMPORAL - 1))
+        let temporal = (0..=highest.min(crate::frame::MAX_TEMPORAL - 1))
             .take_while(|temporal| flows(spatial.unwrap_or(0), *temporal))
             .last();
         (spatial.unwrap_or(0), temporal.unwrap_or(0))

@@ -8,6 +8,8 @@
 //! The dependency descriptor is read for AV1 only: for other codecs browsers call every frame a switching point in it,
 //! and their payload descriptors stay readable under end-to-end encryption.
 
+use std::cmp::Reverse;
+
 use schalter_rtp::codec::av1::{Descriptor, Dti, Structure};
 use schalter_rtp::codec::vp8::{PictureId, Vp8Descriptor};
 use schalter_rtp::codec::vp9::{PictureGroup, Vp9Descriptor, Vp9Layers};
@@ -57,6 +59,8 @@ pub(crate) struct Frame {
     pub(crate) temporal: u8,
     /// Everything begins anew with this frame.
     pub(crate) opens: bool,
+    /// It says which decode targets are active.
+    pub(crate) tells_active: bool,
     pub(crate) scheme: Scheme,
     /// Strands that it is part of.
     pub(crate) present: u32,
@@ -98,17 +102,40 @@ impl Targets {
         self.layers[usize::from(target) % LAYER_SETS]
     }
 
+    /// Number of targets.
+    pub(crate) fn count(&self) -> u8 {
+        self.all.count_ones() as u8
+    }
+
+    /// Those of some targets that have no layer above another target's.
+    pub(crate) fn within(&self, among: u32, target: u8) -> u32 {
+        let (spatial, temporal) = self.layers_of(target);
+        self.iter(among)
+            .filter(|(_, layers)| layers.0 <= spatial && layers.1 <= temporal)
+            .fold(0, |within, (target, _)| within | 1 << target)
+    }
+
     fn iter(&self, among: u32) -> impl Iterator<Item = (u8, (u8, u8))> {
         (0_u8..)
             .zip(self.layers)
             .filter(move |(target, _)| among & 1 << target != 0)
     }
 
-    /// The best of these targets that stays within the layers; else the least beyond.
-    pub(crate) fn best(&self, among: u32, spatial: u8, temporal: u8) -> Option<u8> {
+    /// Those of some targets whose highest spatial layer is this.
+    pub(crate) fn of_spatial(&self, among: u32, spatial: u8) -> u32 {
         self.iter(among)
-            .filter(|(_, layers)| layers.0 <= spatial && layers.1 <= temporal)
+            .filter(|(_, layers)| layers.0 == spatial)
+            .fold(0, |all, (target, _)| all | 1 << target)
+    }
+
+    /// The best of these targets that stays within the layers; else the smallest pictures beyond, at that frame rate
+    /// if there are any.
+    pub(crate) fn best(&self, among: u32, spatial: u8, temporal: u8) -> Option<u8> {
+        let rated = || self.iter(among).filter(|(_, layers)| layers.1 <= temporal);
+        rated()
+            .filter(|(_, layers)| layers.0 <= spatial)
             .max_by_key(|(_, layers)| *layers)
+            .or_else(|| rated().max_by_key(|(_, layers)| (Reverse(layers.0), layers.1)))
             .or_else(|| self.iter(among).min_by_key(|(_, layers)| *layers))
             .map(|(target, _)| target)
     }
@@ -122,12 +149,12 @@ pub(crate) struct FrameTracker {
     /// Timestamp of the newest picture.
     latest: u32,
     structure: Option<Box<Structure>>,
-    /// Packet that brought the structure.
-    structure_seq: u64,
+    /// First packet that brought the structure.
+    pub(crate) structure_seq: u64,
     pub(crate) targets: Targets,
     pub(crate) scheme: Scheme,
-    /// VP9 picture group and the id of its first picture.
-    group: Option<(PictureGroup, u16)>,
+    /// The last two VP9 picture groups, newest first, and the ids of their first pictures.
+    groups: [Option<(PictureGroup, u16)>; 2],
     sizes: [Option<(u16, u16)>; MAX_SPATIAL as usize],
     /// Spatial layers that a VP9 scalability structure announced; 0 if none did.
     announced: u8,
@@ -143,7 +170,7 @@ impl FrameTracker {
             structure_seq: 0,
             targets: Targets::NONE,
             scheme: Scheme::Layers,
-            group: None,
+            groups: [None; 2],
             sizes: [None; MAX_SPATIAL as usize],
             announced: 0,
         }
@@ -157,7 +184,7 @@ impl FrameTracker {
         self.structure = None;
         self.structure_seq = 0;
         self.targets = Targets::NONE;
-        self.group = None;
+        self.groups = [None; 2];
         self.announced = 0;
         self.sizes = [None; MAX_SPATIAL as usize];
     }
@@ -170,6 +197,7 @@ impl FrameTracker {
             .filter(|frame| frame.id == id && id != 0)
     }
 
+    #[cfg(test)]
     pub(crate) fn size(&self, spatial: u8) -> Option<(u16, u16)> {
         *self.sizes.get(usize::from(spatial))?
     }
@@ -261,7 +289,10 @@ impl FrameTracker {
         if let Some(structure) = descriptor.structure {
             self.announced = structure.spatial_layers.min(MAX_SPATIAL);
             let id = descriptor.picture_id.map(|id| id.value());
-            self.group = structure.group.zip(id).or(self.group);
+            let group = structure.group.zip(id);
+            if group.is_some() && group != self.groups[0] {
+                self.groups = [group, self.groups[0]];
+            }
             for (spatial, size) in (0_u8..).zip(&mut self.sizes) {
                 *size = structure.size(spatial);
             }
@@ -271,6 +302,12 @@ impl FrameTracker {
         };
         let number = descriptor.picture_id.map_or(0, |id| id.value());
         let spatial = layers.spatial_id.min(MAX_SPATIAL - 1);
+        if let Some((group, first)) = &mut self.groups[0]
+            && number.wrapping_sub(*first) & 0x7000 == 0x1000
+        {
+            // Ids come round: the group's beginning has to keep up.
+            *first = first.wrapping_add(0x1000 - 0x1000 % u16::from(group.pictures().max(1)));
+        }
         let place = (spatial, layers.temporal_id);
         self.place(timestamp, number, place, false, |tracker| {
             tracker.vp9_frame(number, spatial, &layers, descriptor)
@@ -287,8 +324,9 @@ impl FrameTracker {
         let temporal = layers.temporal_id;
         let mut needs = 0;
         let mut mends = 0;
-        if layers.inter_layer && spatial > 0 {
-            needs |= layer_bit(spatial - 1, temporal);
+        if layers.inter_layer {
+            // The lower one refers to those below in turn.
+            needs |= (0..spatial).fold(0, |all, below| all | layer_bit(below, temporal));
         }
         if !descriptor.inter_picture {
             // RFC 9628 §4.2: going up to this spatial layer is possible here.
@@ -326,12 +364,14 @@ impl FrameTracker {
         descriptor: &Vp9Descriptor,
     ) -> Option<u8> {
         if !descriptor.flexible {
-            let (group, first) = &self.group?;
-            let is_short = matches!(descriptor.picture_id, Some(PictureId::Short(_)));
-            let mask = if is_short { 0x7f } else { 0x7fff };
-            // Short ids come round before a group of most lengths does.
-            let pictures = number.wrapping_sub(*first) & mask;
-            return group.referred(pictures, temporal).filter(|_| !is_short);
+            // Ids of 7 bits come round too soon to tell a place.
+            if !matches!(descriptor.picture_id, Some(PictureId::Long(_))) {
+                return None;
+            }
+            let is_behind = |first: u16| number.wrapping_sub(first) & 0x4000 == 0;
+            let mut groups = self.groups.iter().flatten();
+            let (group, first) = groups.find(|(_, first)| is_behind(*first))?;
+            return group.referred(number.wrapping_sub(*first) & 0x3fff, temporal);
         }
         // Picture ids have 7 or 15 bits; the distance is below 128, so that the low bits tell.
         let is_back = |frame: &Frame, back: u8| {
@@ -391,6 +431,11 @@ impl FrameTracker {
     }
 
     fn on_structure(&mut self, seq: u64, structure: Structure) {
+        self.targets.active = self.targets.all;
+        // Most keyframes repeat it; then late packets from before can still be resolved.
+        if self.structure.as_deref() == Some(&structure) {
+            return;
+        }
         self.structure_seq = seq;
         let mut targets = Targets::NONE;
         targets.all = structure.all_targets();
@@ -414,6 +459,7 @@ impl FrameTracker {
     fn described_frame(&self, descriptor: &Descriptor) -> Frame {
         let mut frame = Frame {
             opens: descriptor.structure_attached,
+            tells_active: descriptor.active_decode_targets.is_some(),
             needs: u32::MAX,
             ..Frame::default()
         };

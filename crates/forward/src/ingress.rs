@@ -138,11 +138,13 @@ impl Arrival<'_> {
             }
             VideoCodec::Av1 => {
                 stored.starts = av1::is_keyframe(self.payload);
-                if let Some(place) = self
-                    .descriptor
-                    .and_then(|value| frames.on_descriptor(seq, self.timestamp, value))
-                {
-                    stored.place = place;
+                if let Some(value) = self.descriptor {
+                    if let [_, high, low, ..] = value {
+                        stored.numbering = Numbering::Descriptor;
+                        stored.picture_id = Some(u16::from_be_bytes([*high, *low]));
+                    }
+                    let place = frames.on_descriptor(seq, self.timestamp, value);
+                    stored.place = place.unwrap_or(stored.place);
                 }
             }
             VideoCodec::H264 | VideoCodec::H265 => {

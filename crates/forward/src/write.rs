@@ -1,13 +1,14 @@
 //! Writes one outgoing packet: header, extensions, payload, from what the cache holds and a [`Pending`] says.
 
 use schalter_model::Time;
+use schalter_rtp::codec::av1::DescriptorPatch;
 use schalter_rtp::codec::vp8::Vp8Patch;
 use schalter_rtp::codec::vp9::Vp9Patch;
 use schalter_rtp::extension::{AbsSendTime, encode_transport_sequence};
 use schalter_rtp::{RtpHeader, RtpPacket};
 
-use crate::cache::{Numbering, PASSED_KINDS, Stored, passed_elements};
-use crate::consumer::{Consumer, Part, Pending};
+use crate::cache::{Numbering, PASSED_KINDS, PassedKind, Stored, passed_elements};
+use crate::consumer::{Consumer, MAX_ELEMENT_LEN, Part, Pending, announced_len};
 
 /// Most elements of an outgoing packet: mid, transport-wide number, send time and what passes.
 const MAX_ELEMENTS: usize = 3 + PASSED_KINDS;
@@ -72,7 +73,13 @@ pub(crate) fn write_packet(
     }
     list.push(ids.transport_cc, &transport_value);
     list.push(ids.abs_send_time, &send_time);
+    let mut rewritten = [0; MAX_ELEMENT_LEN];
+    let descriptor = rewrite_descriptor(stored, pending, elements, &mut rewritten);
     for (kind, value) in passed_elements(elements) {
+        let value = match descriptor {
+            Some(rewritten) if kind == PassedKind::DependencyDescriptor as usize => rewritten,
+            Some(_) | None => value,
+        };
         list.push(ids.passed[kind], value);
     }
     let (payload_type, ssrc, sequence) = if pending.retransmission {
@@ -149,6 +156,37 @@ pub(crate) fn write_padding(
     Some(end)
 }
 
+/// The dependency descriptor as this subscriber needs it, if that is not as it came.
+fn rewrite_descriptor<'a>(
+    stored: &Stored,
+    pending: &Pending,
+    elements: &[u8],
+    out: &'a mut [u8; MAX_ELEMENT_LEN],
+) -> Option<&'a [u8]> {
+    let shift = pending.shift.picture_id;
+    if stored.numbering != Numbering::Descriptor || shift == 0 && pending.active_targets.is_none() {
+        return None;
+    }
+    let is_descriptor = |(kind, _): &(usize, _)| *kind == PassedKind::DependencyDescriptor as usize;
+    let (_, value) = passed_elements(elements).find(is_descriptor)?;
+    let frame_number = stored.picture_id.map(|number| number.wrapping_add(shift));
+    let patch = DescriptorPatch {
+        frame_number,
+        active_targets: pending.active_targets,
+    };
+    let promised = announced_len(value, pending.active_targets);
+    if patch.written_len(value) == promised && patch.write(value, out) == Ok(promised) {
+        return out.get(..promised);
+    }
+    // What can't be rewritten keeps its targets and the promised length: descriptors end in padding.
+    out.fill(0);
+    out.get_mut(..value.len())?.copy_from_slice(value);
+    if let (Some(number), Some(field)) = (frame_number, out.get_mut(1..3)) {
+        field.copy_from_slice(&number.to_be_bytes());
+    }
+    out.get(..promised)
+}
+
 /// Continues running numbers of the payload descriptor over changes of encoding and frames left out.
 fn patch_numbers(body: &mut [u8], stored: &Stored, pending: &Pending) {
     let shift = pending.shift;
@@ -173,7 +211,7 @@ fn patch_numbers(body: &mut [u8], stored: &Stored, pending: &Pending) {
             tl0picidx,
         }
         .apply(body),
-        Numbering::None => Ok(()),
+        Numbering::None | Numbering::Descriptor => Ok(()),
     };
 }
 

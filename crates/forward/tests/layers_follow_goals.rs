@@ -1,8 +1,9 @@
 //! Layers within an encoding: down at once, up where the stream allows it, and never a frame that can't be decoded.
 
 use proptest::prelude::*;
-use schalter_forward::ConsumerTarget;
+use schalter_forward::{ConsumerTarget, ProducerConfig};
 use schalter_model::ShardId;
+use schalter_rtp::codec::av1::Descriptor;
 
 use crate::rig::*;
 use crate::streams::*;
@@ -44,11 +45,9 @@ impl Run {
 
     fn send(&mut self, packet: &Packet) {
         let place = packet.header.sequence.wrapping_sub(FIRST);
-        let is_late = self.newest.is_some_and(|newest| newest > place);
         self.newest = self.newest.max(Some(place));
-        // What comes late from before a pause has no place any more.
-        let picture = self.source.picture_of(packet.header.sequence);
-        let is_cut = is_late && picture <= self.paused_at;
+        // What comes from before a pause has no place any more.
+        let is_cut = self.source.picture_of(packet.header.sequence) <= self.paused_at;
         if self.rig.publish(packet).is_ok() && !is_cut {
             self.sink.arrived.insert(packet.header.sequence);
         }
@@ -330,6 +329,96 @@ fn a_vp9_layer_that_refers_to_its_own_past_waits_for_a_picture_that_does_not() {
         .collect();
     assert_eq!(tops, [None, None, None, Some(0), Some(2), Some(1), Some(2)]);
     run.check();
+}
+
+/// Decode targets that the descriptors say are active, each time they say it.
+fn active_targets(sink: &Sink) -> Vec<u32> {
+    let mut structure = None;
+    let mut told = Vec::new();
+    for got in sink.in_order() {
+        let value = &got.elements[&9];
+        if let Some(attached) = Descriptor::attached_structure(value).unwrap() {
+            structure = Some(attached);
+        }
+        let descriptor = Descriptor::parse(value, structure.as_ref()).unwrap();
+        told.extend(descriptor.active_decode_targets);
+    }
+    told.dedup();
+    told
+}
+
+#[test]
+fn descriptors_tell_what_can_be_decoded() {
+    let mut run = Run::new(av1(InterLayer::Always));
+    run.target(1, 7);
+    run.picture(true);
+    run.picture(false);
+    run.target(0, 1);
+    for _ in 0..4 {
+        run.picture(false);
+    }
+    run.target(7, 7);
+    run.picture(true);
+    run.check();
+    assert_eq!(active_targets(&run.sink), [0b11_1111, 0b11, 0x1ff]);
+    // A retransmission says the same.
+    let first = run.sink.got[0].clone();
+    run.rig.wait(50);
+    run.rig.nack(&[first.header.sequence]);
+    let again = run.rig.received().remove(0);
+    assert_eq!(again.elements, first.elements);
+
+    let mut run = Run::new(av1(InterLayer::Key));
+    for n in 0..6 {
+        run.picture(n == 0);
+    }
+    // Bit by bit, as frames of the lower spatial layers are left out.
+    assert_eq!(active_targets(&run.sink).last(), Some(&0b1_1100_0000));
+}
+
+#[test]
+fn frame_numbers_and_vp9_pictures_continue_over_a_change_of_encoding() {
+    for kind in [av1(InterLayer::Always), vp9(InterLayer::Key, false)] {
+        let mut rig = Rig::new(ProducerConfig {
+            encodings: vec![encoding(100), encoding(101)],
+            ..kind.producer()
+        });
+        rig.subscribe(kind.subscription());
+        let mut sources = [Source::new(100, kind, 10), Source::new(101, kind, 5_000)];
+        // The second encoder has made more pictures.
+        for _ in 0..50 {
+            sources[1].picture(false, 1);
+        }
+        let mut got = Vec::new();
+        for n in 0..12 {
+            rig.target(false, u8::from(n < 4));
+            for source in &mut sources {
+                for packet in source.picture(n % 4 == 0, 1) {
+                    got.extend(rig.forward(&packet));
+                }
+            }
+            rig.wait(33);
+        }
+        got.extend(rig.received());
+        let ssrcs: Vec<_> = got
+            .iter()
+            .filter_map(Got::source)
+            .map(|source| source.0)
+            .collect();
+        assert!(ssrcs.contains(&100) && ssrcs.contains(&101));
+        let numbers: Vec<_> = got
+            .iter()
+            .map(|got| match kind {
+                Kind::Av1 { .. } => u16::from_be_bytes([got.elements[&9][1], got.elements[&9][2]]),
+                _ => u16::from_be_bytes([got.payload[1], got.payload[2]]),
+            })
+            .collect();
+        for pair in numbers.windows(2) {
+            // Three frames of a picture share its id.
+            let step = pair[1].wrapping_sub(pair[0]) & 0x7fff;
+            assert!(step <= 1, "{numbers:?}");
+        }
+    }
 }
 
 #[test]

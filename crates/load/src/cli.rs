@@ -11,6 +11,7 @@ use schalter_load::feed::FeedConfig;
 use schalter_load::janus::Janus;
 use schalter_load::livekit::LiveKit;
 use schalter_load::receive::Feedback;
+use schalter_load::report::Bounds;
 use schalter_load::server::{SchalterOptions, Spawned, spawn_schalter};
 use schalter_load::target::Target;
 use schalter_model::SrtpProfile;
@@ -163,6 +164,12 @@ pub(crate) struct MeasureArgs {
     /// Fail unless every packet arrives
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Fail if the server's resident memory is above this; needs --spawn or --server-pid
+    #[arg(long, value_name = "MIB")]
+    pub(crate) max_rss_mib: Option<f64>,
+    /// Fail if the 99th percentile of the delay is above this
+    #[arg(long, value_name = "MS")]
+    pub(crate) max_p99_ms: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +211,13 @@ pub(crate) struct SmokeArgs {
     /// Seconds to measure each call
     #[arg(long, value_name = "S", default_value_t = 5)]
     pub(crate) seconds: u64,
+    /// Fail if the server's resident memory is above this with one publisher and fifty subscribers
+    #[arg(long, value_name = "MIB", default_value_t = 40.0)]
+    pub(crate) max_rss_mib: f64,
+    /// Fail if the 99th percentile of the delay is above this; without it the delay is only printed, since on a busy
+    /// machine it says more about the neighbours
+    #[arg(long, value_name = "MS")]
+    pub(crate) max_p99_ms: Option<f64>,
     /// Start the server (what happens anyway; said so that nobody expects a running one to be used)
     #[arg(long, required = true)]
     pub(crate) spawn: bool,
@@ -237,9 +251,12 @@ pub(crate) struct HalfOpenArgs {
     /// Hostile packets of each kind
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) count: u32,
-    /// Signaling connections that join and then never send media
+    /// Participants that join and offer, so that a transport opens, and never send media
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) joins: u32,
+    /// Fail if the server's resident memory is above this while they are all there
+    #[arg(long, value_name = "MIB", requires = "spawn")]
+    pub(crate) max_rss_mib: Option<f64>,
     /// Hostile packets per second, all kinds together
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub(crate) rate: u32,
@@ -316,6 +333,15 @@ fn usage(what: &str) -> LoadError {
 }
 
 impl MeasureArgs {
+    /// What the report has to keep to.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            complete: self.strict,
+            max_rss_mib: self.max_rss_mib,
+            max_p99_ms: self.max_p99_ms,
+        }
+    }
+
     pub(crate) fn warm_up(&self) -> Duration {
         Duration::from_secs(self.warm_up)
     }

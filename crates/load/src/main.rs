@@ -10,7 +10,7 @@ use clap::Parser as _;
 use schalter_load::call::{Call, CallPlan, Generator};
 use schalter_load::error::LoadError;
 use schalter_load::feed::FeedConfig;
-use schalter_load::report::Report;
+use schalter_load::report::{Bounds, Report};
 use schalter_load::scenario::{churn, hostile};
 use schalter_load::server::{SchalterOptions, spawn_schalter};
 use schalter_load::target::Target;
@@ -107,12 +107,14 @@ async fn measure(target: &TargetArgs, how: &MeasureArgs, plan: CallPlan) -> Resu
     } else {
         say(&report.to_string())?;
     }
-    if how.strict && !report.complete() {
-        return Err(LoadError::Unfulfilled(
-            "not every packet was delivered".to_owned(),
-        ));
+    fulfilled(&report.complaints(&how.bounds()))
+}
+
+fn fulfilled(complaints: &[String]) -> Result<(), LoadError> {
+    if complaints.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(LoadError::Unfulfilled(complaints.join("; ")))
 }
 
 async fn smoke(args: &SmokeArgs) -> Result<(), LoadError> {
@@ -124,15 +126,19 @@ async fn smoke(args: &SmokeArgs) -> Result<(), LoadError> {
     ] {
         match smoke_call(args, workers, publishers, subscribers).await {
             Ok((report, clean_exit)) => {
-                let good = report.complete() && clean_exit;
-                let mark = if good { "ok  " } else { "FAIL" };
-                let exit = if clean_exit {
-                    ""
+                let mut complaints = report.complaints(&Bounds {
+                    complete: true,
+                    max_rss_mib: Some(args.max_rss_mib),
+                    max_p99_ms: args.max_p99_ms,
+                });
+                if !clean_exit {
+                    complaints.push("the server did not stop by itself".to_owned());
+                }
+                if complaints.is_empty() {
+                    say(&format!("ok   {name}: {}", report.summary()))?;
                 } else {
-                    "; the server did not stop by itself"
-                };
-                say(&format!("{mark} {name}: {}{exit}", report.summary()))?;
-                if !good {
+                    let complaints = complaints.join("; ");
+                    say(&format!("FAIL {name}: {complaints}: {}", report.summary()))?;
                     failed.push(name);
                 }
             }
@@ -227,7 +233,8 @@ async fn half_open(args: &HalfOpenArgs) -> Result<(), LoadError> {
         joins: args.joins,
         rate: args.rate,
     };
-    let outcome = hostile::run(server, &mut generator, options, ready.pid).await?;
+    let (pid, spawned) = (ready.pid, ready.spawned.as_ref());
+    let outcome = hostile::run(server, &mut generator, options, pid, spawned).await?;
     let clean_exit = ready
         .spawned
         .as_mut()
@@ -237,10 +244,9 @@ async fn half_open(args: &HalfOpenArgs) -> Result<(), LoadError> {
     } else {
         say(&outcome.to_string())?;
     }
-    if !outcome.undisturbed() || !clean_exit {
-        return Err(LoadError::Unfulfilled(
-            "the call noticed the attack, or the server did not survive it".to_owned(),
-        ));
+    let mut complaints = outcome.complaints(args.max_rss_mib);
+    if !clean_exit {
+        complaints.push("the server did not stop by itself".to_owned());
     }
-    Ok(())
+    fulfilled(&complaints)
 }

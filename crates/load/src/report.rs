@@ -14,6 +14,17 @@ use crate::process::Usage;
 /// Foreign load that spoils a run.
 pub const FOREIGN_MAX: f64 = 0.10;
 
+/// What a measurement has to keep to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Every packet arrives.
+    pub complete: bool,
+    /// The server's resident memory at the end, MiB.
+    pub max_rss_mib: Option<f64>,
+    /// 99th percentile of the delay, ms.
+    pub max_p99_ms: Option<f64>,
+}
+
 /// Packets of one kind over all pairs of publisher and subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Delivery {
@@ -209,6 +220,30 @@ impl Report {
             && self.lost_peers == 0
     }
 
+    /// What of `bounds` was not kept, in words; a bound on what was not measured is not kept either.
+    pub fn complaints(&self, bounds: &Bounds) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if bounds.complete && !self.complete() {
+            complaints.push("not every packet was delivered".to_owned());
+        }
+        match (bounds.max_rss_mib, self.server) {
+            (Some(limit), Some(server)) if server.rss_mib > limit => complaints.push(format!(
+                "{:.1} MiB resident, more than {limit:.1}",
+                server.rss_mib
+            )),
+            (Some(_), None) => complaints.push("memory was not measured".to_owned()),
+            (Some(_), Some(_)) | (None, _) => {}
+        }
+        match bounds.max_p99_ms {
+            Some(limit) if self.delay.p99_ms > limit => complaints.push(format!(
+                "delay p99 {:.2} ms, more than {limit:.2}",
+                self.delay.p99_ms
+            )),
+            Some(_) | None => {}
+        }
+        complaints
+    }
+
     /// One line.
     pub fn summary(&self) -> String {
         let server = self.server.map_or_else(String::new, |server| {
@@ -367,6 +402,26 @@ mod tests {
         assert!(!report.complete());
         assert_eq!(percent(&report.video), "99.999 %");
         assert_eq!(report.video.incomplete_pairs, 1);
+    }
+
+    #[test]
+    fn bounds_that_are_not_kept_are_told_each() {
+        let mut report = report(0.0);
+        report.add(Kind::Audio, 100, 100, 0);
+        report.finish(&Totals::default(), &Totals::default());
+        report.delay.p99_ms = 5.0;
+        // The report's server has 10 MiB.
+        let bounds = |max_rss_mib, max_p99_ms| Bounds {
+            complete: true,
+            max_rss_mib: Some(max_rss_mib),
+            max_p99_ms: Some(max_p99_ms),
+        };
+        assert_eq!(report.complaints(&bounds(10.0, 5.0)), Vec::<String>::new());
+        assert_eq!(report.complaints(&bounds(9.9, 4.9)).len(), 2);
+        report.server = None;
+        assert_eq!(report.complaints(&bounds(10.0, 5.0)).len(), 1);
+        report.add(Kind::Video, 100, 99, 0);
+        assert_eq!(report.complaints(&bounds(10.0, 5.0)).len(), 2);
     }
 
     #[test]

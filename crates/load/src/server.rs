@@ -1,9 +1,12 @@
 //! Starts a server under test with a configuration of its own, and takes it down again.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::error::LoadError;
 use crate::janus::Janus;
@@ -25,12 +28,30 @@ const JANUS_PORT: u16 = 8188;
 pub struct Spawned {
     child: Child,
     directory: Option<PathBuf>,
+    /// Where metrics are, for a Schalter.
+    admin: Option<SocketAddr>,
 }
 
 impl Spawned {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its metrics now.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is no Schalter, or does not answer.
+    pub async fn metrics(&self) -> Result<Metrics, LoadError> {
+        let (Some(admin), Some(directory)) = (self.admin, &self.directory) else {
+            return Err(LoadError::Usage(
+                "only a spawned Schalter's metrics are known".to_owned(),
+            ));
+        };
+        let file = directory.join("state").join("admin-token");
+        let token = std::fs::read_to_string(&file)
+            .map_err(|error| LoadError::io(file.display().to_string(), error))?;
+        Metrics::fetch(admin, token.trim()).await
     }
 
     /// Asks it to stop and waits; answers whether it stopped by itself with success.
@@ -54,6 +75,50 @@ impl Spawned {
         let _ = self.child.kill();
         let _ = self.child.wait();
         false
+    }
+}
+
+/// What a Schalter counted, by name with labels.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(HashMap<String, f64>);
+
+impl Metrics {
+    async fn fetch(admin: SocketAddr, token: &str) -> Result<Self, LoadError> {
+        let exchange = async {
+            let mut stream = tokio::net::TcpStream::connect(admin).await?;
+            let request = format!(
+                "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok(answer)
+        };
+        let answer = exchange
+            .await
+            .map_err(|error| LoadError::io(format!("metrics at {admin}"), error))?;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            let status = answer.lines().next().unwrap_or_default();
+            return Err(LoadError::Server(format!("metrics: {status}")));
+        }
+        Ok(Self::read(&answer))
+    }
+
+    /// Reads lines of Prometheus' text format; everything else is passed over.
+    fn read(text: &str) -> Self {
+        let pairs = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            });
+        Self(pairs.collect())
+    }
+
+    /// A value; 0 if there is none of this name.
+    pub fn value(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(0.0)
     }
 }
 
@@ -125,7 +190,7 @@ impl SchalterOptions {
         }
         format!(
             "port: {http}\nbind_addresses: [\"{address}\"]\nkeys:\n  {KEY}: {secret}\nrtc:\n  udp_port: {media}\n  \
-             node_ip: {address}\n  workers: {workers}\n{rtc}room:\n  max_participants: 10000\nadmin:\n  \
+             node_ip: {address}\n  workers: {workers}\n{rtc}room:\n  max_participants: 0\nlimits:\n  participants_per_room: 10000\n  connections: 100000\nadmin:\n  \
              listen: {admin}\nstate_dir: {state}\n",
             http = ports.http,
             media = ports.media,
@@ -245,6 +310,7 @@ pub fn spawn_schalter(options: &SchalterOptions) -> Result<(Spawned, LiveKit), L
     let mut spawned = Spawned {
         child,
         directory: Some(directory),
+        admin: Some(SocketAddr::new(options.address, ports.admin)),
     };
     let http = SocketAddr::new(options.address, ports.http);
     wait_until_listening(&mut spawned, http, &log)?;
@@ -301,6 +367,7 @@ pub fn spawn_janus(
     let mut spawned = Spawned {
         child,
         directory: Some(directory),
+        admin: None,
     };
     let api = SocketAddr::new(address, JANUS_PORT);
     wait_until_listening(&mut spawned, api, &log)?;
@@ -352,6 +419,16 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_read_by_name_with_labels() {
+        let metrics = Metrics::read(
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n# TYPE a counter\na{reason=\"x\"} 7\nb 0.5\n",
+        );
+        assert_eq!(metrics.value("a{reason=\"x\"}"), 7.0);
+        assert_eq!(metrics.value("b"), 0.5);
+        assert_eq!(metrics.value("c"), 0.0);
+    }
+
+    #[test]
     fn a_server_that_does_not_start_says_why() {
         let mut command = Command::new("false");
         let directory = temporary_directory().unwrap();
@@ -361,6 +438,7 @@ mod tests {
         let mut spawned = Spawned {
             child,
             directory: Some(directory),
+            admin: None,
         };
         let error =
             wait_until_listening(&mut spawned, "127.0.0.1:1".parse().unwrap(), &log).unwrap_err();

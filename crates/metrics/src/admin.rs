@@ -86,10 +86,29 @@ async fn check_token(State(auth): State<AdminAuth>, request: Request, next: Next
     if auth.accepts(request.headers()) {
         return next.run(request).await;
     }
-    (
+    let mut answer = problem(
         StatusCode::UNAUTHORIZED,
-        [(header::WWW_AUTHENTICATE, "Bearer")],
-        "a token is needed\n",
+        "the bearer token of the admin listener is needed",
+    );
+    let scheme = header::HeaderValue::from_static("Bearer");
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    answer
+}
+
+/// An answer that says what went wrong (RFC 9457). The status is the whole type, so there is no other. `detail` is for
+/// people, and needs no escaping in JSON.
+pub fn problem(status: StatusCode, detail: &'static str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = format!(
+        "{{\"title\":\"{title}\",\"status\":{},\"detail\":\"{detail}\"}}\n",
+        status.as_u16()
+    );
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        body,
     )
         .into_response()
 }

@@ -9,8 +9,9 @@ use prometheus::{Registry, TextEncoder};
 use schalter_model::{Counters, ShardId};
 
 use crate::families::Families;
+use crate::http::HttpSnapshot;
 use crate::signaling::SignalingSnapshot;
-use crate::{media, process, signaling};
+use crate::{http, media, process, signaling};
 
 /// Where the numbers come from. Called on each scrape; must not block for long.
 pub trait Source: Send + Sync + 'static {
@@ -19,6 +20,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What signaling counted.
     fn signaling(&self) -> SignalingSnapshot;
+
+    /// What the pages' port counted.
+    fn http(&self) -> HttpSnapshot;
 }
 
 /// Which build runs.
@@ -118,6 +122,7 @@ impl<S: Source> Collector for Collected<S> {
         );
         media::add(&mut families, &self.source.shards());
         signaling::add(&mut families, &self.source.signaling());
+        http::add(&mut families, &self.source.http());
         process::add(&mut families);
         families.into_inner()
     }

@@ -7,10 +7,12 @@
 mod admin;
 mod exporter;
 mod families;
+mod http;
 mod media;
 mod process;
 mod signaling;
 
-pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, require_token};
+pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, problem, require_token};
 pub use exporter::{BuildInfo, Exporter, MetricsError, Source};
+pub use http::HttpSnapshot;
 pub use signaling::SignalingSnapshot;

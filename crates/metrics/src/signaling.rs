@@ -29,6 +29,10 @@ pub struct SignalingSnapshot {
     pub messages_out: u64,
     /// Messages from clients that could not be read.
     pub messages_malformed: u64,
+    /// Connections closed because of a message beyond the size limit.
+    pub messages_oversized: u64,
+    /// Messages that waited because their client sends faster than it may.
+    pub messages_delayed: u64,
     /// Requests of clients that were refused.
     pub requests_refused: u64,
     /// Clients disconnected because they read too slowly.
@@ -39,6 +43,8 @@ pub struct SignalingSnapshot {
     pub data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
+    /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
+    pub data_leaves: u64,
     /// Media events for rooms or transports that are gone.
     pub events_unrouted: u64,
 }
@@ -59,11 +65,14 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         messages_in,
         messages_out,
         messages_malformed,
+        messages_oversized,
+        messages_delayed,
         requests_refused,
         slow_clients,
         data_relayed,
         data_refused,
         data_overload,
+        data_leaves,
         events_unrouted,
     } = snapshot;
     let gauges = [
@@ -108,6 +117,16 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             messages_malformed,
         ),
         (
+            "schalter_signaling_messages_oversized_total",
+            "Signaling connections closed because of a message larger than limits.message_bytes.",
+            messages_oversized,
+        ),
+        (
+            "schalter_signaling_messages_delayed_total",
+            "Signaling messages that waited because their client sends faster than limits.messages_per_second.",
+            messages_delayed,
+        ),
+        (
             "schalter_signaling_requests_refused_total",
             "Requests of clients that were refused.",
             requests_refused,
@@ -131,6 +150,11 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "schalter_data_packets_overload_total",
             "Data packets dropped by the sender's rate limit or a full mailbox.",
             data_overload,
+        ),
+        (
+            "schalter_data_overload_leaves_total",
+            "Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.",
+            data_leaves,
         ),
         (
             "schalter_media_events_unrouted_total",

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use schalter_metrics::{
-    AdminAuth, BuildInfo, Exporter, Readiness, SignalingSnapshot, Source, TokenTooShort,
-    admin_router,
+    AdminAuth, BuildInfo, Exporter, HttpSnapshot, Readiness, SignalingSnapshot, Source,
+    TokenTooShort, admin_router,
 };
 use schalter_model::{Counters, ShardId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,14 @@ struct Empty;
 impl Source for Empty {
     fn shards(&self) -> Vec<(ShardId, Counters)> {
         vec![(ShardId(0), Counters::default())]
+    }
+
+    fn http(&self) -> HttpSnapshot {
+        HttpSnapshot {
+            connections: 3_001,
+            refused: 3_002,
+            unanswered: 3_003,
+        }
     }
 
     fn signaling(&self) -> SignalingSnapshot {
@@ -94,6 +102,7 @@ async fn metrics_are_for_bearers_of_the_token_only() {
         let response = server.request("/metrics", &bad).await;
         assert!(response.starts_with("HTTP/1.1 401 "), "{bad}: {response}");
         assert!(response.contains("www-authenticate: Bearer"));
+        assert!(response.contains("content-type: application/problem+json"));
         assert!(!response.contains("schalter_"));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use schalter_metrics::{BuildInfo, Exporter, SignalingSnapshot, Source};
+use schalter_metrics::{BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source};
 use schalter_model::{Counters, DropReason, ShardId, SrtpProfile};
 
 /// Gives what it was made with.
@@ -18,6 +18,14 @@ struct Fixed {
 impl Source for Fixed {
     fn shards(&self) -> Vec<(ShardId, Counters)> {
         self.shards.clone()
+    }
+
+    fn http(&self) -> HttpSnapshot {
+        HttpSnapshot {
+            connections: 3_001,
+            refused: 3_002,
+            unanswered: 3_003,
+        }
     }
 
     fn signaling(&self) -> SignalingSnapshot {
@@ -124,12 +132,15 @@ fn distinct_signaling() -> SignalingSnapshot {
         messages_in: 2_011,
         messages_out: 2_012,
         messages_malformed: 2_013,
+        messages_oversized: 2_023,
+        messages_delayed: 2_024,
         requests_refused: 2_014,
         slow_clients: 2_015,
         data_relayed: 2_016,
         data_refused: 2_017,
         data_overload: 2_018,
         events_unrouted: 2_019,
+        data_leaves: 2_020,
     }
 }
 
@@ -158,7 +169,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
 fn every_number_that_signaling_counts_is_exported_once() {
     let signaling = distinct_signaling();
     let expected = numbers(&format!("{signaling:?}"));
-    assert_eq!(expected.len(), 19, "all numbers are set");
+    assert_eq!(expected.len(), 22, "all numbers are set");
     let samples = samples(&rendered(Vec::new(), signaling));
     for number in expected {
         let holders = samples
@@ -219,6 +230,17 @@ fn build_and_process_are_told() {
     assert!(samples["process_resident_memory_bytes"] > 100_000.0);
     assert!(samples["process_open_fds"] >= 3.0);
     assert!(samples["process_start_time_seconds"] > 1.5e9);
+}
+
+#[test]
+fn every_number_that_the_pages_port_counts_is_exported() {
+    let samples = samples(&rendered(Vec::new(), SignalingSnapshot::default()));
+    assert_eq!(samples["schalter_http_connections"], 3_001.0);
+    assert_eq!(samples["schalter_http_connections_refused_total"], 3_002.0);
+    assert_eq!(
+        samples["schalter_http_connections_unanswered_total"],
+        3_003.0
+    );
 }
 
 #[test]

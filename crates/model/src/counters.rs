@@ -101,7 +101,7 @@ pub struct Counters {
     pub rtx_in: u64,
     /// Retransmissions sent to subscribers.
     pub rtx_out: u64,
-    /// Requested packets that the cache no longer had.
+    /// Requested packets that the cache no longer had, or that a switch to another encoding made useless.
     pub rtx_missed: u64,
     /// Picture loss indications sent to publishers.
     pub pli_sent: u64,

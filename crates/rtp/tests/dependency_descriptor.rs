@@ -4,7 +4,9 @@
 
 use proptest::prelude::*;
 use schalter_rtp::CodecError;
-use schalter_rtp::codec::av1::{DecodeTarget, Descriptor, Dti};
+use schalter_rtp::codec::av1::{
+    ActiveTargets, DecodeTarget, Descriptor, DescriptorPatch, Dti, Structure,
+};
 use schalter_rtp::codec::{VideoCodec, inspect};
 
 /// Packs (value, width) fields, most significant bit first.
@@ -232,7 +234,75 @@ fn inspection_believes_the_descriptor_over_an_encrypted_payload() {
     assert_eq!((info.spatial, info.temporal), (1, 0));
 }
 
+/// A descriptor rewritten, read with the structure known before.
+fn patched(patch: DescriptorPatch, value: &[u8], stored: Option<&Structure>) -> Descriptor {
+    let mut out = [0xff; 255];
+    let len = patch.write(value, &mut out).unwrap();
+    assert_eq!(len, patch.written_len(value));
+    Descriptor::parse(&out[..len], stored).unwrap()
+}
+
+fn only_base() -> DescriptorPatch {
+    DescriptorPatch {
+        frame_number: Some(9),
+        active_targets: Some(ActiveTargets { count: 2, mask: 1 }),
+    }
+}
+
+#[test]
+fn rewriting_changes_numbers_and_targets_only() {
+    let key = key_descriptor();
+    let structure = Descriptor::attached_structure(&key).unwrap().unwrap();
+    let mut custom = mandatory(0, 1, 0, 502);
+    custom.extend([(0, 1), (0, 1), (1, 1), (1, 1), (1, 1)]);
+    custom.extend([(1, 2), (2, 2), (1, 2), (4, 4), (0, 2), (200, 8), (7, 8)]);
+    let mut with_targets = mandatory(0, 1, 0, 502);
+    with_targets.extend([(0, 1), (1, 1), (1, 1), (0, 1), (0, 1)]);
+    with_targets.extend([(0b10, 2), (1, 2), (2, 2)]);
+    let short = mandatory(1, 1, 1, 501);
+    for value in [key, pack(&custom), pack(&with_targets), pack(&short)] {
+        let before = Descriptor::parse(&value, Some(&structure)).unwrap();
+        let after = patched(only_base(), &value, Some(&structure));
+        let mut expected = before;
+        (expected.frame_number, expected.active_decode_targets) = (9, Some(1));
+        assert_eq!(after, expected);
+        let unchanged = patched(DescriptorPatch::default(), &value, Some(&structure));
+        assert_eq!(unchanged, before);
+    }
+}
+
+#[test]
+fn a_rewritten_key_descriptor_still_brings_its_structure() {
+    let key = key_descriptor();
+    let mut out = [0; 255];
+    let len = only_base().write(&key, &mut out).unwrap();
+    assert_eq!(
+        Descriptor::attached_structure(&out[..len]),
+        Descriptor::attached_structure(&key)
+    );
+    assert_eq!(
+        only_base().write(&key, &mut [0; 10]),
+        Err(CodecError::Truncated)
+    );
+}
+
 proptest! {
+    #[test]
+    fn rewriting_arbitrary_bytes_never_panics(
+        value in prop::collection::vec(any::<u8>(), 0..80),
+        count in 0..40_u8,
+        mask: u32,
+    ) {
+        let patch = DescriptorPatch {
+            frame_number: Some(1),
+            active_targets: Some(ActiveTargets { count, mask }),
+        };
+        let mut out = [0; 255];
+        if let Ok(len) = patch.write(&value, &mut out) {
+            prop_assert_eq!(len, patch.written_len(&value));
+        }
+    }
+
     #[test]
     fn flipped_bits_never_panic(flips in prop::collection::vec((0_usize..64, 0_u32..8), 1..12)) {
         let structure = Descriptor::attached_structure(&key_descriptor()).unwrap().unwrap();

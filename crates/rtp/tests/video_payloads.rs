@@ -2,7 +2,7 @@
 
 use schalter_rtp::CodecError;
 use schalter_rtp::codec::vp8::{self, PictureId, Vp8Descriptor, Vp8Patch};
-use schalter_rtp::codec::vp9::Vp9Descriptor;
+use schalter_rtp::codec::vp9::{Vp9Descriptor, Vp9Patch};
 use schalter_rtp::codec::{FrameInfo, VideoCodec, av1, h264, h265, inspect};
 
 /// X, S, PID 0; I, L, T, K; picture id 0x1234 (15 bits); TL0PICIDX 7; TID 2, Y, KEYIDX 3.
@@ -156,6 +156,51 @@ fn a_vp9_key_picture_brings_its_scalability_structure() {
             "{len} bytes"
         );
     }
+}
+
+#[test]
+fn a_vp9_picture_group_tells_references_by_position() {
+    // I, L, B, V; 15-bit id; TID 0, SID 0; TL0PICIDX; one layer, G; group of four: layers 0, 2, 1, 2.
+    let mut payload = vec![0b1010_1010, 0x80, 0, 0, 0, 0b0000_1000, 4];
+    for (temporal, back) in [(0_u8, 4_u8), (2, 1), (1, 2), (2, 1)] {
+        payload.extend_from_slice(&[temporal << 5 | 1 << 2, back]);
+    }
+    let descriptor = Vp9Descriptor::parse(&payload).unwrap();
+    let group = descriptor.structure.unwrap().group.unwrap();
+    let referred: Vec<_> = [0, 2, 1, 2, 0]
+        .iter()
+        .zip(0..)
+        .map(|(temporal, position)| group.referred(position, *temporal))
+        .collect();
+    assert_eq!(referred, [Some(1), Some(1), Some(1), Some(2), Some(1)]);
+    assert_eq!(group.referred(1, 0), None, "the encoder left the pattern");
+    // A group that is too long is read over.
+    let mut long = payload[..6].to_vec();
+    long.push(17);
+    long.extend_from_slice(&[0; 17]);
+    let structure = Vp9Descriptor::parse(&long).unwrap().structure.unwrap();
+    assert_eq!((structure.group_pictures, structure.group), (17, None));
+}
+
+#[test]
+fn patching_vp9_changes_only_the_running_numbers() {
+    let patch = Vp9Patch {
+        picture_id: Some(0x7abc),
+        tl0picidx: Some(77),
+    };
+    let mut long = [0b1010_1000, 0x81, 0x02, 0b0010_0010, 5, 0xEE];
+    let before = Vp9Descriptor::parse(&long).unwrap();
+    assert_eq!(patch.apply(&mut long), Ok(()));
+    assert_eq!(long, [0b1010_1000, 0xfa, 0xbc, 0b0010_0010, 77, 0xEE]);
+    let after = Vp9Descriptor::parse(&long).unwrap();
+    assert_eq!(after.header_len, before.header_len);
+    let mut short = [0b1010_1000, 0x01, 0b0010_0010, 5, 0xEE];
+    assert_eq!(patch.apply(&mut short), Ok(()));
+    assert_eq!(short, [0b1010_1000, 0x3c, 0b0010_0010, 77, 0xEE]);
+    // Flexible mode has no base layer index.
+    let mut flexible = [0b1011_1000, 0x01, 0b0010_0010, 0xEE];
+    assert_eq!(patch.apply(&mut flexible), Err(CodecError::AbsentField));
+    assert_eq!(flexible, [0b1011_1000, 0x01, 0b0010_0010, 0xEE]);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Video consultation for public offices: a selective forwarding unit in one binary.
+/// Server for video consultations in the browser: pages, signaling and media in one program
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = false, after_help = AFTER_HELP)]
+#[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -4,7 +4,7 @@ use schalter_model::AuthorityId;
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 
 use crate::Failure;
-use crate::config::{Config, Scope};
+use crate::config::Config;
 use crate::state::{StateDir, random_secret};
 
 /// Name of the generated key.
@@ -40,20 +40,8 @@ pub(crate) fn load(config: &Config) -> Result<Keys, Failure> {
             development: true,
         });
     }
-    let keys = config
-        .keys
-        .iter()
-        .map(|(name, key)| {
-            let scopes = KeyScopes {
-                join: key.scopes.contains(&Scope::Join),
-                admin: key.scopes.contains(&Scope::Admin),
-            };
-            ApiKey::new(name, &key.secret, key.authority.clone(), scopes)
-                .map_err(|error| Failure::setup(format!("keys.{name}: {error}")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
     Ok(Keys {
-        ring: KeyRing::new(keys).map_err(Failure::setup)?,
+        ring: KeyRing::new(config.keys.values().cloned()).map_err(Failure::setup)?,
         development: false,
     })
 }

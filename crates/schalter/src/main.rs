@@ -2,9 +2,11 @@
 
 mod addresses;
 mod admin;
+mod administration;
 mod certificate;
 mod cli;
 mod config;
+mod connections;
 mod keys;
 mod media;
 mod serve;

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Weak;
 
-use schalter_metrics::{SignalingSnapshot, Source};
+use schalter_metrics::{HttpSnapshot, SignalingSnapshot, Source};
 use schalter_model::{Counters, ShardId};
 use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
 use schalter_signaling::{JoinStage, MediaPlane, ShardInfo, Signaling};
 use schalter_transport::{Fingerprint, Identity};
+
+use crate::connections::ConnectionGate;
 
 /// The workers as signaling sees them.
 pub(crate) struct WorkerMedia {
@@ -68,6 +70,7 @@ pub(crate) struct Sources {
     /// Not an owner: a scrape that is under way must not keep the workers from stopping.
     pub(crate) workers: Weak<Workers>,
     pub(crate) signaling: Signaling,
+    pub(crate) gate: ConnectionGate,
 }
 
 impl Source for Sources {
@@ -79,6 +82,10 @@ impl Source for Sources {
             .map(ShardId)
             .map_while(|shard| workers.counters(shard).map(|counters| (shard, counters)))
             .collect()
+    }
+
+    fn http(&self) -> HttpSnapshot {
+        self.gate.snapshot()
     }
 
     fn signaling(&self) -> SignalingSnapshot {
@@ -99,11 +106,14 @@ impl Source for Sources {
             messages_in: stats.messages_in,
             messages_out: stats.messages_out,
             messages_malformed: stats.messages_malformed,
+            messages_oversized: stats.messages_oversized,
+            messages_delayed: stats.messages_delayed,
             requests_refused: stats.requests_refused,
             slow_clients: stats.slow_clients,
             data_relayed: stats.data_relayed,
             data_refused: stats.data_refused,
             data_overload: stats.data_overload,
+            data_leaves: stats.data_leaves,
             events_unrouted: stats.events_unrouted,
         }
     }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router};
+use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router, problem};
 use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
@@ -18,17 +19,20 @@ use schalter_signaling::Signaling;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
 use schalter_transport::Identity;
+use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::addresses::media_addresses;
+use crate::admin::AdminListener;
 use crate::certificate::{LanCertificate, lan_certificate};
 use crate::cli::ServeArgs;
 use crate::config::Config;
+use crate::connections::{ConnectionGate, ConnectionLimits, raise_file_limit};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
 use crate::media::{Sources, WorkerMedia};
 use crate::state::StateDir;
-use crate::{Failure, admin, say, token};
+use crate::{Failure, admin, administration, say, token};
 
 /// How long requests in flight may take when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -36,10 +40,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
-    if args.lan {
-        config.bind_addresses = vec![IpAddr::from([0, 0, 0, 0])];
-    }
+    let config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
     start_logging();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SIGNALING_THREADS)
@@ -63,16 +64,25 @@ fn start_logging() {
         .init();
 }
 
-async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
+async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     // Signals are taken over first: one that comes while starting must not be lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::setup)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::setup)?;
 
-    let state = || StateDir::open(config.state_dir.as_deref());
     let keys = keys::load(&config)?;
     let addresses = media_addresses(config.rtc.node_ip)?;
     tracing::debug!(?addresses, "media addresses");
+    if lan {
+        config.open_to_lan(addresses.advertised.iter().any(IpAddr::is_ipv6));
+    }
+    let state = || StateDir::open(config.state_dir.as_deref());
     let listeners = http_listeners(&config)?;
+    let admin_listener = AdminListener::open(&config.admin.listen).await?;
+    let gate = ConnectionGate::new(ConnectionLimits {
+        connections: config.limits.connections,
+        request_time: Duration::from_secs(u64::from(config.limits.request_seconds)),
+    });
+    raise_file_limit(config.limits.connections);
     let identity = Arc::new(Identity::generate().map_err(Failure::setup)?);
 
     let (events_in, events) = mpsc::unbounded_channel();
@@ -97,19 +107,25 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
     let sources = Sources {
         workers: Arc::downgrade(&workers),
         signaling: signaling.clone(),
+        gate: gate.clone(),
     };
     let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
-    let readiness = ready.clone();
+    let (readiness, drain) = (ready.clone(), signaling.clone());
     let auth = AdminAuth::new(&admin_token)
         .map_err(|error| Failure::setup(format!("admin.token_file: {error}")))?;
-    let admin_routes = admin_router(exporter, auth, move || {
-        if readiness.load(Ordering::Relaxed) {
-            Readiness::Ready
-        } else {
+    let routes = admin_router(exporter, auth.clone(), move || {
+        if !readiness.load(Ordering::Relaxed) {
             Readiness::NotReady("shutting down")
+        } else if drain.is_draining() {
+            Readiness::NotReady("draining")
+        } else {
+            Readiness::Ready
         }
     });
-    let admin_task = admin::serve(&config.admin.listen, admin_routes).await?;
+    let routes = routes
+        .merge(administration::router(signaling.clone(), auth))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"));
+    let admin_server = admin_listener.serve(routes);
 
     let app = schalter_web::router().merge(signaling.router());
     let tls = if lan {
@@ -121,7 +137,7 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
     let port = listeners
         .first()
         .and_then(|listener| listener.local_addr().ok())
-        .map_or(config.port.0, |address| address.port());
+        .map_or(config.port, |address| address.port());
     // The links first: whoever waits for the port finds them printed.
     greet(
         &config,
@@ -130,7 +146,11 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
         lan.then_some(&addresses.advertised[..]),
     )?;
     let handle = Handle::new();
-    let servers = start_http(listeners, app, tls.as_ref(), &handle)?;
+    let servers = listeners
+        .into_iter()
+        .map(|listener| gate.serve(listener, app.clone(), tls.as_ref(), &handle))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::setup)?;
 
     let failed = tokio::select! {
         _ = terminate.recv() => None,
@@ -146,7 +166,7 @@ async fn serve(config: Config, lan: bool) -> Result<(), Failure> {
             tracing::warn!(%error, "a listener did not stop cleanly");
         }
     }
-    admin_task.abort();
+    drop(admin_server);
     // Last words, close_notify among them, are sent before the workers' threads end.
     if let Some(workers) = Arc::into_inner(workers)
         && let Err(failure) = workers.shutdown()
@@ -173,11 +193,11 @@ const FAILURE_POLL: Duration = Duration::from_millis(200);
 /// Opens the pages' port on every configured address. Done before anything else starts, so that a port in use is one
 /// line and not a half-started server.
 fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
-    let mut port = config.port.0;
+    let mut port = config.port;
     let mut listeners = Vec::new();
     for ip in &config.bind_addresses {
         let address = SocketAddr::new(*ip, port);
-        let listener = TcpListener::bind(address).map_err(|error| {
+        let listener = listen(address).map_err(|error| {
             let kind = error.kind();
             if kind == ErrorKind::AddrNotAvailable {
                 return Failure::setup(format!(
@@ -191,17 +211,29 @@ fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
             };
             Failure::setup(format!("port {port} (port) {reason}"))
         })?;
-        listener.set_nonblocking(true).map_err(Failure::setup)?;
         // With port 0 the system chooses once; the other addresses get the same.
         port = listener.local_addr().map_err(Failure::setup)?.port();
         listeners.push(listener);
     }
-    if listeners.is_empty() {
-        return Err(Failure::setup(
-            "bind_addresses is empty: nobody could reach the pages",
-        ));
-    }
     Ok(listeners)
+}
+
+/// Connections that may wait to be accepted; the system has its own bound beside.
+const BACKLOG: i32 = 1024;
+
+/// Opens one address. IPv6 sockets take IPv6 only, so that both kinds can have the same port, whatever the system's
+/// default is.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A port whose last connections are still closing is not in use.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 fn start_workers(
@@ -212,20 +244,23 @@ fn start_workers(
 ) -> Result<Workers, Failure> {
     let workers_config = WorkersConfig {
         bind: bind.to_vec(),
-        base_port: config.rtc.udp_port.0,
-        shards: config.rtc.workers.0,
+        base_port: config.rtc.udp_port,
+        shards: config.rtc.workers,
         pin: config.rtc.pin_workers,
         ..WorkersConfig::default()
     };
     let limits = ShardLimits {
-        transports: config.limits.transports_per_worker.0 as usize,
-        half_open_transports: config.limits.half_open_transports_per_worker.0 as usize,
+        transports: config.limits.transports_per_worker as usize,
+        half_open_transports: config.limits.half_open_transports_per_worker as usize,
+        failed_checks_per_second: config.limits.failed_checks_per_second,
         ..ShardLimits::default()
     };
-    let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst());
+    let responses = config.limits.check_responses_per_second;
+    let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst);
     let make = move |id, epoch, wall| {
         let mut shard = ShardConfig::new(id, epoch, wall, rand::random(), identity.clone());
         shard.limits = limits;
+        shard.transport_limits.ice.max_responses_per_second = responses;
         shard.crypto = crypto;
         shard.burst = burst;
         Shard::new(shard)
@@ -244,24 +279,30 @@ fn start_workers(
 }
 
 fn signaling_config(config: &Config) -> SignalingConfig {
-    let defaults = Limits::default();
+    let limits = &config.limits;
     SignalingConfig {
         limits: Limits {
-            message_bytes: config.limits.message_bytes.0 as usize,
-            messages_per_second: config.limits.messages_per_second.0,
-            tracks_per_participant: config.limits.tracks_per_participant.0 as usize,
-            rooms: config.limits.rooms.0 as usize,
-            rooms_per_authority: config.limits.rooms.0 as usize,
-            data_messages_per_second: config.limits.data_messages_per_second.0,
-            data_bytes_per_second: u64::from(config.limits.data_bytes_per_second.0),
-            ..defaults
+            message_bytes: limits.message_bytes as usize,
+            messages_per_second: limits.messages_per_second,
+            message_burst: limits.message_burst,
+            participants_per_room: limits.participants_per_room as usize,
+            tracks_per_participant: limits.tracks_per_participant as usize,
+            data_tracks_per_participant: limits.data_tracks_per_participant as usize,
+            rooms: limits.rooms as usize,
+            rooms_per_authority: limits.rooms as usize,
+            data_messages_per_second: limits.data_messages_per_second,
+            data_bytes_per_second: u64::from(limits.data_bytes_per_second),
+            ..Limits::default()
         },
         room: RoomDefaults {
             empty_timeout: Duration::from_secs(u64::from(config.room.empty_timeout)),
             departure_timeout: Duration::from_secs(u64::from(config.room.departure_timeout)),
-            max_participants: config.room.max_participants.0,
+            max_participants: config.room.max_participants,
         },
+        codecs: config.room.enabled_codecs.clone(),
         allowed_origins: config.allowed_origins.clone(),
+        ice_servers: config.rtc.ice_servers.clone(),
+        region: config.region.clone(),
         ..SignalingConfig::default()
     }
 }
@@ -275,33 +316,6 @@ async fn rustls_config(certificate: LanCertificate) -> Result<RustlsConfig, Fail
     )
     .await
     .map_err(Failure::setup)
-}
-
-type Server = tokio::task::JoinHandle<std::io::Result<()>>;
-
-fn start_http(
-    listeners: Vec<TcpListener>,
-    app: axum::Router,
-    tls: Option<&RustlsConfig>,
-    handle: &Handle<SocketAddr>,
-) -> Result<Vec<Server>, Failure> {
-    listeners
-        .into_iter()
-        .map(|listener| {
-            let (service, handle) = (app.clone().into_make_service(), handle.clone());
-            Ok(match tls {
-                Some(tls) => {
-                    let server = axum_server::from_tcp_rustls(listener, tls.clone())
-                        .map_err(Failure::setup)?;
-                    tokio::spawn(server.handle(handle).serve(service))
-                }
-                None => {
-                    let server = axum_server::from_tcp(listener).map_err(Failure::setup)?;
-                    tokio::spawn(server.handle(handle).serve(service))
-                }
-            })
-        })
-        .collect()
 }
 
 /// Prints where the server is and, with the development key, two links that just work.

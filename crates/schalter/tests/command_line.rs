@@ -46,6 +46,12 @@ fn version_and_help_succeed() {
         format!("schalter {}", env!("CARGO_PKG_VERSION"))
     );
     let help = text(&schalter(&["--help"]).stdout);
+    assert_eq!(
+        help.lines().next(),
+        Some(
+            "Server for video consultations in the browser: pages, signaling and media in one program"
+        )
+    );
     for word in [
         "serve",
         "token",

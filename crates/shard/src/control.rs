@@ -219,6 +219,8 @@ pub enum Refusal {
     InvalidConfig,
     /// A limit of this shard.
     Limit,
+    /// A message for a reliable channel that its buffer has no room for: the receiver has a gap now.
+    DataOverload,
 }
 
 impl From<&RouterError> for Refusal {

@@ -136,6 +136,14 @@ pub struct Limits {
     pub data_messages_per_second: u32,
     /// Data bytes of one sender per second, counted once for each receiver.
     pub data_bytes_per_second: u64,
+    /// Reliable data messages of one sender that wait for its rate; with one more its session ends.
+    pub data_waiting_messages: usize,
+    /// Bytes that those messages may have together: half a second at the default rate to one receiver.
+    pub data_waiting_bytes: usize,
+    /// Reliable data messages of one sender that are kept for clients that resume.
+    pub replay_messages: usize,
+    /// Bytes that those messages may have together.
+    pub replay_bytes: usize,
     /// Bytes of an identity, a name, a room's name, a track's name.
     pub name_bytes: usize,
     /// Bytes of a participant's metadata.
@@ -162,6 +170,10 @@ impl Default for Limits {
             rooms: 20_000,
             data_messages_per_second: 1_000,
             data_bytes_per_second: 64 * 1024 * 1024,
+            data_waiting_messages: 1_024,
+            data_waiting_bytes: 4 * 1024 * 1024,
+            replay_messages: 128,
+            replay_bytes: 256 * 1024,
             name_bytes: 256,
             metadata_bytes: 64_000,
             attributes_bytes: 64_000,

@@ -33,6 +33,9 @@ pub enum JoinRefusal {
     /// This node has as many rooms as it may have.
     #[error("server has no room left")]
     ServerFull,
+    /// The server is draining: it goes on with the rooms it has and makes no more.
+    #[error("server is draining and makes no new room; try another one")]
+    Draining,
     /// The server is shutting down, or the room ended while joining.
     #[error("server is not available")]
     Unavailable,
@@ -45,7 +48,7 @@ impl JoinRefusal {
             Self::Token(error) => error.status(),
             Self::Origin | Self::RoomFull | Self::AuthorityRooms => 403,
             Self::JoinRequestMissing | Self::JoinRequest(_) | Self::Attributes | Self::Offer => 400,
-            Self::ServerFull | Self::Unavailable => 503,
+            Self::ServerFull | Self::Draining | Self::Unavailable => 503,
         }
     }
 
@@ -58,9 +61,11 @@ impl JoinRefusal {
             | Self::JoinRequest(_)
             | Self::Attributes
             | Self::Offer => JoinStage::Request,
-            Self::RoomFull | Self::AuthorityRooms | Self::ServerFull | Self::Unavailable => {
-                JoinStage::Capacity
-            }
+            Self::RoomFull
+            | Self::AuthorityRooms
+            | Self::ServerFull
+            | Self::Draining
+            | Self::Unavailable => JoinStage::Capacity,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! WebSocket. Drives the media plane through [`MediaPlane`] and never sees a media socket. A [`room::Room`] is
 //! sans-IO: inputs and time go in, messages and media commands are drained; [`Signaling`] runs one task for each.
 
+pub mod administration;
 pub mod authority;
 pub mod config;
 mod error;

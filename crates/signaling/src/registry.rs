@@ -11,14 +11,15 @@ use livekit_protocol::RoomConfiguration;
 use rand::RngExt;
 use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::administration::{NotFound, RoomSummary};
 use crate::authority::KeyRing;
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
 use crate::ids::{self, IdSource};
 use crate::media::MediaPlane;
-use crate::room::{NodeInfo, Room, RoomKey, RoomSetup};
+use crate::room::{Input, NodeInfo, Room, RoomKey, RoomSetup, is_reliable};
 use crate::room_task::{RoomHandle, RoomMessage, run_room};
 use crate::signaling::MediaEvents;
 use crate::stats::{Counters, SignalingStats};
@@ -62,10 +63,18 @@ struct Rooms {
     per_authority: HashMap<AuthorityId, usize>,
 }
 
+/// Where events about a transport go.
+struct Route {
+    room: mpsc::Sender<Input>,
+    shard: ShardId,
+    /// A reliable packet of it was dropped: no later one may pass as if nothing were missing.
+    has_gap: bool,
+}
+
 #[derive(Default)]
 struct Routes {
-    transports: HashMap<TransportId, (mpsc::Sender<Event>, ShardId)>,
-    tracks: HashMap<TrackId, mpsc::Sender<Event>>,
+    transports: HashMap<TransportId, Route>,
+    tracks: HashMap<TrackId, mpsc::Sender<Input>>,
     per_shard: HashMap<ShardId, usize>,
 }
 
@@ -78,6 +87,8 @@ pub(crate) struct Registry {
     media: Arc<dyn MediaPlane>,
     node: NodeInfo,
     closing: AtomicBool,
+    /// An operator wants no more rooms here.
+    pub(crate) draining: AtomicBool,
     // Both are held for a few map operations and never across an await.
     rooms: Mutex<Rooms>,
     routes: Mutex<Routes>,
@@ -109,6 +120,7 @@ impl Registry {
             media,
             node,
             closing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             rooms: Mutex::default(),
             routes: Mutex::default(),
         }
@@ -146,6 +158,9 @@ impl Registry {
     fn check_place(&self, rooms: &Rooms, authority: &AuthorityId) -> Result<(), JoinRefusal> {
         if self.closing.load(Ordering::Acquire) {
             return Err(JoinRefusal::Unavailable);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(JoinRefusal::Draining);
         }
         if rooms.by_key.len() >= self.config.limits.rooms {
             return Err(JoinRefusal::ServerFull);
@@ -185,7 +200,8 @@ impl Registry {
             room_config,
         };
         let room = Room::new(setup, self.clock.now());
-        let (handle, mailbox) = RoomHandle::new(self.config.limits.room_mailbox);
+        let (handle, mailbox) =
+            RoomHandle::new(Arc::clone(room.sid()), self.config.limits.room_mailbox);
         tracing::info!(room = %room.sid(), authority = %key.authority, "room begins");
         tokio::spawn(run_room(room, mailbox, Arc::clone(self)));
         rooms.by_key.insert(key.clone(), handle.clone());
@@ -222,7 +238,7 @@ impl Registry {
     }
 
     /// Hands a room's command to the media plane, after noting where events about it must go.
-    pub(crate) fn command(&self, shard: ShardId, command: Command, room: &mpsc::Sender<Event>) {
+    pub(crate) fn command(&self, shard: ShardId, command: Command, room: &mpsc::Sender<Input>) {
         {
             let mut routes = self.routes();
             #[expect(
@@ -231,12 +247,17 @@ impl Registry {
             )]
             match &command {
                 Command::OpenTransport { transport, .. } => {
-                    routes.transports.insert(*transport, (room.clone(), shard));
+                    let route = Route {
+                        room: room.clone(),
+                        shard,
+                        has_gap: false,
+                    };
+                    routes.transports.insert(*transport, route);
                     *routes.per_shard.entry(shard).or_default() += 1;
                 }
                 Command::CloseTransport { transport } => {
-                    if let Some((_, shard)) = routes.transports.remove(transport)
-                        && let Some(count) = routes.per_shard.get_mut(&shard)
+                    if let Some(route) = routes.transports.remove(transport)
+                        && let Some(count) = routes.per_shard.get_mut(&route.shard)
                     {
                         *count -= 1;
                     }
@@ -267,7 +288,7 @@ impl Registry {
                     | Event::Refused { transport, .. } => routes
                         .transports
                         .get(transport)
-                        .map(|(room, _)| room.clone()),
+                        .map(|route| route.room.clone()),
                     Event::EncodingStarted { track, .. } | Event::AudioLevel { track, .. } => {
                         routes.tracks.get(track).cloned()
                     }
@@ -277,20 +298,111 @@ impl Registry {
                 self.counters.events_unrouted.add(1);
                 continue;
             };
+            let reliable = if let Event::Data {
+                transport, label, ..
+            } = &event
+            {
+                is_reliable(label).then_some(*transport)
+            } else {
+                None
+            };
+            if reliable.is_some_and(|transport| self.has_gap(transport)) {
+                self.counters.data_overload.add(1);
+                continue;
+            }
             let droppable = matches!(event, Event::Data { .. } | Event::AudioLevel { .. });
-            match room.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Closed(_)) => self.counters.events_unrouted.add(1),
+            let late = match room.try_send(Input::Media(event)) {
+                Ok(()) => continue,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.counters.events_unrouted.add(1);
+                    continue;
+                }
                 Err(mpsc::error::TrySendError::Full(_)) if droppable => {
                     self.counters.data_overload.add(1);
+                    let Some(transport) = reliable else {
+                        continue;
+                    };
+                    self.note_gap(transport);
+                    Input::DataLost { transport }
                 }
-                // A room's task waits for nobody but its mailboxes, so this is short; states must not be lost.
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    if room.send(event).await.is_err() {
-                        self.counters.events_unrouted.add(1);
-                    }
-                }
+                Err(mpsc::error::TrySendError::Full(input)) => input,
+            };
+            // A room's task waits for nobody but its mailboxes, so this is short; states and gaps must not be lost.
+            if room.send(late).await.is_err() {
+                self.counters.events_unrouted.add(1);
             }
+        }
+    }
+
+    fn has_gap(&self, transport: TransportId) -> bool {
+        let routes = self.routes();
+        routes
+            .transports
+            .get(&transport)
+            .is_some_and(|route| route.has_gap)
+    }
+
+    fn note_gap(&self, transport: TransportId) {
+        if let Some(route) = self.routes().transports.get_mut(&transport) {
+            route.has_gap = true;
+        }
+    }
+
+    fn handles(&self) -> Vec<RoomHandle> {
+        self.rooms().by_key.values().cloned().collect()
+    }
+
+    fn room_by_sid(&self, sid: &str) -> Result<RoomHandle, NotFound> {
+        let rooms = self.rooms();
+        let found = rooms.by_key.values().find(|handle| *handle.sid == *sid);
+        found.cloned().ok_or(NotFound::Room)
+    }
+
+    /// Every room, in no particular order. One that ends meanwhile may be missing.
+    pub(crate) async fn summaries(&self) -> Vec<RoomSummary> {
+        let mut answers = Vec::new();
+        for handle in self.handles() {
+            let (reply, answer) = oneshot::channel();
+            // A room that has ended is none to speak of.
+            if handle
+                .control
+                .send(RoomMessage::Describe { reply })
+                .await
+                .is_ok()
+            {
+                answers.push(answer);
+            }
+        }
+        let mut summaries = Vec::new();
+        for answer in answers {
+            summaries.extend(answer.await.ok());
+        }
+        summaries
+    }
+
+    pub(crate) async fn end_room(&self, sid: &str) -> Result<(), NotFound> {
+        let handle = self.room_by_sid(sid)?;
+        let sent = handle.control.send(RoomMessage::End).await;
+        sent.map_err(|_| NotFound::Room)
+    }
+
+    pub(crate) async fn remove_participant(
+        &self,
+        room: &str,
+        participant: &str,
+    ) -> Result<(), NotFound> {
+        let handle = self.room_by_sid(room)?;
+        let (reply, answer) = oneshot::channel();
+        let remove = RoomMessage::Remove {
+            participant: participant.to_owned(),
+            reply,
+        };
+        let sent = handle.control.send(remove).await;
+        sent.map_err(|_| NotFound::Room)?;
+        match answer.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotFound::Participant),
+            Err(_) => Err(NotFound::Room),
         }
     }
 

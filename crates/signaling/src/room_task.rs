@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use livekit_protocol::signal_request;
-use schalter_shard::control::Event;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::administration::RoomSummary;
 use crate::error::JoinRefusal;
 use crate::ids::ConnectionId;
 use crate::livekit::codec::Encoded;
@@ -38,25 +38,36 @@ pub(crate) enum RoomMessage {
         identity: String,
         reply: oneshot::Sender<bool>,
     },
+    Describe {
+        reply: oneshot::Sender<RoomSummary>,
+    },
+    Remove {
+        /// The session's id.
+        participant: String,
+        reply: oneshot::Sender<bool>,
+    },
+    /// An operator ends the room.
+    End,
     Shutdown,
 }
 
 /// Where a room is reached.
 #[derive(Clone)]
 pub(crate) struct RoomHandle {
+    pub(crate) sid: Arc<str>,
     pub(crate) control: mpsc::Sender<RoomMessage>,
 }
 
 /// The other end of a [`RoomHandle`].
 pub(crate) struct Mailbox {
     control: mpsc::Receiver<RoomMessage>,
-    media: mpsc::Receiver<Event>,
+    media: mpsc::Receiver<Input>,
     /// For the registry's routes; the room's end drops the receiver.
-    media_sender: mpsc::Sender<Event>,
+    media_sender: mpsc::Sender<Input>,
 }
 
 impl RoomHandle {
-    pub(crate) fn new(capacity: usize) -> (Self, Mailbox) {
+    pub(crate) fn new(sid: Arc<str>, capacity: usize) -> (Self, Mailbox) {
         let capacity = capacity.max(1);
         let (control, control_rx) = mpsc::channel(capacity);
         let (media, media_rx) = mpsc::channel(capacity);
@@ -65,7 +76,7 @@ impl RoomHandle {
             media: media_rx,
             media_sender: media,
         };
-        (Self { control }, mailbox)
+        (Self { sid, control }, mailbox)
     }
 }
 
@@ -138,7 +149,7 @@ pub(crate) async fn run_room(room: Room, mailbox: Mailbox, registry: Arc<Registr
         };
         let ended = tokio::select! {
             Some(message) = control.recv() => task.on_message(message),
-            Some(event) = media.recv() => task.step(Input::Media(event)),
+            Some(input) = media.recv() => task.step(input),
             () = timeout => task.step(Input::Timeout),
         };
         if ended {
@@ -156,7 +167,7 @@ struct RoomTask {
     room: Room,
     registry: Arc<Registry>,
     connections: HashMap<ConnectionId, Connection>,
-    media: mpsc::Sender<Event>,
+    media: mpsc::Sender<Input>,
     overflowed: Vec<ConnectionId>,
 }
 
@@ -195,6 +206,19 @@ impl RoomTask {
                 let _ = reply.send(self.room.admits(&identity));
                 false
             }
+            RoomMessage::Describe { reply } => {
+                // The asker may have gone.
+                let _ = reply.send(self.room.summary());
+                false
+            }
+            RoomMessage::Remove { participant, reply } => {
+                let there = self.room.holds(&participant);
+                let ended = there && self.step(Input::Remove { participant });
+                // The asker may have gone.
+                let _ = reply.send(there);
+                ended
+            }
+            RoomMessage::End => self.step(Input::End),
             RoomMessage::Shutdown => self.step(Input::Shutdown),
         }
     }

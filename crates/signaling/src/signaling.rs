@@ -1,6 +1,7 @@
 //! The handle the binary holds: starts the tasks, serves the router, counts, shuts down.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +10,7 @@ use schalter_model::ShardId;
 use schalter_shard::control::Event;
 use tokio::sync::mpsc;
 
+use crate::administration::{NotFound, RoomSummary};
 use crate::authority::KeyRing;
 use crate::config::SignalingConfig;
 use crate::livekit;
@@ -52,6 +54,38 @@ impl Signaling {
     /// What was counted until now.
     pub fn stats(&self) -> SignalingStats {
         self.registry.stats()
+    }
+
+    /// Every room with who is in it, in no particular order.
+    pub async fn rooms(&self) -> Vec<RoomSummary> {
+        self.registry.summaries().await
+    }
+
+    /// Ends a room: everybody in it must leave.
+    ///
+    /// # Errors
+    /// [`NotFound::Room`].
+    pub async fn end_room(&self, sid: &str) -> Result<(), NotFound> {
+        self.registry.end_room(sid).await
+    }
+
+    /// Removes the participant with this session id from a room. Its token stays good: whoever must not come back needs
+    /// an integrator that gives out no other.
+    ///
+    /// # Errors
+    /// [`NotFound`], which of both.
+    pub async fn remove_participant(&self, room: &str, participant: &str) -> Result<(), NotFound> {
+        self.registry.remove_participant(room, participant).await
+    }
+
+    /// Whether new rooms are refused while those that are there go on, with newcomers and resumed sessions.
+    pub fn set_draining(&self, draining: bool) {
+        self.registry.draining.store(draining, Ordering::Release);
+    }
+
+    /// Whether new rooms are refused.
+    pub fn is_draining(&self) -> bool {
+        self.registry.draining.load(Ordering::Acquire)
     }
 
     /// Refuses new joins, tells every client to leave, and waits until their sockets are closed, at most `deadline`.

@@ -66,6 +66,10 @@ pub struct SignalingStats {
     pub messages_out: u64,
     /// Messages from clients that could not be read.
     pub messages_malformed: u64,
+    /// Connections closed because a message was larger than [`crate::config::Limits::message_bytes`].
+    pub messages_oversized: u64,
+    /// Messages that had to wait because their client sends faster than it may.
+    pub messages_delayed: u64,
     /// Requests refused with `request_response`.
     pub requests_refused: u64,
     /// Clients disconnected because they read too slowly.
@@ -76,6 +80,8 @@ pub struct SignalingStats {
     pub data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
+    /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
+    pub data_leaves: u64,
     /// Media events for rooms or transports that are gone.
     pub events_unrouted: u64,
 }
@@ -120,11 +126,14 @@ counters!(
     messages_in,
     messages_out,
     messages_malformed,
+    messages_oversized,
+    messages_delayed,
     requests_refused,
     slow_clients,
     data_relayed,
     data_refused,
     data_overload,
+    data_leaves,
     events_unrouted,
 );
 

@@ -343,8 +343,10 @@ impl Receiver {
                     mark,
                     vp8,
                 };
-                if self.decoder.on_packet(now, &packet) {
-                    // Nothing before a frame that was shown is of use any more.
+                let went_on = self.decoder.on_packet(now, &packet);
+                if went_on && matches!(self.order, Order::Same(_)) {
+                    // Nothing before a frame that was shown is of use any more, and browsers don't ask for it. Of a
+                    // stream that is forwarded whole, delivery is measured: there everything is asked for.
                     let needless = self.decoder.passed();
                     self.missing = self.missing.split_off(&needless);
                 }

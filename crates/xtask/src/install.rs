@@ -35,6 +35,9 @@ const DEBIAN: &[(&str, &str)] = &[
     ),
     ("python3-gi", "/usr/share/doc/python3-gi"),
     ("python3-gst-1.0", "/usr/share/doc/python3-gst-1.0"),
+    // A C compiler with headers, for aws-lc: it has ready-made sources for x86-64 and ARM64, so that neither CMake nor
+    // Clang is needed. fuzzers link against the C++ library.
+    ("build-essential", "/usr/share/doc/build-essential"),
 ];
 
 /// Cargo tools with their versions.

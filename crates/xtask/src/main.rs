@@ -22,7 +22,8 @@ struct Cli {
 enum Command {
     /// Install what the tests need, then run the whole gate
     Test {
-        /// Soak, long fuzzing, many seeds, long outages
+        /// What takes hours instead: long fuzzing, thousands of simulated networks, churn, ten thousand half-open
+        /// transports, soak
         #[arg(long)]
         long: bool,
         /// Only the steps whose name contains this

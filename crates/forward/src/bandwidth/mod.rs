@@ -578,11 +578,13 @@ impl BandwidthEstimator {
     }
 
     /// Smoothed share of packets that are lost, 0 to 1.
+    #[cfg(test)]
     pub(crate) fn loss(&self) -> f32 {
         self.loss.smoothed() as f32
     }
 
     /// Smoothed round trip, the receiver's wait for its feedback interval included.
+    #[cfg(test)]
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }

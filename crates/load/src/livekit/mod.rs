@@ -7,6 +7,8 @@ mod token;
 
 use std::sync::Arc;
 
+use schalter_transport::Fingerprint;
+
 use crate::engine::PeerId;
 use crate::error::LoadError;
 use crate::target::{MediaPath, Participant, Shared};
@@ -41,12 +43,17 @@ impl LiveKit {
         session::join(&self.url, &token, shared, who).await
     }
 
-    /// Opens the WebSocket and joins, but sends no offer and no media; ends when dropped.
+    /// Joins and offers, so that the server opens a transport, but never sends media; ends when dropped.
     ///
     /// # Errors
     /// [`LoadError::Signaling`] when the server refuses.
-    pub async fn knock(&self, room: &str, identity: &str) -> Result<Knock, LoadError> {
+    pub async fn knock(
+        &self,
+        room: &str,
+        identity: &str,
+        fingerprint: &Fingerprint,
+    ) -> Result<Knock, LoadError> {
         let token = mint(&self.key, &self.secret, &Grant { room, identity })?;
-        session::knock(&self.url, &token).await
+        session::knock(&self.url, &token, fingerprint).await
     }
 }

@@ -1,6 +1,6 @@
 //! One participant's WebSocket: from joining to leaving.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use livekit_protocol::{
     TrackType, VideoLayer, VideoQuality, WrappedJoinRequest, signal_request, signal_response,
 };
 use prost::Message as _;
+use schalter_transport::Fingerprint;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -36,6 +37,8 @@ const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(15);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Closing handshake.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Candidate of a peer that never comes: the discard port, and the server is the one that waits for checks.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 /// What the server may think of us.
 const PROTOCOL: i32 = 17;
 
@@ -45,28 +48,78 @@ fn signaling(what: impl std::fmt::Display) -> LoadError {
     LoadError::Signaling(what.to_string())
 }
 
-/// A joined participant without media.
+/// A participant that joined and offered, and whose media never comes.
 pub struct Knock {
-    socket: Socket,
+    ended: Arc<AtomicBool>,
+    reader: tokio::task::JoinHandle<()>,
 }
 
 impl Knock {
-    /// Whether the server still keeps the connection.
-    pub async fn alive(&mut self) -> bool {
-        self.socket
-            .send(Message::Ping(Vec::new().into()))
-            .await
-            .is_ok()
+    /// Whether the server has ended it: told to leave, closed or cut off.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 }
 
-pub(super) async fn knock(url: &str, token: &str) -> Result<Knock, LoadError> {
-    let mut socket = connect(url, token).await?;
-    loop {
-        if let signal_response::Message::Join(_) = next_response(&mut socket).await? {
-            return Ok(Knock { socket });
-        }
+impl Drop for Knock {
+    fn drop(&mut self) {
+        self.reader.abort();
     }
+}
+
+/// Joins and offers to send sound, so that the server opens a transport; then only keeps the WebSocket alive.
+pub(super) async fn knock(
+    url: &str,
+    token: &str,
+    fingerprint: &Fingerprint,
+) -> Result<Knock, LoadError> {
+    let mut socket = connect(url, token).await?;
+    while !matches!(
+        next_response(&mut socket).await?,
+        signal_response::Message::Join(_)
+    ) {}
+    let local = Local {
+        ice: &IceCredentials::generate(),
+        fingerprint,
+        candidate: NOWHERE,
+        setup: Setup::ActPass,
+        feedback: false,
+    };
+    let section = Section {
+        mid: "0".to_owned(),
+        kind: Kind::Audio,
+        send: None,
+    };
+    let offer = SessionDescription {
+        r#type: "offer".to_owned(),
+        sdp: sdp::write_offer(1, &local, &[section]),
+        id: 1,
+        ..SessionDescription::default()
+    };
+    let offer = SignalRequest {
+        message: Some(signal_request::Message::Offer(offer)),
+    };
+    socket
+        .send(Message::Binary(offer.encode_to_vec().into()))
+        .await
+        .map_err(signaling)?;
+    while !matches!(
+        next_response(&mut socket).await?,
+        signal_response::Message::Answer(_)
+    ) {}
+    let ended = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&ended);
+    let reader = tokio::spawn(async move {
+        // Reading answers the server's pings, too.
+        loop {
+            match next_response(&mut socket).await {
+                Ok(signal_response::Message::Leave(_)) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        flag.store(true, Ordering::Release);
+    });
+    Ok(Knock { ended, reader })
 }
 
 async fn connect(url: &str, token: &str) -> Result<Socket, LoadError> {

@@ -3,10 +3,14 @@
 //! Forged connectivity checks, datagrams of noise, SRTP that is replayed, cut short or tampered with on the call's own
 //! sockets, and participants that join and never come.
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use schalter_transport::Fingerprint;
 use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunWriter, TransactionId, attribute,
 };
@@ -18,13 +22,21 @@ use crate::engine::{PeerId, bind};
 use crate::error::LoadError;
 use crate::feed::FeedConfig;
 use crate::livekit::{Knock, LiveKit};
+use crate::process::resident;
 use crate::report::Report;
+use crate::server::Spawned;
 use crate::target::{MediaPath, Target};
 
 /// Subscribers of the call that must not notice.
 const SUBSCRIBERS: u32 = 5;
-/// Length of the quiet measurement before, and the least length of the one during the attack.
-const QUIET: Duration = Duration::from_secs(3);
+/// Length of one measurement.
+const SLICE: Duration = Duration::from_secs(3);
+/// Joins at one time: enough that most half-open transports exist together before the first times out.
+const KNOCKING_AT_ONCE: usize = 32;
+/// How long a shard's counters may be old.
+const PUBLISHED: Duration = Duration::from_millis(1_500);
+/// How long newcomers may have to wait: half-open transports end after 30 s without a check.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Sockets that strangers send from.
 const STRANGERS: usize = 16;
 /// Packets between two looks at the clock.
@@ -46,22 +58,72 @@ pub struct HostileOptions {
 pub struct Hostile {
     /// Packets of each kind.
     pub count: u32,
-    /// Participants that joined and never came.
+    /// Participants that joined, offered and never came.
     pub joined: u32,
-    /// Joins that the server refused, which it may.
+    /// Of those, sessions that the server ended because it had no place for their transport.
+    pub turned_away: u32,
+    /// Joins that the server refused outright, which it may.
     pub refused: u32,
+    /// What the server counted, where it is known.
+    pub counted: Option<Counted>,
     /// The call before.
     pub quiet: Report,
-    /// The call meanwhile.
-    pub attacked: Report,
-    /// A new call could be made while the half-open sessions were still there.
-    pub open_to_others: bool,
+    /// The call meanwhile, one report for every few seconds.
+    pub attacked: Vec<Report>,
+    /// Seconds after the attack until a new call could be made; none if it could not.
+    pub open_to_others_after: Option<f64>,
+}
+
+/// The server's own view while the attackers are still connected.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Counted {
+    /// Half-open transports.
+    pub half_open: u64,
+    /// Transports refused by a limit.
+    pub over_limit: u64,
+    /// Resident memory before, MiB.
+    pub before_mib: f64,
+    /// Resident memory meanwhile, MiB.
+    pub meanwhile_mib: f64,
 }
 
 impl Hostile {
-    /// Whether every packet of the call arrived, before and meanwhile, and others could still come.
-    pub fn undisturbed(&self) -> bool {
-        self.quiet.complete() && self.attacked.complete() && self.open_to_others
+    /// What is not as promised: every packet of the call arrives, others can come, and whoever the server has no place
+    /// for is turned away and counted.
+    pub fn complaints(&self, max_rss_mib: Option<f64>) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let whole = |report: &Report| report.complete() && report.lost_signaling == 0;
+        if !whole(&self.quiet) {
+            complaints.push("the call was not whole before".to_owned());
+        }
+        if !self.attacked.iter().all(whole) {
+            complaints.push("the call noticed the attack".to_owned());
+        }
+        if self.open_to_others_after.is_none() {
+            complaints.push("newcomers were shut out".to_owned());
+        }
+        if let Some(counted) = self.counted {
+            let served = counted.half_open + counted.over_limit;
+            // Sessions that ended by their time limit are in neither number.
+            if served == 0 && self.joined > 0 {
+                complaints.push("no half-open transport was counted".to_owned());
+            }
+            if counted.over_limit < u64::from(self.turned_away) {
+                complaints.push(format!(
+                    "{} sessions were turned away, {} counted",
+                    self.turned_away, counted.over_limit
+                ));
+            }
+            if let Some(limit) = max_rss_mib
+                && counted.meanwhile_mib > limit
+            {
+                complaints.push(format!(
+                    "{:.1} MiB resident, more than {limit:.1}",
+                    counted.meanwhile_mib
+                ));
+            }
+        }
+        complaints
     }
 }
 
@@ -76,7 +138,8 @@ fn plan(name: &str) -> CallPlan {
     }
 }
 
-/// Runs a call, attacks, and compares.
+/// Runs a call, attacks, and compares. `pid` is the server's process, `spawned` the server, if it is ours: then its
+/// metrics count, too.
 ///
 /// # Errors
 /// [`LoadError`] when the call can't be made in the first place.
@@ -85,39 +148,95 @@ pub async fn run(
     generator: &mut Generator,
     options: HostileOptions,
     pid: Option<u32>,
+    spawned: Option<&Spawned>,
 ) -> Result<Hostile, LoadError> {
     let target = Target::LiveKit(server.clone());
     let call = Call::start(&target, generator, plan("victim")).await?;
     let publisher = publisher_of(&call)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let quiet = call.measure(generator, QUIET, pid).await?;
+    let quiet = call.measure(generator, SLICE, pid).await?;
+    let before = spawned.map(|spawned| resident(spawned.pid()));
     let attack = Attack::new(generator, publisher).await?;
-    let shared = std::sync::Arc::clone(&generator.shared);
-    let rate = options.rate.max(1);
-    let span =
-        Duration::from_secs_f64(f64::from(options.count) * Attack::KINDS as f64 / f64::from(rate));
-    let (attacked, knocks, ()) = tokio::join!(
-        call.measure(generator, span.max(QUIET), pid),
-        knock(server, options.joins),
-        attack.run(&shared.engine, options.count, rate),
-    );
-    let (knocks, refused) = knocks;
-    let open_to_others = match Call::start(&target, generator, plan("newcomers")).await {
-        Ok(call) => {
-            call.end(generator).await;
-            true
-        }
-        Err(_) => false,
+    let shared = Arc::clone(&generator.shared);
+    let over = Cell::new(false);
+    let hostilities = async {
+        let (knocks, ()) = tokio::join!(
+            knock(server, options.joins, shared.certificate.fingerprint()),
+            attack.run(&shared.engine, options.count, options.rate.max(1)),
+        );
+        over.set(true);
+        knocks
     };
+    let (attacked, (knocks, refused)) =
+        tokio::join!(measure_until(&call, generator, pid, &over), hostilities);
+    let counted = match spawned.zip(before) {
+        Some((spawned, before)) => Some(count(spawned, before).await?),
+        None => None,
+    };
+    let turned_away = knocks.iter().filter(|knock| knock.ended()).count() as u32;
+    let joined = knocks.len() as u32;
+    // As long as there is place for one more, nobody has to wait for the attackers to go.
+    let full = turned_away > 0 || counted.is_some_and(|counted| counted.over_limit > 0);
+    let kept = (!full).then_some(knocks);
+    let open_to_others_after = newcomers(&target, generator).await;
+    drop(kept);
     call.end(generator).await;
     Ok(Hostile {
         count: options.count,
-        joined: knocks.len() as u32,
+        joined,
+        turned_away,
         refused,
+        counted,
         quiet,
         attacked: attacked?,
-        open_to_others,
+        open_to_others_after,
     })
+}
+
+async fn measure_until(
+    call: &Call,
+    generator: &mut Generator,
+    pid: Option<u32>,
+    over: &Cell<bool>,
+) -> Result<Vec<Report>, LoadError> {
+    let mut reports = Vec::new();
+    loop {
+        reports.push(call.measure(generator, SLICE, pid).await?);
+        if over.get() {
+            return Ok(reports);
+        }
+    }
+}
+
+/// What the server says of itself, a moment after the last join: shards publish their counters once a second.
+async fn count(spawned: &Spawned, before: u64) -> Result<Counted, LoadError> {
+    let meanwhile = resident(spawned.pid());
+    tokio::time::sleep(PUBLISHED).await;
+    let metrics = spawned.metrics().await?;
+    let transports = |state| metrics.value(&format!("schalter_transports{{state=\"{state}\"}}"));
+    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+    Ok(Counted {
+        half_open: (transports("new") + transports("connecting")) as u64,
+        over_limit: metrics.value("schalter_drops_total{reason=\"transport_limit\"}") as u64,
+        before_mib: mib(before),
+        meanwhile_mib: mib(meanwhile),
+    })
+}
+
+/// Tries to make a call until it succeeds; answers how many seconds that took.
+async fn newcomers(target: &Target, generator: &mut Generator) -> Option<f64> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let before = start.elapsed().as_secs_f64();
+        match Call::start(target, generator, plan("newcomers")).await {
+            Ok(call) => {
+                call.end(generator).await;
+                return Some(before);
+            }
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+    None
 }
 
 fn publisher_of(call: &Call) -> Result<(PeerId, MediaPath), LoadError> {
@@ -127,17 +246,21 @@ fn publisher_of(call: &Call) -> Result<(PeerId, MediaPath), LoadError> {
         .ok_or_else(|| LoadError::Usage("a call without publisher".to_owned()))
 }
 
-/// Joins and never comes. Answers the connections, to be kept, and how many were refused.
-async fn knock(server: &LiveKit, joins: u32) -> (Vec<Knock>, u32) {
-    let (mut open, mut refused) = (Vec::new(), 0);
-    for index in 0..joins {
-        // Fifty to a room, so that rooms count as well.
-        let room = format!("knock-{}", index / 50);
-        match server.knock(&room, &format!("knock-{index}")).await {
-            Ok(knock) => open.push(knock),
-            Err(_) => refused += 1,
-        }
-    }
+/// Joins, offers and never comes. Answers the connections, to be kept, and how many were refused.
+async fn knock(server: &LiveKit, joins: u32, fingerprint: &Fingerprint) -> (Vec<Knock>, u32) {
+    let results: Vec<_> = futures_util::stream::iter(0..joins)
+        .map(|index| async move {
+            // Fifty to a room, so that rooms count as well.
+            let room = format!("knock-{}", index / 50);
+            server
+                .knock(&room, &format!("knock-{index}"), fingerprint)
+                .await
+        })
+        .buffer_unordered(KNOCKING_AT_ONCE)
+        .collect()
+        .await;
+    let open: Vec<Knock> = results.into_iter().flatten().collect();
+    let refused = joins - open.len() as u32;
     (open, refused)
 }
 
@@ -249,20 +372,24 @@ impl fmt::Display for Hostile {
         writeln!(
             f,
             "{} packets each of: forged checks, noise, stolen SRTP, replayed SRTP, cut SRTP, tampered SRTP; \
-             {} joined without coming ({} refused)",
-            self.count, self.joined, self.refused
+             {} joined without coming ({} of them turned away, {} refused beside)",
+            self.count, self.joined, self.turned_away, self.refused
         )?;
         writeln!(f, "  before     {}", self.quiet.summary())?;
-        writeln!(f, "  meanwhile  {}", self.attacked.summary())?;
-        write!(
-            f,
-            "  newcomers  {}",
-            if self.open_to_others {
-                "welcome"
-            } else {
-                "SHUT OUT"
-            }
-        )
+        for report in &self.attacked {
+            writeln!(f, "  meanwhile  {}", report.summary())?;
+        }
+        if let Some(counted) = self.counted {
+            writeln!(
+                f,
+                "  server     {} half-open transports, {} refused by the limit; resident {:.1} → {:.1} MiB",
+                counted.half_open, counted.over_limit, counted.before_mib, counted.meanwhile_mib
+            )?;
+        }
+        match self.open_to_others_after {
+            Some(seconds) => write!(f, "  newcomers  welcome after {seconds:.0} s"),
+            None => write!(f, "  newcomers  SHUT OUT"),
+        }
     }
 }
 

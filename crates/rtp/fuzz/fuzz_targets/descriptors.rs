@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schalter_rtp::codec::av1::{self, Descriptor};
+use schalter_rtp::codec::av1::{self, ActiveTargets, Descriptor, DescriptorPatch};
 use schalter_rtp::codec::vp8::{Vp8Descriptor, Vp8Patch};
 use schalter_rtp::codec::{VideoCodec, h264, h265, inspect, opus, red};
 
@@ -74,5 +74,16 @@ fn dependency_descriptor(payload: &[u8]) {
         assert!((1..=32).contains(&descriptor.dtis().count()));
         assert!(descriptor.chain_diffs().len() <= 32 && descriptor.frame_diffs().len() <= 8);
         assert!(inspect(VideoCodec::Av1, bytes, false, Some(&descriptor)).is_some());
+    }
+    let patch = DescriptorPatch {
+        frame_number: Some(0x5555),
+        active_targets: Some(ActiveTargets {
+            count: split,
+            mask: 0x5555_5555,
+        }),
+    };
+    let mut out = [0; 300];
+    if let Ok(len) = patch.write(second, &mut out) {
+        assert_eq!(len, patch.written_len(second));
     }
 }

@@ -5,9 +5,11 @@
 //! starts and, with OBU extension headers, the layer of its first OBU.
 
 mod descriptor;
+mod patch;
 mod structure;
 
 pub use descriptor::{Descriptor, Dtis};
+pub use patch::{ActiveTargets, DescriptorPatch};
 pub use structure::{DecodeTarget, Dti, MAX_FRAME_DIFFS, Structure};
 
 use super::FrameInfo;

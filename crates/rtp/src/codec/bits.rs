@@ -1,4 +1,4 @@
-//! A bit reader, most significant bit first, for the formats that are not byte-aligned.
+//! A bit reader and a bit writer, most significant bit first, for the formats that are not byte-aligned.
 
 /// Reads bit fields from the front of a slice; answers `None` at the end.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,11 @@ pub(super) struct BitReader<'a> {
 impl<'a> BitReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
+    }
+
+    /// Bits read so far.
+    pub(super) fn position(&self) -> usize {
+        self.at
     }
 
     /// Reads an unsigned field of `width` bits, at most 32.
@@ -47,5 +52,44 @@ impl<'a> BitReader<'a> {
         }
         let extra = u32::from(self.flag()?);
         (value << 1 | extra).checked_sub(shorter)
+    }
+}
+
+/// Writes bit fields to the front of a slice; what exceeds it is cut off, what is left of it is zero.
+#[derive(Debug)]
+pub(super) struct BitWriter<'a> {
+    bytes: &'a mut [u8],
+    /// Position in bits.
+    at: usize,
+}
+
+impl<'a> BitWriter<'a> {
+    pub(super) fn new(bytes: &'a mut [u8]) -> Self {
+        bytes.fill(0);
+        Self { bytes, at: 0 }
+    }
+
+    fn flag(&mut self, flag: bool) {
+        if let Some(byte) = self.bytes.get_mut(self.at / 8) {
+            *byte |= u8::from(flag) << (7 - self.at % 8);
+        }
+        self.at += 1;
+    }
+
+    /// Writes the lowest `width` bits of a value, at most 32.
+    pub(super) fn bits(&mut self, value: u32, width: usize) {
+        for bit in (0..width).rev() {
+            self.flag(value >> bit & 1 == 1);
+        }
+    }
+
+    /// Writes as many bits from a reader, or as many as it has.
+    pub(super) fn copy(&mut self, from: &mut BitReader<'_>, count: usize) {
+        for _ in 0..count {
+            let Some(flag) = from.flag() else {
+                return;
+            };
+            self.flag(flag);
+        }
     }
 }

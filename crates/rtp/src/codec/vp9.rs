@@ -50,6 +50,12 @@ pub struct PictureGroup {
 }
 
 impl PictureGroup {
+    /// Number of pictures, at least 1.
+    #[must_use]
+    pub fn pictures(&self) -> u8 {
+        self.count
+    }
+
     /// Temporal layers that a picture refers to, the lowest in the lowest bit.
     ///
     /// The picture is the one so many pictures after the group's first, the one that described it. Answers `None` if

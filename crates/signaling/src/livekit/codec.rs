@@ -7,12 +7,14 @@ use bytes::Bytes;
 use livekit_protocol::{SignalRequest, SignalResponse, signal_request, signal_response};
 use prost::Message as _;
 
+use super::json;
+
 /// A message to clients, encoded at most once for each of the two forms.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     response: SignalResponse,
     binary: OnceLock<Bytes>,
-    json: OnceLock<Utf8Bytes>,
+    json: OnceLock<Option<Utf8Bytes>>,
 }
 
 impl Encoded {
@@ -26,20 +28,18 @@ impl Encoded {
         }
     }
 
-    /// The frame for a client that speaks JSON or not.
-    pub(crate) fn frame(&self, json: bool) -> Message {
+    /// The frame for a client that speaks JSON or not; `None` if the message has no such form.
+    pub(crate) fn frame(&self, json: bool) -> Option<Message> {
         if json {
-            let text = self.json.get_or_init(|| {
-                serde_json::to_string(&self.response)
-                    .expect("protocol messages have string keys only")
-                    .into()
-            });
-            Message::Text(text.clone())
+            let text = self
+                .json
+                .get_or_init(|| json::write(&self.response).map(Into::into));
+            text.clone().map(Message::Text)
         } else {
             let bytes = self
                 .binary
                 .get_or_init(|| self.response.encode_to_vec().into());
-            Message::Binary(bytes.clone())
+            Some(Message::Binary(bytes.clone()))
         }
     }
 }
@@ -47,19 +47,23 @@ impl Encoded {
 /// A frame that is no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a signal request")]
-pub(crate) struct MalformedRequest;
+pub struct MalformedRequest;
 
 /// Reads a binary frame; `None` for a request that only newer clients know.
-pub(crate) fn from_binary(
-    frame: &[u8],
-) -> Result<Option<signal_request::Message>, MalformedRequest> {
+///
+/// # Errors
+/// [`MalformedRequest`] for bytes that are no request.
+pub fn from_binary(frame: &[u8]) -> Result<Option<signal_request::Message>, MalformedRequest> {
     SignalRequest::decode(frame)
         .map(|request| request.message)
         .map_err(|_| MalformedRequest)
 }
 
 /// Reads a text frame.
-pub(crate) fn from_text(frame: &str) -> Result<Option<signal_request::Message>, MalformedRequest> {
+///
+/// # Errors
+/// [`MalformedRequest`] for text that is no request.
+pub fn from_text(frame: &str) -> Result<Option<signal_request::Message>, MalformedRequest> {
     serde_json::from_str::<SignalRequest>(frame)
         .map(|request| request.message)
         .map_err(|_| MalformedRequest)
@@ -77,7 +81,7 @@ mod tests {
         }
         .encode_to_vec();
         assert_eq!(from_binary(&bytes).unwrap(), request);
-        let Message::Text(text) = Encoded::new(signal_response::Message::Pong(7)).frame(true)
+        let Some(Message::Text(text)) = Encoded::new(signal_response::Message::Pong(7)).frame(true)
         else {
             panic!("no text")
         };

@@ -1,8 +1,9 @@
 //! LiveKit's signalling protocol over WebSocket: paths, parameters, framing. What messages mean is the room's.
 
-pub(crate) mod codec;
+pub mod codec;
 mod http;
 pub mod join;
+pub mod json;
 mod ws;
 
 pub(crate) use http::router;

@@ -10,6 +10,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol::signal_request;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 
 use super::codec::{self, MalformedRequest};
 use crate::ids::ConnectionId;
@@ -120,7 +121,13 @@ impl Reader {
             let frame = match tokio::time::timeout(idle, self.stream.next()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return End::Closed,
-                Ok(Some(Err(_))) | Err(_) => return End::Broken,
+                Ok(Some(Err(error))) => {
+                    if is_oversized(error) {
+                        self.registry.counters.messages_oversized.add(1);
+                    }
+                    return End::Broken;
+                }
+                Err(_) => return End::Broken,
             };
             let request = match frame {
                 Message::Binary(bytes) => codec::from_binary(&bytes),
@@ -132,8 +139,11 @@ impl Reader {
                 Message::Close(_) => return End::Closed,
             };
             // Whoever asks faster waits in its own socket; nothing is lost.
-            while !allowance.take(1, clock.now()) {
-                tokio::time::sleep(pause).await;
+            if !allowance.take(1, clock.now()) {
+                self.registry.counters.messages_delayed.add(1);
+                while !allowance.take(1, clock.now()) {
+                    tokio::time::sleep(pause).await;
+                }
             }
             self.registry.counters.messages_in.add(1);
             if request.is_err() {
@@ -166,6 +176,17 @@ impl Reader {
     }
 }
 
+/// Whether a socket failed because of a message or frame beyond the limit.
+fn is_oversized(error: axum::Error) -> bool {
+    let error = error.into_inner().downcast::<tungstenite::Error>();
+    error.is_ok_and(|error| {
+        matches!(
+            *error,
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. })
+        )
+    })
+}
+
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: WriterQueue,
@@ -182,7 +203,11 @@ async fn write(
             Ok(()) = last.changed() => break,
             next = queue.queue.recv() => match next {
                 Some(Outgoing::Message(message)) => {
-                    message.frame(queue.json.load(Ordering::Relaxed))
+                    let Some(frame) = message.frame(queue.json.load(Ordering::Relaxed)) else {
+                        tracing::error!("a message can't be written as JSON");
+                        continue;
+                    };
+                    frame
                 }
                 Some(Outgoing::Close) | None => break,
             },
@@ -198,8 +223,8 @@ async fn write(
     }
     let goodbye = async {
         let message = queue.last.borrow().clone();
-        if let Some(message) = message {
-            let frame = message.frame(queue.json.load(Ordering::Relaxed));
+        let json = queue.json.load(Ordering::Relaxed);
+        if let Some(frame) = message.and_then(|message| message.frame(json)) {
             sink.send(frame).await?;
         }
         let close = CloseFrame {

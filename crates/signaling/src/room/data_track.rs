@@ -368,7 +368,7 @@ impl Room {
             .get(&handle)
             .cloned()
             .unwrap_or_default();
-        if !sender.data.admits(frame.len(), receivers.len(), now) {
+        if !sender.data.admits_lossy(frame.len(), receivers.len(), now) {
             self.counters.data_overload.add(1);
             return true;
         }

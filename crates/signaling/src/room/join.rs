@@ -140,6 +140,7 @@ impl Room {
             is_publisher: false,
             speaks: false,
             data: super::data::SenderState::new(&self.config.limits, self.now),
+            replay_due: false,
             data_tracks: Vec::new(),
             data_subscriptions: Default::default(),
         };
@@ -319,6 +320,11 @@ impl Room {
         if let Some(connection) = self.participants.get(&key).and_then(|p| p.connection) {
             self.send(key, Message::Leave(last));
             self.outputs.push_back(Output::Close { connection });
+            // What its own end changes is no news for it any more.
+            self.by_connection.remove(&connection);
+            if let Some(participant) = self.participants.get_mut(&key) {
+                participant.connection = None;
+            }
         }
         self.remove(key, reason);
     }

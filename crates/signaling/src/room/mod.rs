@@ -11,6 +11,7 @@ mod participant;
 mod priority;
 mod publish;
 mod refused;
+mod replay;
 mod request;
 mod resume;
 mod speakers;
@@ -34,6 +35,7 @@ use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock
 use schalter_shard::control::{Command, Event};
 use schalter_transport::Fingerprint;
 
+use crate::administration::{ParticipantSummary, RoomSummary};
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
 use crate::ids::{self, ConnectionId, IdSource};
@@ -41,6 +43,7 @@ use crate::media::ShardInfo;
 use crate::stats::Counters;
 use crate::token::Grants;
 
+pub(crate) use data::is_reliable;
 pub(crate) use join::leave;
 
 use participant::{Participant, ParticipantKey};
@@ -144,8 +147,20 @@ pub enum Input {
     },
     /// The media plane reports.
     Media(Event),
+    /// A reliable packet from this transport was lost on its way here.
+    DataLost {
+        /// The sender's.
+        transport: TransportId,
+    },
     /// The time of [`Room::poll_timeout`] has come.
     Timeout,
+    /// An operator removes a participant.
+    Remove {
+        /// The session's id.
+        participant: String,
+    },
+    /// An operator ends the room.
+    End,
     /// Everybody must leave.
     Shutdown,
 }
@@ -245,6 +260,7 @@ enum Timer {
     RoomUpdate,
     Speakers,
     Join(ParticipantKey),
+    Data(ParticipantKey),
     Refresh(ParticipantKey),
     Remove(ParticipantKey),
     QualityDown(TrackId),
@@ -358,6 +374,29 @@ impl Room {
         self.participants.len() < self.max_participants || self.by_identity.contains_key(identity)
     }
 
+    /// Whether somebody's session has this id.
+    pub fn holds(&self, participant: &str) -> bool {
+        self.by_sid.contains_key(participant)
+    }
+
+    /// What an operator sees of it.
+    pub fn summary(&self) -> RoomSummary {
+        let participants = self.participants.values().map(|p| ParticipantSummary {
+            sid: Arc::clone(&p.sid),
+            identity: Arc::clone(&p.identity),
+            since_ms: p.joined_ms,
+            active: p.is_active(),
+            tracks: p.published.len(),
+        });
+        RoomSummary {
+            sid: Arc::clone(&self.sid),
+            authority: self.key.authority.clone(),
+            name: Arc::clone(&self.key.name),
+            since_ms: self.created_ms,
+            participants: participants.collect(),
+        }
+    }
+
     /// Takes one input at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = self.now.max(now);
@@ -375,8 +414,15 @@ impl Room {
             Input::Closed { connection } => self.on_closed(connection),
             Input::Overflowed { connection } => self.on_overflow(connection),
             Input::Media(event) => self.on_media(event),
+            Input::DataLost { transport } => self.on_data_lost(transport),
             Input::Timeout => {}
-            Input::Shutdown => self.shut_down(),
+            Input::Remove { participant } => {
+                if let Some(key) = self.by_sid.get(&*participant).copied() {
+                    self.dismiss(key, DisconnectReason::ParticipantRemoved);
+                }
+            }
+            Input::End => self.close_down(DisconnectReason::RoomDeleted),
+            Input::Shutdown => self.close_down(DisconnectReason::ServerShutdown),
         }
         self.fire_timers();
         self.settle();
@@ -417,6 +463,7 @@ impl Room {
                 Timer::RoomUpdate => self.on_room_update_timer(),
                 Timer::Speakers => self.on_speaker_timer(),
                 Timer::Join(key) => self.on_join_timer(key),
+                Timer::Data(key) => self.on_data_timer(key),
                 Timer::Refresh(key) => self.on_refresh_timer(key, at),
                 Timer::Remove(key) => self.on_remove_timer(key, at),
                 Timer::QualityDown(track) => self.on_quality_timer(track, at),
@@ -453,10 +500,10 @@ impl Room {
         }
     }
 
-    fn shut_down(&mut self) {
+    fn close_down(&mut self, reason: DisconnectReason) {
         let keys: Vec<_> = self.participants.keys().copied().collect();
         for key in keys {
-            self.dismiss(key, DisconnectReason::ServerShutdown);
+            self.dismiss(key, reason);
         }
         self.presence = updates::Presence::default();
         self.end();
@@ -472,7 +519,7 @@ impl Room {
                 label,
                 data,
                 ..
-            } => self.on_data(transport, &label, data),
+            } => self.on_data(transport, &label, &data),
             Event::EncodingStarted {
                 track,
                 encoding,

@@ -68,6 +68,7 @@ impl Room {
         };
         participant.transports.set(role, transport);
         let shard = participant.shard;
+        let is_downlink = role == participant.downlink_role();
         self.by_transport.insert(id, (key, role));
         let command = Command::OpenTransport {
             transport: id,
@@ -75,6 +76,9 @@ impl Room {
             channels,
         };
         self.media(shard, command);
+        if is_downlink {
+            self.replay_missed(key);
+        }
         true
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Participant {
     pub(super) published: Vec<TrackId>,
     pub(super) is_publisher: bool,
     pub(super) data: SenderState,
+    /// It resumed and has not yet said which reliable packets it has.
+    pub(super) replay_due: bool,
     pub(super) data_tracks: Vec<DataTrackInfo>,
     pub(super) data_subscriptions: DataSubscriptions,
 }

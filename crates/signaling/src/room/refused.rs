@@ -28,8 +28,10 @@ impl Room {
         if participant.media_closed {
             return;
         }
-        tracing::warn!(room = %self.sid, participant = %participant.sid, ?track, ?reason, "the media plane refused");
+        // Shards count why: whoever causes it by the thousand must not fill the log.
+        tracing::debug!(room = %self.sid, participant = %participant.sid, ?track, ?reason, "the media plane refused");
         match track {
+            None if reason == MediaRefusal::DataOverload => self.on_receiver_behind(key),
             None => self.on_transport_refused(key, reason),
             Some(id) if self.tracks.get(&id).is_some_and(|t| t.owner == key) => {
                 self.on_producer_refused(key, id, reason);
@@ -53,7 +55,8 @@ impl Room {
             MediaRefusal::UnknownTransport
             | MediaRefusal::UnknownTrack
             | MediaRefusal::NoCommonCodec
-            | MediaRefusal::InvalidConfig => {
+            | MediaRefusal::InvalidConfig
+            | MediaRefusal::DataOverload => {
                 self.counters.join_failed(JoinStage::Media);
                 self.lose_media(key, DisconnectReason::JoinFailure);
             }
@@ -74,7 +77,9 @@ impl Room {
                 Reason::InvalidRequest,
                 "the track's description can't be used",
             ),
-            MediaRefusal::UnknownTransport | MediaRefusal::UnknownTrack => {
+            MediaRefusal::UnknownTransport
+            | MediaRefusal::UnknownTrack
+            | MediaRefusal::DataOverload => {
                 Refusal::new(Reason::UnclassifiedError, "the track's connection is gone")
             }
         };
@@ -103,9 +108,10 @@ impl Room {
         let err = match reason {
             MediaRefusal::NoCommonCodec => SubscriptionError::SeCodecUnsupported,
             MediaRefusal::UnknownTrack => SubscriptionError::SeTrackNotfound,
-            MediaRefusal::UnknownTransport | MediaRefusal::Limit | MediaRefusal::InvalidConfig => {
-                SubscriptionError::SeUnknown
-            }
+            MediaRefusal::UnknownTransport
+            | MediaRefusal::Limit
+            | MediaRefusal::InvalidConfig
+            | MediaRefusal::DataOverload => SubscriptionError::SeUnknown,
         };
         self.unsubscribe(key, id);
         self.fail_subscription(key, sid, err);

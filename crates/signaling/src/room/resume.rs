@@ -62,6 +62,7 @@ impl Room {
         };
         tracing::info!(room = %self.sid, participant = %participant.sid, "participant resumes");
         participant.remove_at = None;
+        participant.replay_due = true;
         if let Some(old) = participant.connection.replace(connection) {
             // Half-open: the client has given it up already.
             self.by_connection.remove(&old);
@@ -106,6 +107,14 @@ impl Room {
         self.disable_tracks(key, &disabled);
         if let Some(data) = state.data_subscription {
             self.on_data_subscription(key, &data);
+        }
+        // Once for each resume: it is work, and what a second request asked for is on its way.
+        let due = self
+            .participants
+            .get_mut(&key)
+            .is_some_and(|p| std::mem::take(&mut p.replay_due));
+        if due {
+            self.replay_after(key, &state.datachannel_receive_states);
         }
         // `publish_tracks` is what the client last heard from us, older than the requests it has sent since: taking
         // `muted` from there could open a microphone. Ours stands, here and at the shard.

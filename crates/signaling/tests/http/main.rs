@@ -6,6 +6,7 @@
     reason = "a test that meets what it doesn't expect may panic, and looks at single variants"
 )]
 
+mod administration;
 mod authorities;
 mod refusals;
 mod sessions;

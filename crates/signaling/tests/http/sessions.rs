@@ -6,9 +6,13 @@ use futures_util::SinkExt;
 use livekit_protocol::request_response::Reason;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use livekit_protocol::{DisconnectReason, MuteTrackRequest, SignalRequest};
+use livekit_protocol::{
+    DataPacket, DisconnectReason, MuteTrackRequest, SessionDescription, SignalRequest,
+};
 use prost::Message as _;
+use schalter_shard::control::Event;
 use schalter_signaling::{JoinStage, SignalingConfig};
+use schalter_transport::ChannelId;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{PATIENCE, Server, claims, eventually};
@@ -116,6 +120,7 @@ async fn a_message_beyond_the_limit_ends_the_socket_and_one_at_it_does_not() {
         server.signaling.stats().connections == 0
     })
     .await;
+    assert_eq!(server.signaling.stats().messages_oversized, 1);
 }
 
 #[tokio::test]
@@ -134,6 +139,8 @@ async fn who_asks_too_fast_waits_but_loses_nothing() {
     }
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(450), "{took:?}");
+    let delayed = server.signaling.stats().messages_delayed;
+    assert!((1..=10).contains(&delayed), "{delayed}");
 }
 
 #[tokio::test]
@@ -217,6 +224,59 @@ async fn a_lost_socket_is_resumed_with_its_session() {
     ));
     assert_eq!(server.signaling.stats().resumes, 1);
     assert_eq!(server.signaling.stats().participants, 1);
+}
+
+#[tokio::test]
+async fn a_reliable_packet_that_finds_the_rooms_mailbox_full_ends_its_senders_session() {
+    let mut config = SignalingConfig::default();
+    config.limits.room_mailbox = 1;
+    let server = Server::start(config).await;
+    let mut alice = server.join("r", "alice").await;
+    let mut bob = server.join("r", "bob").await;
+    let offer = SessionDescription {
+        r#type: "offer".into(),
+        sdp: include_str!("../../fuzz/corpus/sdp/chromium-dual-publish.sdp").into(),
+        id: 1,
+        ..SessionDescription::default()
+    };
+    alice.say(Request::Offer(offer)).await;
+    alice.until(|m| matches!(m, Response::Answer(_))).await;
+    let (shard, publisher) = server.media.opened()[2];
+    // This thread runs the room, too: all of these wait before it looks again.
+    for sequence in 1..=20 {
+        let packet = DataPacket {
+            sequence,
+            ..DataPacket::default()
+        };
+        let event = Event::Data {
+            transport: publisher,
+            channel: ChannelId(1),
+            label: "_reliable".into(),
+            binary: true,
+            data: packet.encode_to_vec().into(),
+        };
+        server.media.report(shard, event);
+    }
+    let response = alice
+        .until(|m| matches!(m, Response::RequestResponse(_)))
+        .await;
+    let Response::RequestResponse(response) = response else {
+        panic!()
+    };
+    assert_eq!(response.reason(), Reason::LimitExceeded);
+    let leave = alice.until(|m| matches!(m, Response::Leave(_))).await;
+    let Response::Leave(leave) = leave else {
+        panic!()
+    };
+    assert_eq!(leave.action, 2, "it begins anew");
+    assert!(alice.message().await.is_none());
+    let stats = server.signaling.stats();
+    assert_eq!(stats.data_leaves, 1);
+    assert!(stats.data_overload > 0);
+    let sent = server.media.receivers().len() as u64;
+    assert_eq!(sent, stats.data_relayed, "nothing after the gap");
+    bob.say(Request::Ping(1)).await;
+    bob.until(|m| matches!(m, Response::Pong(_))).await;
 }
 
 #[tokio::test]

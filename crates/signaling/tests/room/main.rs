@@ -8,10 +8,12 @@
 
 mod answers;
 mod data;
+mod data_pressure;
 mod data_tracks;
 mod description;
 mod join;
 mod limits;
+mod operations;
 mod permissions;
 mod publish;
 mod refused;
@@ -21,3 +23,4 @@ mod subscribe;
 mod support;
 mod tracks;
 mod transcripts;
+mod unknown_fields;

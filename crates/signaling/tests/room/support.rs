@@ -9,12 +9,14 @@ use bytes::Bytes;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
-    AddTrackRequest, ClientInfo, DisconnectReason, RequestResponse, SessionDescription, TrackType,
+    AddTrackRequest, ClientInfo, DisconnectReason, RequestResponse, SessionDescription,
+    SignalResponse, TrackType,
 };
 use schalter_forward::{Codec, ConsumerTarget};
 use schalter_model::{AuthorityId, ShardId, SrtpProfile, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event, TransportState};
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
+use schalter_signaling::livekit::json;
 use schalter_signaling::room::{
     ConnectionMode, Input, JoinParams, NodeInfo, Output, Resume, Room, RoomKey, RoomSetup,
 };
@@ -161,6 +163,10 @@ impl World {
                     refusal,
                 } => self.refused.push((connection, refusal)),
                 Output::Send { to, message } => {
+                    let response = SignalResponse {
+                        message: Some((*message).clone()),
+                    };
+                    json::write(&response).expect("a client may speak JSON");
                     for connection in to {
                         assert!(!self.closed.contains(&connection), "said after close");
                         self.messages

@@ -37,20 +37,20 @@ pub struct Descriptor {
 }
 
 /// Flags and fields in front of the frame's own definition.
-struct Head {
+pub(super) struct Head {
     start_of_frame: bool,
     end_of_frame: bool,
     template_id: u8,
     frame_number: u16,
-    structure_attached: bool,
-    active_targets_present: bool,
+    pub(super) structure_attached: bool,
+    pub(super) active_targets_present: bool,
     custom_dtis: bool,
     custom_diffs: bool,
     custom_chains: bool,
 }
 
 impl Head {
-    fn read(bits: &mut BitReader<'_>, len: usize) -> Option<Self> {
+    pub(super) fn read(bits: &mut BitReader<'_>, len: usize) -> Option<Self> {
         let mut head = Self {
             start_of_frame: bits.flag()?,
             end_of_frame: bits.flag()?,

@@ -1,7 +1,10 @@
 //! SCTP over DTLS (RFC 8261, RFC 9260) on `rtc-sctp`: one association, streams of whole messages.
 //!
 //! Owns the association's making (either side may send INIT, RFC 8831 §6.2 has both do it), its timers and its bounds. Refuses
-//! peers that open streams without end or fill the receive buffer with what can never be delivered.
+//! peers that open streams without end, fill the receive buffer with what can never be delivered, or ask for more work than
+//! a packet is worth ([`gate`]).
+
+mod gate;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,6 +21,7 @@ use rtc_shared::TransportProtocol;
 use schalter_model::DropReason;
 
 use crate::{DataChannelConfig, Reliability};
+use gate::{Gate, Verdict};
 
 /// The peer as the library sees it; DTLS is the only way it has to us.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
@@ -32,8 +36,6 @@ const EARLY_PACKETS_MAX: usize = 4;
 const STREAMS_MAX: u16 = 1024;
 /// SCTP packet that fits a DTLS record in a datagram of 1,200 bytes.
 const PACKET_MAX: u32 = 1160;
-/// Chunk type SACK.
-const SACK: u8 = 3;
 const PACKET_HEADER_LEN: usize = 12;
 
 /// What a message is (RFC 8831 §8).
@@ -94,6 +96,7 @@ pub(crate) struct Sctp {
     transport: Arc<TransportConfig>,
     candidates: Vec<(AssociationHandle, Association)>,
     state: State,
+    gate: Gate,
     /// Bytes received while our advertised window was closed and nothing could be delivered.
     stuck_bytes: usize,
     window_closed: bool,
@@ -129,6 +132,7 @@ impl Sctp {
             transport: Arc::new(transport),
             candidates: Vec::new(),
             state: State::Idle { early: Vec::new() },
+            gate: Gate::default(),
             stuck_bytes: 0,
             window_closed: false,
             outgoing: VecDeque::new(),
@@ -161,6 +165,15 @@ impl Sctp {
             State::Idle { .. } => return Err(DropReason::DataOverload),
             State::Over => return Err(DropReason::SctpMalformed),
             State::Waiting { .. } | State::Building | State::Established => {}
+        }
+        let established = matches!(self.state, State::Established);
+        match self.gate.judge(&packet, established) {
+            Verdict::Pass => {}
+            Verdict::Refuse => return Err(DropReason::SctpMalformed),
+            Verdict::Abort => {
+                self.end();
+                return Ok(());
+            }
         }
         let len = packet.len();
         match self.endpoint.handle(now, PEER, None, packet) {
@@ -296,7 +309,7 @@ impl Sctp {
                 continue;
             };
             for packet in packets {
-                if let Some(window) = advertised_window(&packet) {
+                if let Some(window) = self.gate.on_sent(&packet) {
                     self.window_closed = window == 0;
                     if window > 0 {
                         self.stuck_bytes = 0;
@@ -420,12 +433,17 @@ impl Sctp {
 
     /// Ends the association by ABORT.
     pub(crate) fn abort(&mut self, now: Instant) {
-        let was_over = matches!(self.state, State::Idle { .. } | State::Over);
         for index in 0..self.candidates.len() {
             // Aborting a closed association does nothing, which is what is wanted.
             let _ = self.candidates[index].1.abort();
             self.gather(index, now);
         }
+        self.end();
+    }
+
+    /// The association is over, and nobody needs to be told but its owner.
+    fn end(&mut self) {
+        let was_over = matches!(self.state, State::Idle { .. } | State::Over);
         for (handle, _) in std::mem::take(&mut self.candidates) {
             self.forget(handle);
         }
@@ -442,20 +460,4 @@ impl Sctp {
     pub(crate) fn poll_transmit(&mut self) -> Option<Bytes> {
         self.outgoing.pop_front()
     }
-}
-
-/// The receive window that a packet of ours advertises in a SACK (RFC 9260 §3.3.4).
-fn advertised_window(packet: &[u8]) -> Option<u32> {
-    let mut rest = packet.get(PACKET_HEADER_LEN..)?;
-    while let Some((header, _)) = rest.split_first_chunk::<4>() {
-        let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if header[0] == SACK {
-            let window = rest.get(8..12)?;
-            return Some(u32::from_be_bytes([
-                window[0], window[1], window[2], window[3],
-            ]));
-        }
-        rest = rest.get(len.max(4).next_multiple_of(4)..)?;
-    }
-    None
 }
