@@ -34,6 +34,7 @@ pub(crate) struct Climbs {
 }
 
 impl Climbs {
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self {
         most: usize::MAX,
         ceiling: u64::MAX,
