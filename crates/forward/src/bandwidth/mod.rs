@@ -342,7 +342,9 @@ impl BandwidthEstimator {
             .control
             .last_cut()
             .is_some_and(|cut| now - cut < CUT_LATELY);
-        let remembered = cut_lately && self.queue.stretch() < STRETCH;
+        // Nor is a path that jumps about, a phone's, full because of a source that sends less than it carried.
+        let spared = !regular && acked < estimate * USED;
+        let remembered = (cut_lately || spared) && self.queue.stretch() < STRETCH;
         match usage {
             Usage::Over if queue > evidence && !remembered => {
                 self.full = Some((acked, now));
