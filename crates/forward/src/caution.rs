@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(400);
 /// A fall within this time after a climb says that the climb was wrong.
 const REGRET: Duration = Duration::from_secs(4);
 /// What was wrong is not tried again for so long: the first time, and the most after more of them.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 /// Percent of what was too much that may be tried meanwhile ...
 const LESS: u64 = 90;
 /// ... and percent of it that the link must seem to carry for it to be another link.
@@ -34,6 +34,7 @@ pub(crate) struct Climbs {
 }
 
 impl Climbs {
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self {
         most: usize::MAX,
         ceiling: u64::MAX,

@@ -75,6 +75,8 @@ pub(crate) struct Share {
     consumer: u32,
     demand: Demand,
     layers: [Layer; MAX_STEPS],
+    /// What each step takes at this moment, be it a keyframe.
+    flows: [Bitrate; MAX_STEPS],
     /// The last step is all there is.
     complete: bool,
     /// Its rates are known.
@@ -300,7 +302,8 @@ impl Router {
                 step.and_then(|step| rates.get(usize::from(step)))
                     .map_or(0, |rate| rate.as_bps())
             };
-            sending += rate_of(*step);
+            let flow = step.map_or(0, |step| share.flows[usize::from(step)].as_bps());
+            sending += rate_of(*step).max(flow);
             before += rate_of(share.demand.current);
             climbed |= *step > share.demand.current;
             fell |= *step < share.demand.current;
@@ -404,10 +407,12 @@ fn share(
 ) -> Share {
     let mut steps = Steps::default();
     let mut layers = [Layer::default(); MAX_STEPS];
-    let mut offer = |steps: &mut Steps, layer: Layer, rate: Bitrate| {
+    let mut flows = [Bitrate::ZERO; MAX_STEPS];
+    let mut offer = |steps: &mut Steps, layer: Layer, rate: Bitrate, flow: Bitrate| {
         let place = steps.as_slice().len();
         if steps.push(rate) {
             layers[place] = layer;
+            flows[place] = flow;
         }
     };
     let signs = consumer.target.rank == Rank::SIGNING;
@@ -454,13 +459,14 @@ fn share(
                 if temporal < top && (rate == Bitrate::ZERO || too_few) {
                     continue;
                 }
+                let flow = rates.rate(spatial, temporal);
                 match rate {
                     Bitrate::ZERO if steps.as_slice().is_empty() => {
-                        offer(&mut steps, layer, UNMEASURED);
+                        offer(&mut steps, layer, UNMEASURED, flow);
                     }
                     // Nobody knows yet what it takes.
                     Bitrate::ZERO => complete = false,
-                    measured => offer(&mut steps, layer, measured),
+                    expected => offer(&mut steps, layer, expected, flow),
                 }
             }
         }
@@ -482,6 +488,7 @@ fn share(
             never_paused: signs,
         },
         layers,
+        flows,
         complete,
         settled,
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use schalter_forward::*;
 use schalter_model::{MediaKind, Time, TrackId};
-use schalter_rtp::RtpHeader;
+use schalter_rtp::extension::parse_transport_sequence;
+use schalter_rtp::{RtcpWriter, RtpHeader, RtpPacket};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -69,8 +70,64 @@ fn router(max_temporal: u8) -> Router {
     router
 }
 
+/// What subscribers tell of the packets that they got, over links that carry everything.
+struct Subscribers {
+    /// Transport-wide numbers and arrivals in ticks, by owner.
+    got: Vec<Vec<(u16, Option<i64>)>>,
+    due: Time,
+    count: u8,
+}
+
+impl Subscribers {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    const WAY: Duration = Duration::from_millis(20);
+
+    fn new() -> Self {
+        let owner = || Vec::with_capacity(1_000);
+        Self {
+            got: std::iter::repeat_with(owner)
+                .take(SUBSCRIBERS as usize + 1)
+                .collect(),
+            due: Time::ZERO,
+            count: 0,
+        }
+    }
+
+    fn on_packet(&mut self, now: Time, owner: Owner, packet: &[u8]) {
+        let number = RtpPacket::parse(packet).unwrap().extension(2).unwrap();
+        let number = parse_transport_sequence(number).unwrap();
+        let ticks = ((now + Self::WAY).as_micros() / 250).cast_signed();
+        self.got[owner.0 as usize].push((number, Some(ticks)));
+    }
+
+    fn feed_back(&mut self, now: Time, router: &mut Router) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + Self::INTERVAL;
+        self.count = self.count.wrapping_add(1);
+        for (owner, got) in (0..).zip(&mut self.got) {
+            if got.is_empty() {
+                continue;
+            }
+            let mut out = [0; 1_500];
+            let mut writer = RtcpWriter::new(&mut out);
+            let covered = writer.transport_cc(9, 1_000 + owner, self.count, got);
+            assert_eq!(covered.unwrap(), got.len());
+            got.clear();
+            let len = writer.finish();
+            router.on_rtcp(now, Owner(owner), &out[..len]).unwrap();
+        }
+    }
+}
+
 /// Publishes and drains `packets` packets, RTCP included; answers how many went out.
-fn run(router: &mut Router, from: u32, packets: u32) -> u64 {
+fn run(
+    router: &mut Router,
+    mut subscribers: Option<&mut Subscribers>,
+    from: u32,
+    packets: u32,
+) -> u64 {
     let mut packet = [0; 1_200];
     let mut out = [0; 1_500];
     let mut sent = 0;
@@ -100,9 +157,15 @@ fn run(router: &mut Router, from: u32, packets: u32) -> u64 {
             router.on_timeout(now);
         }
         while let Some(owner) = router.next_ready(now) {
-            while router.pop(now, owner, &mut out).is_some() {
+            while let Some(len) = router.pop(now, owner, &mut out) {
                 sent += 1;
+                if let Some(subscribers) = &mut subscribers {
+                    subscribers.on_packet(now, owner, &out[..len]);
+                }
             }
+        }
+        if let Some(subscribers) = &mut subscribers {
+            subscribers.feed_back(now, router);
         }
         while router.next_rtcp(now, &mut out).is_some() {}
         while router.poll_event().is_some() {}
@@ -112,12 +175,17 @@ fn run(router: &mut Router, from: u32, packets: u32) -> u64 {
 
 #[test]
 fn packets_cost_no_allocation_after_warm_up() {
-    // One test for both, because all threads share the allocator.
-    for (max_temporal, least) in [(u8::MAX, 3_900), (0, 1_950)] {
+    // One test for all, because all threads share the allocator.
+    for (max_temporal, feeds_back, least) in [
+        (u8::MAX, false, 3_900),
+        (0, false, 1_950),
+        (u8::MAX, true, 3_900),
+    ] {
         let mut router = router(max_temporal);
-        assert!(run(&mut router, 0, 4_000) > 0);
+        let mut subscribers = feeds_back.then(Subscribers::new);
+        assert!(run(&mut router, subscribers.as_mut(), 0, 4_000) > 0);
         let region = Region::new(ALLOCATOR);
-        let sent = run(&mut router, 4_000, 4_000);
+        let sent = run(&mut router, subscribers.as_mut(), 4_000, 4_000);
         let change = region.change();
         assert!(sent >= least * u64::from(SUBSCRIBERS), "{sent}");
         assert_eq!(
@@ -125,5 +193,9 @@ fn packets_cost_no_allocation_after_warm_up() {
             (0, 0),
             "{change:?}"
         );
+        if feeds_back {
+            let estimate = router.estimate(Owner(1)).unwrap();
+            assert!(estimate.as_bps() > 1_500_000, "{estimate}");
+        }
     }
 }

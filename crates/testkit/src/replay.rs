@@ -13,9 +13,12 @@ use crate::{
     SimConfig, SimPeer, Timeline, Wait,
 };
 
-/// Sound that comes later than this after the fastest is concealed: about what browsers' jitter buffers grow to before
-/// they rather stretch sound than wait.
-const SOUND_BUFFER: Duration = Duration::from_millis(200);
+/// What a jitter buffer holds on a calm network: about what browsers' do.
+const SOUND_BUFFER: Duration = Duration::from_millis(80);
+/// A packet of sound, and the share of its time that is saved by playing it faster while the buffer is longer than it
+/// has to be: browsers do about so much without being noticed.
+const SOUND_PACKET: Duration = Duration::from_millis(20);
+const FASTER: u32 = 8;
 /// A picture that stands for so long shows no layer any more.
 const STANDS: Duration = Duration::from_millis(1_000);
 /// Frames of so long a time tell which temporal layers are shown: eight of 30 a second.
@@ -186,6 +189,7 @@ impl Scenario {
         let mut sounds: Vec<_> = (first..sent.sent())
             .filter_map(|number| sent.sent_at(number))
             .map(|captured| Sound {
+                microphone: publisher,
                 captured,
                 delay: None,
             })
@@ -202,6 +206,8 @@ impl Scenario {
 /// A packet of sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sound {
+    /// Whose it is: the publisher's number.
+    pub microphone: usize,
     /// When it was captured.
     pub captured: Time,
     /// How long it took; none if it never came.
@@ -310,16 +316,49 @@ impl Seen {
         sounds.filter(|sound| sound.delay.is_none()).count()
     }
 
-    /// Share of the packets of sound between these times that a jitter buffer would have concealed, because they never
-    /// came or came too late.
+    /// Share of the time between these that a jitter buffer would have to make up for, because packets of sound never came
+    /// or came too late.
+    ///
+    /// As browsers' buffers do, it waits for what is late, keeps the delay that this makes, and plays a bit faster from
+    /// then on: a queue that builds up is heard once, not for as long as it stands.
     pub fn sounds_concealed(&self, from: Time, to: Time) -> f64 {
-        let least = self.sounds.iter().filter_map(|sound| sound.delay).min();
-        let limit = least.unwrap_or_default() + SOUND_BUFFER;
-        let sounds = self.sounds_between(from, to);
-        let concealed = sounds
-            .iter()
-            .filter(|sound| sound.delay.is_none_or(|delay| delay > limit));
-        concealed.count() as f64 / sounds.len().max(1) as f64
+        let mut microphones: Vec<_> = self.sounds.iter().map(|sound| sound.microphone).collect();
+        microphones.sort_unstable();
+        microphones.dedup();
+        let (mut concealed, mut all) = (Duration::ZERO, Duration::ZERO);
+        for microphone in microphones {
+            let sounds = || self.sounds.iter().filter(|s| s.microphone == microphone);
+            let least = sounds().filter_map(|sound| sound.delay).min();
+            let calm = least.unwrap_or_default() + SOUND_BUFFER;
+            let mut buffer = calm;
+            let arrived = |sound: &Sound| Some(sound.captured + sound.delay?);
+            let newest = sounds().filter_map(arrived);
+            // The first arrival of what was captured later: who comes after that was lost for the buffer.
+            let mut later: Vec<_> = newest.collect::<Vec<_>>();
+            for index in (1..later.len()).rev() {
+                later[index - 1] = later[index - 1].min(later[index]);
+            }
+            let mut later = later.into_iter();
+            for sound in sounds() {
+                let overtaken =
+                    arrived(sound).is_none_or(|at| later.next().is_some_and(|l| l < at));
+                let missed = match sound.delay {
+                    Some(delay) if overtaken => delay.saturating_sub(buffer).min(SOUND_PACKET),
+                    Some(delay) => delay.saturating_sub(buffer),
+                    None => SOUND_PACKET,
+                };
+                if let Some(delay) = sound.delay.filter(|_| !overtaken) {
+                    buffer = (buffer.saturating_sub(SOUND_PACKET / FASTER))
+                        .max(calm)
+                        .max(delay);
+                }
+                if (from..to).contains(&sound.captured) {
+                    concealed += missed;
+                    all += SOUND_PACKET;
+                }
+            }
+        }
+        concealed.as_secs_f64() / all.as_secs_f64().max(0.02)
     }
 }
 

@@ -54,7 +54,7 @@ const DELAY_JUMP_MICROS: i64 = 5_000_000;
 /// Statuses of one feedback packet that are read; a run can claim 65,535 in two bytes.
 const MOST_STATUSES: usize = 2 * sent::CAPACITY as usize;
 /// A growing delay counts as overuse if so much stands in the queue, or it is jitter ...
-const EVIDENCE: Duration = Duration::from_millis(12);
+const EVIDENCE: Duration = Duration::from_millis(18);
 /// ... plus this many bytes' time: on a slow link half a packet in front is no queue.
 const SLACK_BYTES: f64 = 600.0;
 /// Growth stops with a smaller queue than that, for it would only have to be drained.
@@ -76,8 +76,13 @@ const MODEST: Duration = Duration::from_millis(60);
 const CUT_LATELY: Duration = Duration::from_millis(1_000);
 const STRETCH: f64 = 1.03;
 /// A queue that grew above this, of packets that arrive so much slower than they were sent, is a link that became slow.
-const SUDDEN: Duration = Duration::from_millis(50);
+const SUDDEN: Duration = Duration::from_millis(35);
 const SUDDEN_STRETCH: f64 = 1.33;
+/// The same so long after a probe was asked for, which makes a queue itself.
+const SUDDEN_PROBED: Duration = Duration::from_millis(60);
+const AFTERMATH: Duration = Duration::from_millis(400);
+/// Without jitter the newest two packets tell as much, one feedback earlier.
+const SUDDEN_LATELY: Duration = Duration::from_millis(30);
 /// Forecasts are renewed at this interval while a queue is drained.
 const RENEWAL: Duration = Duration::from_millis(25);
 /// A queue up to this does not disturb a probe.
@@ -88,6 +93,8 @@ const USED: f64 = 0.8;
 const SURPRISE: f64 = 1.15;
 /// A source that sends less than this share of the estimate fills the link with single frames at most.
 const BURSTY: f64 = 0.9;
+/// With less jitter than this, in seconds, the shortest time shows a rate.
+const REGULAR: f64 = 0.004;
 /// What arrives all the time leaves the source this much room, however little probes show.
 const PROVEN: f64 = 1.1;
 /// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
@@ -145,6 +152,8 @@ pub(crate) struct BandwidthEstimator {
     /// What the link last showed to carry while it was full, and when.
     full: Option<(f64, Time)>,
     round_trip: Option<Duration>,
+    /// When the last probe was asked for.
+    probed: Option<Time>,
     /// The last probe showed less than is believed.
     doubted: bool,
     /// Highest packet that feedback spoke of.
@@ -179,6 +188,7 @@ impl BandwidthEstimator {
             standing: None,
             full: None,
             round_trip: None,
+            probed: None,
             doubted: false,
             covered: 0,
             forecast: Duration::ZERO,
@@ -307,12 +317,22 @@ impl BandwidthEstimator {
         let estimate = self.control.estimate();
         let evidence = EVIDENCE + self.slack();
         // So much queue and so little arriving need no trend, which takes a while to follow a step.
-        let sudden = queue > SUDDEN && self.queue.stretch() > SUDDEN_STRETCH;
+        let lately = self.queue.lately();
+        let regular = self.queue.jitter() < REGULAR;
+        // What a probe leaves behind is no narrow link.
+        let probed = self.probed.is_some_and(|at| now - at < AFTERMATH);
+        let is_long = if probed {
+            queue > SUDDEN_PROBED
+        } else {
+            queue > SUDDEN || regular && lately > SUDDEN_LATELY
+        };
+        let sudden = is_long && self.queue.stretch() > SUDDEN_STRETCH;
+        let queue = if sudden { queue.max(lately) } else { queue };
         let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
         let hasty = self.acked.hasty().unwrap_or(acked);
         let (usage, acked) = if sudden {
             (Usage::Over, hasty.min(acked))
-        } else if sending < estimate * BURSTY {
+        } else if sending < estimate * BURSTY || regular {
             // The queue is that of one big frame: only while it lasts the link is full and shows what it carries.
             (self.trend.usage(), hasty.max(acked))
         } else {
@@ -322,7 +342,9 @@ impl BandwidthEstimator {
             .control
             .last_cut()
             .is_some_and(|cut| now - cut < CUT_LATELY);
-        let remembered = cut_lately && self.queue.stretch() < STRETCH;
+        // Nor is a path that jumps about, a phone's, full because of a source that sends less than it carried.
+        let spared = !regular && acked < estimate * USED;
+        let remembered = (cut_lately || spared) && self.queue.stretch() < STRETCH;
         match usage {
             Usage::Over if queue > evidence && !remembered => {
                 self.full = Some((acked, now));
@@ -557,7 +579,11 @@ impl BandwidthEstimator {
             jitter: self.queue.jitter(),
             calm,
         };
-        self.prober.next(now, &conditions)
+        let probe = self.prober.next(now, &conditions);
+        if probe.is_some() {
+            self.probed = Some(now);
+        }
+        probe
     }
 
     /// When [`Self::on_timeout`] is due.

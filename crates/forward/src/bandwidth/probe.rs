@@ -49,7 +49,7 @@ const AFTER_CUT: Duration = Duration::from_millis(2_500);
 /// Wait after failures in a row: the first, and the most.
 const WAIT: Duration = Duration::from_millis(3_000);
 const WAIT_STEP: Duration = Duration::from_millis(1_000);
-const WAIT_MOST: Duration = Duration::from_millis(5_000);
+const WAIT_MOST: Duration = Duration::from_millis(4_000);
 /// There is reason to probe while the wanted rate, times this, exceeds the estimate: allocators need room above it.
 const ROOM: f64 = 1.5;
 /// Highest probe in terms of the wanted rate.

@@ -155,6 +155,14 @@ impl QueueDelay {
         Duration::from_micros(lowest.saturating_sub(self.base()).max(0).unsigned_abs())
     }
 
+    /// What the luckier of the newest two waited.
+    pub(super) fn lately(&self) -> Duration {
+        let newest = (self.count.saturating_sub(2)..self.count)
+            .map(|number| self.recent[number % RECENT].delay);
+        let lowest = newest.min().unwrap_or(0).saturating_sub(self.base());
+        Duration::from_micros(lowest.max(0).unsigned_abs())
+    }
+
     /// How much slower the packets that [`Self::standing`] looks at arrived than they were sent.
     pub(super) fn stretch(&self) -> f64 {
         let mut samples = self.samples(STANDING);
