@@ -87,6 +87,8 @@ pub(crate) struct Form {
     pub(crate) unwrap_red: bool,
     /// Payload type that RED's blocks must name.
     pub(crate) red_inner: Option<u8>,
+    /// Payload type of RED's primary block alone, where the subscriber takes both.
+    pub(crate) plain: Option<u8>,
 }
 
 /// Header extensions of a subscriber.
@@ -156,6 +158,8 @@ pub(crate) struct Consumer {
     /// What an allocator grants; without one, all that the target allows.
     pub(crate) grant: Grant,
     pub(crate) allotment: Allotment,
+    /// Its link is so thin that sound comes without redundancy.
+    pub(crate) spares_redundancy: bool,
     /// Encoding it wants; the open segment's may still be another.
     pub(crate) desired: Option<u8>,
     /// How far up within the encoding it wants.
@@ -204,6 +208,7 @@ impl Consumer {
             target: config.target,
             grant: Grant::Everything,
             allotment: Allotment::default(),
+            spares_redundancy: false,
             desired: None,
             reach: Reach::ALL,
             follower: None,
@@ -270,7 +275,7 @@ impl Consumer {
     #[inline]
     fn part(&mut self, stored: &Stored) -> Option<Part> {
         let form = self.form(stored.format)?;
-        if form.unwrap_red {
+        if form.unwrap_red || (self.spares_redundancy && form.plain.is_some()) {
             (stored.red_primary_at < stored.payload_len).then_some(Part::RedPrimary)
         } else {
             (stored.payload_len > 0).then_some(Part::Whole)
@@ -335,6 +340,11 @@ impl Consumer {
 
     pub(crate) fn kind(&self) -> MediaKind {
         self.kind
+    }
+
+    /// Whether it can have sound with redundancy and without.
+    pub(crate) fn may_spare_redundancy(&self) -> bool {
+        self.forms.iter().flatten().any(|form| form.plain.is_some())
     }
 
     /// Neither the subscriber nor congestion lets anything through.
@@ -763,6 +773,7 @@ fn forms(source: &[CodecBinding], accepted: &[CodecBinding]) -> Option<Box<[Opti
                     } else {
                         None
                     },
+                    plain: opus.filter(|_| is_red),
                 });
             }
             let plain = accepts(Codec::Opus).filter(|_| binding.codec == Codec::Red)?;
@@ -771,6 +782,7 @@ fn forms(source: &[CodecBinding], accepted: &[CodecBinding]) -> Option<Box<[Opti
                 rtx_payload_type: plain.rtx_payload_type,
                 unwrap_red: true,
                 red_inner: None,
+                plain: None,
             })
         })
         .collect();

@@ -35,6 +35,11 @@ const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
 const SIGNING_FRAME_RATE: f32 = 19.0;
 /// How long a subscriber that announced feedback may take for the first.
 const TRUST: Duration = Duration::from_secs(2);
+/// Below the first rate sound comes without its redundancy (RFC 2198), above the second with it again: on a thin link the
+/// copies cost what a small picture needs, and crowd out what they protect.
+const THIN: (Bitrate, Bitrate) = (Bitrate::from_kbps(500), Bitrate::from_kbps(700));
+/// Headers of sound, in bits a second: 50 packets of 68 bytes. Without redundancy half of the rest remains.
+const SOUND_HEADERS: u64 = 50 * 68 * 8;
 /// Retransmissions and reports, in percent of the media.
 const SPARE: u64 = 3;
 /// Bytes of IP and UDP headers and of an AEAD tag, which the link carries beside the plaintext packet.
@@ -232,22 +237,35 @@ impl Router {
         let mut shares = std::mem::take(&mut self.scratch.shares);
         shares.clear();
         let mut sound = 0;
-        let Some(state) = self.owner(owner) else {
+        let Some(Some(state)) = self.owners.get(owner as usize) else {
             return;
         };
+        let is_measured = |link: &Downlink| link.trust == Trust::Measured;
+        let link = state.downlink.as_deref().filter(|link| is_measured(link));
+        let estimate = link.map(|link| link.estimator.estimate());
         for index in &state.consumers {
-            let Some(consumer) = self.consumers.of(*index) else {
+            let Some(consumer) = self.consumers.of_mut(*index) else {
                 continue;
             };
             let Some(producer) = self.producers.of(consumer.producer) else {
                 continue;
             };
             if !producer.is_video() {
+                match estimate {
+                    Some(estimate) if estimate < THIN.0 => consumer.spares_redundancy = true,
+                    Some(estimate) if estimate < THIN.1 => {}
+                    Some(_) | None => consumer.spares_redundancy = false,
+                }
                 let slots = producer.slots.iter();
                 let encodings = slots.filter_map(|slot| self.encodings.of(*slot));
-                sound += encodings
+                let whole = encodings
                     .map(|encoding| encoding.layers.rate(0, 0).as_bps())
                     .sum::<u64>();
+                sound += if consumer.spares_redundancy && consumer.may_spare_redundancy() {
+                    (whole + SOUND_HEADERS) / 2
+                } else {
+                    whole
+                };
             } else if !consumer.target.paused && !producer.muted {
                 shares.push(share(now, *index, consumer, producer, &self.encodings));
             }

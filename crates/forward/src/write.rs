@@ -86,7 +86,11 @@ pub(crate) fn write_packet(
         let rtx = (form.rtx_payload_type?, consumer.rtx_ssrc?);
         (rtx.0, rtx.1, consumer.rtx_sequence)
     } else {
-        (form.payload_type, consumer.ssrc, pending.sequence)
+        let payload_type = match pending.part {
+            Part::RedPrimary => form.plain.unwrap_or(form.payload_type),
+            Part::Whole | Part::Empty | Part::Padding(_) => form.payload_type,
+        };
+        (payload_type, consumer.ssrc, pending.sequence)
     };
     let header = RtpHeader {
         marker: pending.marker,

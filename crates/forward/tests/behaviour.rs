@@ -23,3 +23,4 @@ mod retransmission;
 mod rewriting_has_no_gaps;
 mod shards;
 mod simulcast;
+mod thin_links;

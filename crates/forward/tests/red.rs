@@ -69,3 +69,35 @@ fn an_empty_primary_block_closes_the_gap() {
     assert_eq!(plain, [plain[0], plain[0] + 1]);
     assert_eq!(red, [red[0], red[0] + 1, red[0] + 2]);
 }
+
+#[test]
+fn a_thin_link_gets_no_redundancy_until_it_is_wide_again() {
+    let mut rig = Rig::new(audio(vec![RED, OPUS]));
+    rig.subscribe(subscription(vec![RED, OPUS]));
+    let mut sequence = 0;
+    let mut formats = |rig: &mut Rig, kbps: u64| {
+        let mut last = None;
+        for n in 0..100 {
+            if n % 25 == 0 {
+                rig.control(SUBSCRIBER, |w| w.remb(1, kbps * 1_000, &[OUT]).unwrap());
+            }
+            sequence += 1;
+            let got = rig.forward(&redundant(sequence, b"voice"));
+            rig.wait(20);
+            let got = &got[0];
+            // Numbers go on, whatever the format.
+            let number = got.header.sequence;
+            if let Some(before) = last.replace(number) {
+                assert_eq!(number, u16::wrapping_add(before, 1));
+            }
+            if n == 99 {
+                return (got.header.payload_type, got.payload.clone());
+            }
+        }
+        unreachable!("the last round answers")
+    };
+    assert_eq!(formats(&mut rig, 5_000).0, 63);
+    assert_eq!(formats(&mut rig, 200), (111, b"voice".to_vec()));
+    assert_eq!(formats(&mut rig, 600).0, 111, "between, nothing changes");
+    assert_eq!(formats(&mut rig, 5_000).0, 63);
+}

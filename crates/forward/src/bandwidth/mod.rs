@@ -609,12 +609,6 @@ impl BandwidthEstimator {
         self.loss.smoothed() as f32
     }
 
-    /// Smoothed round trip, the receiver's wait for its feedback interval included.
-    #[cfg(test)]
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
-    }
-
     /// What stands in the queue on the way.
     pub(crate) fn queue_delay(&self) -> Duration {
         self.queue.standing()

@@ -14,7 +14,6 @@ use super::{BandwidthConfig, BandwidthEstimator, Probe, ProbeId};
 use crate::random::Random;
 use crate::twcc::TwccRecorder;
 
-const STEP: Duration = Duration::from_millis(1);
 const PACKET: usize = 1_200;
 /// Bits per second of sound beside video.
 const SOUND: u64 = 48_000;

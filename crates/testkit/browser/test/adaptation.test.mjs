@@ -9,6 +9,7 @@ import { startServer } from '../lib/server.mjs';
 
 const WIDE_BPS = 3_000_000;
 const THIN_BPS = 300_000;
+const QUEUE_BYTES = Number(process.env.QB ?? 20_000);
 /** Three layers of a 720p camera, as the library's own presets have them. */
 const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { simulcast: true, videoEncoding: { maxBitrate: 1_700_000, maxFramerate: 30 } } };
 
@@ -48,6 +49,7 @@ describe('adaptation', { timeout: 240_000 }, () => {
   test('3 Mbit/s to 300 kbit/s and back, three layers of 720p', { timeout: 180_000 }, async () => {
     const room = newRoom('step');
     const relay = await udpRelay(server.udpPort);
+      relay.queueBytes = QUEUE_BYTES;
     const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
     try {
       relay.downBps = WIDE_BPS;

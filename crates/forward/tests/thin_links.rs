@@ -1,0 +1,72 @@
+//! What a subscriber gets whose link does not carry everything: told by its own estimate (REMB) here.
+
+use schalter_forward::{ForwardEvent, Rank};
+
+use crate::rig::*;
+
+/// A picture of about 700 kbit/s, in packets of 1,200 bytes, 75 a second.
+fn big(n: u16, keyframe: bool) -> Packet {
+    let mut packet = vp8(100, n, u32::from(n) * 1_200, keyframe);
+    packet.payload.resize(1_200, 0);
+    packet
+}
+
+/// Two seconds of pictures for somebody who says how much its link carries; answers how many of the last 75 arrived.
+fn two_seconds(rig: &mut Rig, n: &mut u16, kbps: u64) -> usize {
+    let mut arrived = 0;
+    for frame in 0..150 {
+        if frame % 25 == 0 {
+            rig.control(SUBSCRIBER, |w| w.remb(1, kbps * 1_000, &[OUT]).unwrap());
+        }
+        *n += 1;
+        // The encoder answers requests as soon as it can: with the next picture.
+        let mut got = rig.forward(&big(*n, true));
+        rig.wait(13);
+        got.extend(rig.received());
+        let media = got.iter().filter(|got| got.header.ssrc == OUT).count();
+        arrived += if frame >= 75 { media } else { 0 };
+    }
+    arrived
+}
+
+fn states(rig: &mut Rig) -> Vec<bool> {
+    let events = rig.events().into_iter();
+    let states = events.filter_map(|event| match event {
+        ForwardEvent::StreamState { paused, .. } => Some(paused),
+        _ => None,
+    });
+    states.collect()
+}
+
+fn watched() -> Rig {
+    let mut rig = Rig::new(video(vec![encoding(100)]));
+    rig.subscribe(subscription(vec![VP8]));
+    rig
+}
+
+#[test]
+fn a_picture_that_does_not_fit_stops_says_so_and_comes_back() {
+    let (mut rig, mut n) = (watched(), 0);
+    assert!(two_seconds(&mut rig, &mut n, 5_000) >= 70);
+    assert_eq!(states(&mut rig), []);
+    assert_eq!(two_seconds(&mut rig, &mut n, 150), 0);
+    assert_eq!(states(&mut rig), [true]);
+    for _ in 0..3 {
+        two_seconds(&mut rig, &mut n, 5_000);
+    }
+    assert!(two_seconds(&mut rig, &mut n, 5_000) >= 70);
+    assert_eq!(states(&mut rig), [false]);
+}
+
+#[test]
+fn who_signs_is_never_stopped() {
+    let (mut rig, mut n) = (watched(), 0);
+    let target = schalter_forward::ConsumerTarget {
+        rank: Rank::SIGNING,
+        ..Default::default()
+    };
+    rig.router.set_target(rig.now, SUBSCRIBER, TRACK, target);
+    two_seconds(&mut rig, &mut n, 5_000);
+    assert!(two_seconds(&mut rig, &mut n, 150) >= 70);
+    assert_eq!(states(&mut rig), []);
+}
