@@ -15,6 +15,7 @@ mod join;
 mod limits;
 mod operations;
 mod permissions;
+mod priority;
 mod publish;
 mod refused;
 mod resume;
