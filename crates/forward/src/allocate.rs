@@ -7,12 +7,17 @@
 
 use schalter_model::Bitrate;
 
+use crate::caution::Climbs;
+
 /// Most steps of one track: four encodings or spatial layers in full, and the lowest one's temporal layers below.
 pub(crate) const MAX_STEPS: usize = 12;
 
 /// What climbing to a step takes beyond its rate, in percent: less flaps where rates swing with the picture, more wastes
 /// the link.
 const HEAD_ROOM: u64 = 8;
+
+/// What staying may take beyond the budget, in percent: the keyframe of a climb alone is a tenth of a second's rate.
+const SLACK: u64 = 7;
 
 /// Who is served first when there is not enough for all; lower is earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,49 +66,83 @@ pub(crate) struct Demand {
     pub(crate) steps: Steps,
     /// The step it has now; `None` if it is paused.
     pub(crate) current: Option<u8>,
-    /// It may climb above [`Self::current`] now.
-    pub(crate) may_climb: bool,
     /// It keeps its lowest step whatever the budget says.
     pub(crate) never_paused: bool,
 }
 
-/// Spreads `budget`; `chosen` gets the step of each demand, `None` for a pause. Both have the same length.
-pub(crate) fn allocate(budget: Bitrate, demands: &[Demand], chosen: &mut [Option<u8>]) {
-    let mut left = budget.as_bps();
+/// Spreads `budget`; `chosen` gets the step of each demand, `None` for a pause. Both have the same length. No more climbs
+/// than `climbs` allows.
+pub(crate) fn allocate(
+    budget: Bitrate,
+    climbs: Climbs,
+    demands: &[Demand],
+    chosen: &mut [Option<u8>],
+) {
+    let mut left = Left {
+        budget: budget.as_bps(),
+        slack: budget.as_bps() * SLACK / 100,
+        ceiling: climbs.ceiling,
+        climbs: climbs.most,
+    };
     chosen.fill(None);
     for rank in ranks(demands) {
         for (demand, step) in of_rank(demands, chosen, rank) {
-            if !demand.steps.as_slice().is_empty() {
-                let takes = climb(demand, None, Some(0));
-                if takes <= left || demand.never_paused {
-                    *step = Some(0);
-                    left = left.saturating_sub(demand.steps.rate(Some(0)));
-                }
+            if !demand.steps.as_slice().is_empty()
+                && (left.allows(demand, None, 0) || demand.never_paused)
+            {
+                left.take(demand, step, 0);
             }
         }
     }
     for rank in ranks(demands) {
-        loop {
-            let mut grew = false;
-            for (demand, step) in of_rank(demands, chosen, rank) {
-                let Some(next) = step.map(|step| step + 1) else {
-                    continue;
-                };
-                let exists = usize::from(next) < demand.steps.as_slice().len();
-                if !exists || (!demand.may_climb && demand.current.is_none_or(|now| next > now)) {
-                    continue;
-                }
-                if climb(demand, *step, Some(next)) <= left {
-                    left = left
-                        .saturating_sub(demand.steps.rate(Some(next)) - demand.steps.rate(*step));
-                    *step = Some(next);
-                    grew = true;
-                }
-            }
-            if !grew {
-                break;
+        // What is shown already comes before what may be shown better, the lowest step first.
+        for climbing in [false, true] {
+            while let Some((demand, step, next)) = of_rank(demands, chosen, rank)
+                .filter_map(|(demand, step)| {
+                    let next = step.as_ref()? + 1;
+                    let exists = usize::from(next) < demand.steps.as_slice().len();
+                    let is_climb = Some(next) > demand.current;
+                    (exists && is_climb == climbing && left.allows(demand, *step, next))
+                        .then_some((demand, step, next))
+                })
+                .min_by_key(|(_, _, next)| *next)
+            {
+                left.take(demand, step, next);
             }
         }
+    }
+}
+
+/// What is not given away yet.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    budget: u64,
+    /// What staying may take beyond.
+    slack: u64,
+    ceiling: u64,
+    climbs: usize,
+}
+
+impl Left {
+    fn allows(&self, demand: &Demand, from: Option<u8>, to: u8) -> bool {
+        let takes = climb(demand, from, Some(to));
+        if Some(to) > demand.current {
+            self.climbs > 0 && takes <= self.budget.min(self.ceiling)
+        } else {
+            takes <= self.budget + self.slack
+        }
+    }
+
+    fn take(&mut self, demand: &Demand, step: &mut Option<u8>, to: u8) {
+        let takes = demand.steps.rate(Some(to)) - demand.steps.rate(*step);
+        let beyond = takes.saturating_sub(self.budget);
+        self.slack = self.slack.saturating_sub(beyond);
+        self.budget = self.budget.saturating_sub(takes);
+        self.ceiling = self.ceiling.saturating_sub(takes);
+        if Some(to) > demand.current {
+            self.climbs = self.climbs.saturating_sub(1);
+        }
+        *step = Some(to);
     }
 }
 
@@ -152,14 +191,13 @@ mod tests {
             rank,
             steps,
             current,
-            may_climb: true,
             never_paused: rank == Rank::SIGNING,
         }
     }
 
     fn chosen(kbps: u64, demands: &[Demand]) -> Vec<Option<u8>> {
         let mut chosen = vec![None; demands.len()];
-        allocate(Bitrate::from_kbps(kbps), demands, &mut chosen);
+        allocate(Bitrate::from_kbps(kbps), Climbs::ALL, demands, &mut chosen);
         chosen
     }
 
@@ -188,23 +226,45 @@ mod tests {
         let other = demand(Rank::DEFAULT, &CAMERA, Some(0));
         let signing = demand(Rank::SIGNING, &CAMERA, Some(0));
         assert_eq!(chosen(310, &[other, signing]), [Some(0), Some(0)]);
-        assert_eq!(chosen(299, &[other, signing]), [None, Some(0)]);
+        assert_eq!(chosen(279, &[other, signing]), [None, Some(0)]);
         assert_eq!(chosen(40, &[other, signing]), [None, Some(0)]);
     }
 
     #[test]
     fn climbing_takes_head_room_and_staying_does_not() {
         let at = |current| demand(Rank::DEFAULT, &CAMERA, current);
-        assert_eq!(chosen(500, &[at(Some(1))]), [Some(1)]);
+        assert_eq!(chosen(470, &[at(Some(1))]), [Some(1)]);
+        assert_eq!(chosen(460, &[at(Some(1))]), [Some(0)]);
         assert_eq!(chosen(500, &[at(Some(0))]), [Some(0)]);
         assert_eq!(chosen(541, &[at(Some(0))]), [Some(1)]);
         assert_eq!(chosen(155, &[at(None)]), [None]);
         assert_eq!(chosen(163, &[at(None)]), [Some(0)]);
-        let held = Demand {
-            may_climb: false,
-            ..at(Some(0))
+    }
+
+    #[test]
+    fn climbs_are_limited_in_number_and_in_all() {
+        let at = |current| demand(Rank::DEFAULT, &CAMERA, current);
+        let chosen = |most, ceiling, demands: &[Demand]| {
+            let mut chosen = vec![None; demands.len()];
+            let climbs = Climbs { most, ceiling };
+            allocate(Bitrate::from_kbps(5_000), climbs, demands, &mut chosen);
+            chosen
         };
-        assert_eq!(chosen(5_000, &[held]), [Some(0)]);
+        let tracks = [at(Some(1)), at(Some(0)), at(None)];
+        assert_eq!(chosen(0, u64::MAX, &tracks), [Some(1), Some(0), None]);
+        assert_eq!(chosen(1, u64::MAX, &tracks), [Some(1), Some(0), Some(0)]);
+        assert_eq!(chosen(2, u64::MAX, &tracks), [Some(1), Some(1), Some(0)]);
+        assert_eq!(chosen(9, 900_000, &tracks), [Some(1), Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn what_is_shown_is_kept_before_others_climb() {
+        let at = |current| demand(Rank::DEFAULT, &CAMERA, current);
+        assert_eq!(chosen(850, &[at(Some(0)), at(Some(1))]), [Some(0), Some(1)]);
+        assert_eq!(
+            chosen(1_050, &[at(Some(0)), at(Some(1))]),
+            [Some(1), Some(1)]
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ const MAX_CLOCK_ERROR_SECS: u32 = 2;
 /// Longest padding of one packet: one byte says its length (RFC 3550 §5.1). The rest of a word would do no harm, but a
 /// round number of words keeps packets aligned.
 const MAX_PADDING: u8 = 252;
+/// RTP header with extensions and the number of the packet that is sent again, at most.
+const MAX_RESENT_HEADER: usize = 40;
 /// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
 const ONE_BYTE_MAX: (u8, usize) = (14, 16);
 /// Largest element of two-byte header extensions (RFC 8285 §4.3).
@@ -580,12 +582,13 @@ impl Consumer {
         })
     }
 
-    /// A packet that fills a probe: the `turn`-th newest one again, because that repairs what may be lost, or nothing but
-    /// padding where there is none. `None` without a stream for retransmissions.
+    /// A packet of at most `most` bytes that fills a probe: the `turn`-th newest one again, because that repairs what may
+    /// be lost, or nothing but padding where there is none so short. `None` without a stream for retransmissions.
     pub(crate) fn padding(
         &mut self,
         own: u32,
         turn: u16,
+        most: usize,
         encodings: &Slab<Encoding>,
     ) -> Option<Pending> {
         self.rtx_ssrc?;
@@ -595,7 +598,8 @@ impl Consumer {
         let found = source.and_then(|source| {
             let cache = &encodings.of(source.slot)?.cache;
             let (stored, elements, _) = cache.find(source.seq)?;
-            Some((source, stored, elements))
+            let len = usize::from(stored.payload_len) + MAX_RESENT_HEADER;
+            (len <= most).then_some((source, stored, elements))
         });
         if let Some((source, stored, elements)) = found {
             return self
@@ -604,7 +608,10 @@ impl Consumer {
         }
         let form = self.forms.iter().flatten().next()?;
         form.rtx_payload_type?;
-        let len = 12 + self.extension_len(&[], false, None) + usize::from(MAX_PADDING);
+        let header = 12 + self.extension_len(&[], false, None);
+        let padding = most.saturating_sub(header) / 4 * 4;
+        let padding = padding.clamp(4, usize::from(MAX_PADDING)) as u8;
+        let len = header + usize::from(padding);
         Some(Pending {
             seq: 0,
             consumer: own,
@@ -613,7 +620,7 @@ impl Consumer {
             sequence,
             len: len as u16,
             marker: false,
-            part: Part::Padding(MAX_PADDING),
+            part: Part::Padding(padding),
             active_targets: None,
             with_mid: false,
             retransmission: true,

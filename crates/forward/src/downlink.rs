@@ -11,13 +11,14 @@ use schalter_rtp::rtcp::TransportCc;
 
 use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
 use crate::bandwidth::{BandwidthConfig, BandwidthEstimator};
+use crate::caution::{Caution, Climbs};
 use crate::consumer::{Consumer, Grant};
 use crate::egress::Lane;
 use crate::encoding::Encoding;
 use crate::event::ForwardEvent;
 use crate::layer::Layer;
 use crate::owner::Owner;
-use crate::pace::Pace;
+use crate::pace::{PROBE_PACKETS, Pace};
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::slab::Slab;
@@ -26,10 +27,8 @@ use crate::slab::Slab;
 const TICK: Duration = Duration::from_millis(50);
 /// Feedback comes every 50 to 100 ms; the division follows at most so often, as rates of layers do.
 const DIVIDE: Duration = Duration::from_millis(100);
-/// A fall within this time after a climb says that the climb was wrong.
-const REGRET: Duration = Duration::from_secs(5);
-/// After a fall a track stays where it is for so long, and twice as long after each regretted climb.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+/// A queue above this is drained by lower layers; a shorter one by the pace alone.
+const DEEP: Duration = Duration::from_millis(150);
 /// What a layer is taken to need while nothing of it was measured.
 const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
 /// Frames a second that sign language takes (EN 301 549 §6.5.3).
@@ -49,6 +48,7 @@ pub(crate) struct Downlink {
     /// What the layers in force take.
     sending: Bitrate,
     trust: Trust,
+    caution: Caution,
 }
 
 /// Whether there is a measurement.
@@ -63,47 +63,10 @@ enum Trust {
 }
 
 /// How a consumer fares under the division.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allotment {
     /// Nothing is sent, because the link is too thin.
     pub(crate) paused: bool,
-    climbed_at: Option<Time>,
-    fell_at: Option<Time>,
-    patience: Duration,
-}
-
-impl Default for Allotment {
-    fn default() -> Self {
-        Self {
-            paused: false,
-            climbed_at: None,
-            fell_at: None,
-            patience: PATIENCE.0,
-        }
-    }
-}
-
-impl Allotment {
-    fn may_climb(&self, now: Time) -> bool {
-        self.fell_at.is_none_or(|fell| now - fell >= self.patience)
-    }
-
-    fn on_change(&mut self, now: Time, climbs: bool) {
-        if climbs {
-            if self.fell_at.is_some_and(|fell| now - fell > 2 * REGRET) {
-                self.patience = PATIENCE.0;
-            }
-            self.climbed_at = Some(now);
-        } else {
-            let regretted = self.climbed_at.is_some_and(|at| now - at < REGRET);
-            self.patience = if regretted {
-                (self.patience * 2).min(PATIENCE.1)
-            } else {
-                PATIENCE.0
-            };
-            self.fell_at = Some(now);
-        }
-    }
 }
 
 /// One video track in the division.
@@ -114,6 +77,8 @@ pub(crate) struct Share {
     layers: [Layer; MAX_STEPS],
     /// The last step is all there is.
     complete: bool,
+    /// Its rates are known.
+    settled: bool,
 }
 
 impl Router {
@@ -133,6 +98,7 @@ impl Router {
                 divided_at: None,
                 sending: Bitrate::ZERO,
                 trust: Trust::Until(now + TRUST),
+                caution: Caution::default(),
             }));
             self.measured.push(owner);
             self.links_at.get_or_insert(now + TICK);
@@ -234,8 +200,14 @@ impl Router {
             }
             return;
         }
-        // What is let through must not pile up here, even where it is more than the link seems to carry.
-        let rate = link.estimator.pacing_rate().max(link.sending);
+        let pace = link.estimator.pacing_rate();
+        let rate = if link.estimator.send_rate() < link.estimator.estimate() {
+            // While a queue drains on the way it is better to wait here, where sound overtakes.
+            pace
+        } else {
+            // What is let through must not pile up here, even where it is more than the link seems to carry.
+            pace.max(link.sending)
+        };
         let probe = link.estimator.next_probe(now);
         if let Some(pace) = self.egress.pace_mut(owner) {
             pace.get_or_insert_with(|| Pace::new(rate)).set_rate(rate);
@@ -292,37 +264,56 @@ impl Router {
             return;
         }
         let is_guess = link.trust != Trust::Measured;
-        let (estimate, send_rate) = (
-            link.estimator.estimate().as_bps(),
-            link.estimator.send_rate().as_bps(),
-        );
         // A short drain is the pace's; only a deep queue or an outage is worth another layer.
-        let rate = if send_rate * 2 < estimate {
-            send_rate
+        let is_drain = link.estimator.queue_delay() > DEEP || link.estimator.is_silent();
+        let rate = if is_drain {
+            link.estimator.send_rate()
         } else {
-            estimate
+            link.estimator.estimate()
         };
-        let budget = Bitrate::from_bps(rate.saturating_sub(sound) * (100 - SPARE) / 100);
+        let budget = rate.as_bps().saturating_sub(sound) * (100 - SPARE) / 100;
+        let climbs = if is_drain {
+            Climbs::NONE
+        } else {
+            link.caution.climbs(now, budget)
+        };
         let mut demands = std::mem::take(&mut self.scratch.demands);
         demands.clear();
         demands.extend(shares.iter().map(|share| Demand {
-            never_paused: share.demand.never_paused || is_guess,
+            // What a drain would gain by a pause, the keyframe after it would cost.
+            never_paused: share.demand.never_paused
+                || is_guess
+                || is_drain && share.demand.current.is_some(),
             ..share.demand
         }));
         let mut chosen = std::mem::take(&mut self.scratch.chosen);
         chosen.clear();
         chosen.resize(demands.len(), None);
-        allocate(budget, &demands, &mut chosen);
-        let (mut wanted, mut sending) = (sound, sound);
+        allocate(Bitrate::from_bps(budget), climbs, &demands, &mut chosen);
+        let (mut wanted, mut sending, mut before) = (sound, sound, 0);
+        let (mut climbed, mut fell) = (false, false);
+        let settled = shares.iter().all(|share| share.settled);
         for (share, step) in shares.iter().zip(&chosen) {
             let rates = share.demand.steps.as_slice();
             wanted += rates.last().map_or(0, |rate| rate.as_bps());
-            sending += step
-                .and_then(|step| rates.get(usize::from(step)))
-                .map_or(0, |rate| rate.as_bps());
+            let rate_of = |step: Option<u8>| {
+                step.and_then(|step| rates.get(usize::from(step)))
+                    .map_or(0, |rate| rate.as_bps())
+            };
+            sending += rate_of(*step);
+            before += rate_of(share.demand.current);
+            climbed |= *step > share.demand.current;
+            fell |= *step < share.demand.current;
             self.allot(now, share, *step);
         }
         if let Some(link) = self.link_mut(owner) {
+            // What fell because a rate was not what was expected says nothing of the link.
+            if fell && settled {
+                link.caution.on_fall(now, before, is_drain);
+            }
+            if climbed {
+                link.caution.on_climb(now);
+            }
             let with_spare = |bps: u64| Bitrate::from_bps(bps + bps * (SPARE + 10) / 100);
             link.sending = with_spare(sending);
             link.estimator
@@ -339,7 +330,6 @@ impl Router {
             return;
         };
         let steps = share.demand.steps.as_slice().len();
-        // The best of what there is: what comes up later is let through until the next look.
         let grant = match step {
             None if steps > 0 => Grant::Nothing,
             Some(step) if usize::from(step) + 1 < steps || !share.complete => {
@@ -347,10 +337,6 @@ impl Router {
             }
             None | Some(_) => Grant::Everything,
         };
-        if step != share.demand.current {
-            let climbs = step > share.demand.current;
-            consumer.allotment.on_change(now, climbs);
-        }
         let paused = grant == Grant::Nothing;
         let told = std::mem::replace(&mut consumer.allotment.paused, paused);
         let (owner, track) = (Owner(consumer.owner), consumer.track);
@@ -371,24 +357,28 @@ impl Router {
             return;
         };
         let mut left = bytes.saturating_sub(self.egress.backlog(owner) * 1_000);
+        // Two big packets would show no rate.
+        let most = (bytes / PROBE_PACKETS).saturating_sub(WIRE_OVERHEAD);
+        let mut queued = 0;
         let mut turn = 0;
-        while left > 0 && turn < MAX_PADDING_PACKETS {
+        while (left > 0 || queued < PROBE_PACKETS) && turn < MAX_PADDING_PACKETS {
             let mut found = false;
             for index in &state.consumers {
                 let Some(consumer) = self.consumers.of_mut(*index) else {
                     continue;
                 };
                 let encodings = &self.encodings;
-                let Some(pending) = consumer.padding(*index, turn as u16, encodings) else {
+                let Some(pending) = consumer.padding(*index, turn as u16, most, encodings) else {
                     continue;
                 };
                 found = true;
                 left = left.saturating_sub(usize::from(pending.len) + WIRE_OVERHEAD);
+                queued += 1;
                 if self
                     .egress
                     .push(now, owner, Lane::Padding, pending, true)
                     .is_err()
-                    || left == 0
+                    || (left == 0 && queued >= PROBE_PACKETS)
                 {
                     return;
                 }
@@ -421,17 +411,20 @@ fn share(
         }
     };
     let signs = consumer.target.rank == Rank::SIGNING;
-    let mut complete = true;
+    let (mut complete, mut settled) = (true, true);
     let slots = (0_u8..)
         .zip(&producer.slots)
         .take(producer.encoding_count());
     for (encoding, slot) in slots {
-        let Some(source) = encodings.of(*slot).filter(|encoding| encoding.active) else {
-            continue;
-        };
         if encoding > consumer.target.max_encoding && !steps.as_slice().is_empty() {
             break;
         }
+        let Some(source) = encodings.of(*slot).filter(|encoding| encoding.active) else {
+            // What comes up later has to be asked for: three cameras' first frames are a second of a slow link.
+            complete = false;
+            continue;
+        };
+        settled &= source.is_settled(now);
         let rates = &source.layers;
         let top_spatial = (rates.spatial_count() - 1).min(consumer.target.max_spatial);
         let top = (rates.temporal_count() - 1).min(consumer.target.max_temporal);
@@ -447,7 +440,12 @@ fn share(
                     temporal,
                 };
                 let below = steps.as_slice().last().copied().unwrap_or_default();
-                let rate = if is_lowest || temporal < top {
+                let settled = source.is_settled(now);
+                let rate = if !settled && is_lowest && temporal == top {
+                    source.usual_rate().unwrap_or(UNMEASURED)
+                } else if !settled && temporal < top {
+                    Bitrate::ZERO
+                } else if is_lowest || temporal < top {
                     rates.rate(spatial, temporal)
                 } else {
                     source.expected_rate(now, layer, below)
@@ -481,10 +479,10 @@ fn share(
             rank: consumer.target.rank,
             steps,
             current: current.and_then(|step| u8::try_from(step).ok()),
-            may_climb: consumer.allotment.may_climb(now),
             never_paused: signs,
         },
         layers,
         complete,
+        settled,
     }
 }

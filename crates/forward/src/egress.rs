@@ -436,16 +436,20 @@ mod tests {
         let probe = Probe {
             id: ProbeId::new(1),
             rate,
-            bytes: 30,
+            bytes: 70,
         };
         egress.start_probe(Time::ZERO, 1, probe);
-        for lane in [Lane::Padding, Lane::Padding, Lane::Padding, Lane::Padding] {
+        for lane in [Lane::Padding; 7] {
             egress.push(Time::ZERO, 1, lane, packet(7), true).unwrap();
         }
-        let sent: Vec<_> = (0..5)
+        let sent: Vec<_> = (0..7)
             .map(|_| egress.pop(Time::ZERO, 1, 0).and_then(|(_, probe)| probe))
             .collect();
         let id = Some(probe.id);
-        assert_eq!(sent, [id, id, id, None, None], "30 bytes in packets of 12");
+        assert_eq!(
+            sent,
+            [id, id, id, id, id, id, None],
+            "70 bytes in packets of 12"
+        );
     }
 }

@@ -311,21 +311,23 @@ impl Encoding {
     }
 
     /// Whether it has been active for long enough that its measured rates are what it takes.
-    fn is_settled(&self, now: Time) -> bool {
+    pub(crate) fn is_settled(&self, now: Time) -> bool {
         now - self.awake_since >= SETTLING
     }
 
-    /// What a layer takes. While the encoding has only begun to send that is at least what it took before, or what the next
-    /// lower one lets expect: encoders start small, with a keyframe.
+    /// What it took in full the last time that it had been active for a while.
+    pub(crate) fn usual_rate(&self) -> Option<Bitrate> {
+        self.usual
+    }
+
+    /// What a layer takes. While the encoding has only begun to send that is what it took before, or what the next lower
+    /// one lets expect: the first keyframes say nothing.
     pub(crate) fn expected_rate(&self, now: Time, layer: Layer, below: Bitrate) -> Bitrate {
-        let measured = self.layers.rate(layer.spatial, layer.temporal);
         if self.is_settled(now) {
-            return measured;
+            return self.layers.rate(layer.spatial, layer.temporal);
         }
-        let usual = self
-            .usual
-            .unwrap_or(Bitrate::from_bps(below.as_bps() * STEP_UP));
-        measured.max(usual)
+        self.usual
+            .unwrap_or(Bitrate::from_bps(below.as_bps() * STEP_UP))
     }
 
     /// Whether somebody waits for a keyframe.

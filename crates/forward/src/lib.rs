@@ -13,6 +13,7 @@ mod allocate;
 mod audio_level;
 mod bandwidth;
 mod cache;
+mod caution;
 mod config;
 mod consumer;
 mod downlink;

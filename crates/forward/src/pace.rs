@@ -13,6 +13,8 @@ use crate::bandwidth::{Probe, ProbeId};
 /// Sent in one go before the line counts as busy: at 2 Mbit/s one packet, at 20 Mbit/s ten. Longer bursts cost fewer
 /// system calls and more of a router's queue.
 const BURST: Duration = Duration::from_millis(5);
+/// A probe takes at least so many packets, or the gaps between them are too few to be measured.
+pub(crate) const PROBE_PACKETS: usize = 5;
 /// Slower than this nothing is paced: one packet of 1,200 bytes would wait a second.
 const SLOWEST: u64 = 10_000;
 
@@ -20,7 +22,9 @@ const SLOWEST: u64 = 10_000;
 struct Probing {
     id: ProbeId,
     rate: Bitrate,
+    /// Bytes and packets that are left of it.
     left: usize,
+    packets: usize,
 }
 
 /// Pace of one owner.
@@ -51,6 +55,7 @@ impl Pace {
             id: probe.id,
             rate: probe.rate,
             left: probe.bytes,
+            packets: PROBE_PACKETS,
         });
     }
 
@@ -79,7 +84,8 @@ impl Pace {
         let probing = self.probing.as_mut()?;
         let id = probing.id;
         probing.left = probing.left.saturating_sub(bytes);
-        if probing.left == 0 {
+        probing.packets = probing.packets.saturating_sub(1);
+        if probing.left == 0 && probing.packets == 0 {
             self.probing = None;
         }
         Some(id)
@@ -117,12 +123,14 @@ mod tests {
             Probe {
                 id,
                 rate: Bitrate::from_kbps(8_000),
-                bytes: 2_500,
+                bytes: 5_500,
             },
         );
         assert!(pace.is_open(now));
-        let tags: Vec<_> = (0..4).map(|_| pace.on_sent(now, 1_000)).collect();
-        assert_eq!(tags, [Some(id), Some(id), Some(id), None]);
+        for _ in 0..6 {
+            assert_eq!(pace.on_sent(now, 1_000), Some(id));
+        }
+        assert_eq!(pace.on_sent(now, 1_000), None);
         assert!(!pace.is_probing());
     }
 }

@@ -18,7 +18,7 @@ const GROWTH: f64 = 0.08;
 const STEP: f64 = 100e3;
 const SLOW_STEP: f64 = 0.75;
 /// The estimate does not grow above this multiple of what arrives (§5.5) ...
-const AHEAD: f64 = 1.5;
+const AHEAD: f64 = 1.15;
 /// ... and a bit, for very slow links.
 const AHEAD_MORE: f64 = 10e3;
 /// Weight of a new sample of the capacity (§5.5).

@@ -91,7 +91,7 @@ const BURSTY: f64 = 0.9;
 /// What arrives all the time leaves the source this much room, however little probes show.
 const PROVEN: f64 = 1.1;
 /// Packets may leave this much faster than the send rate, so that a frame takes less than a frame's time.
-const PACING: f64 = 1.5;
+const PACING: f64 = 1.2;
 /// Transport-wide feedback younger than this makes reports and REMB moot.
 const FEEDBACK_RULES: Duration = Duration::from_secs(5);
 /// Weight of a new round trip in the smoothed one.
@@ -429,7 +429,8 @@ impl BandwidthEstimator {
         match outcome {
             Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
             Outcome::Full(rate) if rate > estimate => {
-                self.control.on_probed(now, rate);
+                // A burst takes from others on the link as well: what it got is more than is free.
+                self.control.on_probed(now, (estimate + rate) / 2.0);
                 // So much more than was believed is worth another look.
                 if rate > estimate * SURPRISE {
                     self.prober.again(now);
@@ -532,6 +533,11 @@ impl BandwidthEstimator {
         Bitrate::from_bps(self.send_rate as u64)
     }
 
+    /// Less is sent than the link is believed to carry, because it is silent or was lately.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silence.factor() < 1.0
+    }
+
     /// How fast packets may leave that wait to be sent.
     pub(crate) fn pacing_rate(&self) -> Bitrate {
         Bitrate::from_bps((self.send_rate * PACING) as u64)
@@ -584,7 +590,6 @@ impl BandwidthEstimator {
     }
 
     /// What stands in the queue on the way.
-    #[cfg(test)]
     pub(crate) fn queue_delay(&self) -> Duration {
         self.queue.standing()
     }
