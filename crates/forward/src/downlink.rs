@@ -33,6 +33,8 @@ const DEEP: Duration = Duration::from_millis(150);
 const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
 /// Frames a second that sign language takes (EN 301 549 §6.5.3).
 const SIGNING_FRAME_RATE: f32 = 19.0;
+/// How long the first probes may take to show that a link is wider than believed.
+const PROVING: Duration = Duration::from_secs(2);
 /// How long a subscriber that announced feedback may take for the first.
 const TRUST: Duration = Duration::from_secs(2);
 /// Below the first rate sound comes without its redundancy (RFC 2198), above the second with it again: on a thin link the
@@ -40,6 +42,9 @@ const TRUST: Duration = Duration::from_secs(2);
 const THIN: (Bitrate, Bitrate) = (Bitrate::from_kbps(500), Bitrate::from_kbps(700));
 /// Headers of sound, in bits a second: 50 packets of 68 bytes. Without redundancy half of the rest remains.
 const SOUND_HEADERS: u64 = 50 * 68 * 8;
+/// Pace, in halves of the estimate, where everything that is wanted is sent: short queues on the way are better than long ones
+/// here.
+const UNCONSTRAINED: u64 = 5;
 /// Retransmissions and reports, in percent of the media.
 const SPARE: u64 = 3;
 /// Bytes of IP and UDP headers and of an AEAD tag, which the link carries beside the plaintext packet.
@@ -52,6 +57,8 @@ pub(crate) struct Downlink {
     divided_at: Option<Time>,
     /// What the layers in force take.
     sending: Bitrate,
+    /// What they would take if the link were wide.
+    wanted: Bitrate,
     trust: Trust,
     caution: Caution,
 }
@@ -61,10 +68,18 @@ pub(crate) struct Downlink {
 enum Trust {
     /// Feedback was negotiated and may come until then. So long the estimate is a guess that pauses nothing.
     Until(Time),
-    /// There is feedback.
-    Measured,
+    /// There is feedback, since then.
+    Measured(Time),
     /// It did not come: the link is one that nobody measures, and gets what was asked for.
     Given,
+}
+
+impl Trust {
+    fn begin(&mut self, now: Time) {
+        if !matches!(self, Self::Measured(_)) {
+            *self = Self::Measured(now);
+        }
+    }
 }
 
 /// How a consumer fares under the division.
@@ -104,6 +119,7 @@ impl Router {
                 estimator: BandwidthEstimator::new(config),
                 divided_at: None,
                 sending: Bitrate::ZERO,
+                wanted: Bitrate::ZERO,
                 trust: Trust::Until(now + TRUST),
                 caution: Caution::default(),
             }));
@@ -136,7 +152,7 @@ impl Router {
 
     pub(crate) fn on_transport_cc(&mut self, now: Time, owner: u32, feedback: &TransportCc<'_>) {
         if let Some(link) = self.link_mut(owner) {
-            link.trust = Trust::Measured;
+            link.trust.begin(now);
             link.estimator.on_feedback(now, feedback);
             self.look_at_link(now, owner);
         }
@@ -145,7 +161,7 @@ impl Router {
     pub(crate) fn on_remb(&mut self, now: Time, owner: u32, rate: Bitrate) {
         self.measure_link(now, owner);
         if let Some(link) = self.link_mut(owner) {
-            link.trust = Trust::Measured;
+            link.trust.begin(now);
             link.estimator.on_remb(now, rate);
             self.look_at_link(now, owner);
         }
@@ -213,7 +229,15 @@ impl Router {
             pace
         } else {
             // What is let through must not pile up here, even where it is more than the link seems to carry.
-            pace.max(link.sending)
+            let rate = pace.max(link.sending);
+            if link.wanted <= link.sending {
+                // There is room to spare: a keyframe, or what a publisher caught up with, need not wait.
+                rate.max(Bitrate::from_bps(
+                    link.estimator.estimate().as_bps() * UNCONSTRAINED / 2,
+                ))
+            } else {
+                rate
+            }
         };
         let probe = link.estimator.next_probe(now);
         if let Some(pace) = self.egress.pace_mut(owner) {
@@ -234,13 +258,14 @@ impl Router {
     }
 
     fn divide(&mut self, now: Time, owner: u32) {
+        let start_bitrate = self.config.start_bitrate;
         let mut shares = std::mem::take(&mut self.scratch.shares);
         shares.clear();
         let mut sound = 0;
         let Some(Some(state)) = self.owners.get(owner as usize) else {
             return;
         };
-        let is_measured = |link: &Downlink| link.trust == Trust::Measured;
+        let is_measured = |link: &Downlink| matches!(link.trust, Trust::Measured(_));
         let link = state.downlink.as_deref().filter(|link| is_measured(link));
         let estimate = link.map(|link| link.estimator.estimate());
         for index in &state.consumers {
@@ -283,7 +308,13 @@ impl Router {
             self.scratch.shares = shares;
             return;
         }
-        let is_guess = link.trust != Trust::Measured;
+        // The first probes take a moment; until then only a link that proved to be thin pauses anything.
+        let is_guess = match link.trust {
+            Trust::Measured(since) => {
+                now - since < PROVING && link.estimator.estimate() >= start_bitrate
+            }
+            Trust::Until(_) | Trust::Given => true,
+        };
         // A short drain is the pace's; only a deep queue or an outage is worth another layer.
         let is_drain = link.estimator.queue_delay() > DEEP || link.estimator.is_silent();
         let rate = if is_drain {
@@ -337,6 +368,7 @@ impl Router {
             }
             let with_spare = |bps: u64| Bitrate::from_bps(bps + bps * (SPARE + 10) / 100);
             link.sending = with_spare(sending);
+            link.wanted = with_spare(wanted);
             link.estimator
                 .set_demand(now, with_spare(wanted), with_spare(sending));
         }

@@ -16,6 +16,8 @@ use crate::settings::RouterConfig;
 
 /// A step ahead larger than this is a restart, if the next packet follows it (RFC 3550 §A.1 MAX_DROPOUT).
 const MAX_DROPOUT: u64 = 3_000;
+/// Without a packet for so long a stream has paused: what is measured meanwhile is not what it takes.
+const FLOWING: Duration = Duration::from_millis(150);
 /// Rates are measured over a second, and an encoder's first keyframe is no measure.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How much more a simulcast encoding takes than the next lower one, where nothing else is known: four times the pixels.
@@ -305,7 +307,8 @@ impl Encoding {
     /// Takes note of what it takes; to be called about ten times a second.
     pub(crate) fn measure(&mut self, now: Time) {
         self.layers.on_tick(now);
-        if self.active && self.is_settled(now) {
+        let flows = self.last_arrival.is_some_and(|last| now - last < FLOWING);
+        if self.active && self.is_settled(now) && flows {
             self.usual = Some(self.layers.rate(u8::MAX, u8::MAX));
         }
     }

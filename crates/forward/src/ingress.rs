@@ -248,7 +248,7 @@ impl Router {
         if let Some(due) = nack_due {
             self.arm(now, owner.0, due);
         }
-        self.accept(now, slot, received.seq, &arrival);
+        self.accept(now, slot, received.seq, &arrival, origin);
         if received.needs_keyframe {
             self.want_keyframe(now, slot);
         }
@@ -317,7 +317,7 @@ impl Router {
             payload: packet.payload(),
             descriptor,
         };
-        self.accept(now, slot, meta.sequence, &arrival);
+        self.accept(now, slot, meta.sequence, &arrival, Origin::Media);
         Ok(())
     }
 
@@ -348,14 +348,17 @@ impl Router {
     }
 
     /// Stores a packet that is new, and sends it on.
-    fn accept(&mut self, now: Time, slot: u32, seq: u64, arrival: &Arrival<'_>) {
+    fn accept(&mut self, now: Time, slot: u32, seq: u64, arrival: &Arrival<'_>, origin: Origin) {
         let Some(encoding) = self.encodings.of_mut(slot) else {
             return;
         };
         let stored = arrival.describe(seq, false, &mut encoding.layers.frames);
         let bytes = (arrival.payload.len() + HEADERS) as u32;
         let Place { frame, ends_frame } = stored.place;
-        encoding.layers.on_packet(now, frame, ends_frame, bytes);
+        // Repairs come in bursts and say nothing of what the encoder makes now.
+        if origin == Origin::Media {
+            encoding.layers.on_packet(now, frame, ends_frame, bytes);
+        }
         let elements = self.scratch.elements.as_bytes();
         let stored = encoding.cache.insert(stored, elements, arrival.payload);
         encoding.last_arrival = Some(now);

@@ -80,7 +80,8 @@ fn the_highest_layer_that_fits_is_shown_without_long_freezes() {
         let freeze = picture.longest_freeze(seconds(10), seconds(45));
         assert!(freeze <= 600 * MS, "{freeze:?}\n{summary}");
         let concealed = seen.sounds_concealed(seconds(2), seconds(44));
-        assert!(concealed <= 0.01, "{concealed:.3} of sound\n{summary}");
+        // What the step itself takes: half a second of queue before anybody can know, of the 42 s.
+        assert!(concealed <= 0.02, "{concealed:.3} of sound\n{summary}");
         // A layer that is there stays: up and down again is worse than either.
         let shown = picture.shown.iter().filter(|f| f.at > seconds(38));
         assert!(
