@@ -90,8 +90,7 @@ pub enum Command {
         /// The track.
         track: TrackId,
     },
-    /// Sends one message to the channel with this label on each transport. Kept (bounded) until the channel opens if
-    /// the channel is reliable, else dropped.
+    /// Sends one message to the channel with this label on each transport. Kept (bounded) until the channel opens.
     SendData {
         /// The receivers, all on this shard.
         transports: Vec<TransportId>,
@@ -99,6 +98,8 @@ pub enum Command {
         label: Arc<str>,
         /// Binary or UTF-8 text (RFC 8831 §8).
         binary: bool,
+        /// Its loss is told: [`Event::Refused`] with [`Refusal::DataOverload`] and no track, for each receiver that has no room.
+        must_arrive: bool,
         /// The message.
         data: Bytes,
     },

@@ -3,6 +3,7 @@
 use schalter_forward::Owner;
 use schalter_model::{DropReason, Time, TransportId};
 
+use crate::control::Refusal;
 use crate::shard::Shard;
 use crate::slots::WaitingMessage;
 
@@ -18,12 +19,13 @@ impl Shard {
         };
         match slot.transport.channel_by_label(&message.label) {
             Some(channel) => {
-                match slot
+                let sent = slot
                     .transport
-                    .send_data(now, channel, message.binary, message.data)
-                {
-                    Ok(()) => self.counters.data_out += 1,
-                    Err(_) => self.counters.drops.count(DropReason::DataOverload),
+                    .send_data(now, channel, message.binary, message.data);
+                if sent.is_ok() {
+                    self.counters.data_out += 1;
+                } else {
+                    self.lose(transport, message.must_arrive);
                 }
                 self.after_transport_input(now, owner);
             }
@@ -32,12 +34,20 @@ impl Shard {
                 if slot.waiting_messages.len() >= limits.waiting_messages
                     || bytes > limits.waiting_bytes
                 {
-                    self.counters.drops.count(DropReason::DataOverload);
+                    self.lose(transport, message.must_arrive);
                     return;
                 }
                 slot.waiting_bytes = bytes;
                 slot.waiting_messages.push_back(message);
             }
+        }
+    }
+
+    /// Counts a message that found no room, and tells if it must not be missing.
+    fn lose(&mut self, transport: TransportId, must_arrive: bool) {
+        self.counters.drops.count(DropReason::DataOverload);
+        if must_arrive {
+            self.refuse(transport, None, Refusal::DataOverload);
         }
     }
 

@@ -182,12 +182,14 @@ impl Shard {
                 transports,
                 label,
                 binary,
+                must_arrive,
                 data,
             } => {
                 for transport in transports {
                     let message = WaitingMessage {
                         label: label.clone(),
                         binary,
+                        must_arrive,
                         data: data.clone(),
                     };
                     self.send_data(now, transport, message);

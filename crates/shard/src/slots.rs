@@ -13,6 +13,8 @@ use schalter_transport::Transport;
 pub(crate) struct WaitingMessage {
     pub(crate) label: Arc<str>,
     pub(crate) binary: bool,
+    /// Its loss is told.
+    pub(crate) must_arrive: bool,
     pub(crate) data: Bytes,
 }
 

@@ -191,20 +191,34 @@ fn messages_that_wait_for_a_channel_are_bounded_by_number_and_by_bytes() {
         };
         sim.command(0, command);
     }
-    let mut send = |transport, len: usize| {
+    let mut send = |transport, len: usize, must_arrive: bool| {
         let command = Command::SendData {
             transports: vec![TransportId(transport)],
             label: "_reliable".into(),
             binary: true,
+            must_arrive,
             data: vec![0; len].into(),
         };
         sim.command(0, command);
         sim.shard(0).counters().drops.of(DropReason::DataOverload)
     };
-    assert_eq!([send(1, 10), send(1, 10), send(1, 10), send(1, 10)], [0; 4]);
-    assert_eq!(send(1, 10), 1);
-    assert_eq!([send(2, 600), send(2, 400)], [1; 2]);
-    assert_eq!(send(2, 1), 2);
+    assert_eq!((0..4).map(|_| send(1, 10, true)).max(), Some(0));
+    assert_eq!(send(1, 10, false), 1);
+    assert_eq!([send(2, 600, true), send(2, 400, true)], [1; 2]);
+    assert_eq!(send(2, 1, true), 2);
+    let told = sim.events().iter().filter_map(|(_, _, event)| match event {
+        Event::Refused {
+            transport,
+            track: None,
+            reason: Refusal::DataOverload,
+        } => Some(*transport),
+        _ => None,
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [TransportId(2)],
+        "what may be lost is not told"
+    );
 }
 
 #[test]

@@ -207,10 +207,12 @@ impl Room {
         label: Arc<str>,
         data: Bytes,
     ) {
+        let must_arrive = &*label == RELIABLE;
         let command = Command::SendData {
             transports,
             label,
             binary: true,
+            must_arrive,
             data,
         };
         self.media(shard, command);

@@ -386,6 +386,7 @@ impl Room {
                 transports: vec![transport.id],
                 label: Arc::clone(&label),
                 binary: true,
+                must_arrive: false,
                 data: Bytes::from(data),
             };
             let shard = receiver.shard;
