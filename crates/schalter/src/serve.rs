@@ -289,7 +289,7 @@ fn signaling_config(config: &Config) -> SignalingConfig {
             tracks_per_participant: limits.tracks_per_participant as usize,
             data_tracks_per_participant: limits.data_tracks_per_participant as usize,
             rooms: limits.rooms as usize,
-            rooms_per_authority: limits.rooms as usize,
+            rooms_per_authority: limits.rooms_per_authority as usize,
             data_messages_per_second: limits.data_messages_per_second,
             data_bytes_per_second: u64::from(limits.data_bytes_per_second),
             ..Limits::default()

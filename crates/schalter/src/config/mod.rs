@@ -125,6 +125,8 @@ impl Default for Room {
 pub(crate) struct Limits {
     /// Rooms at once on this node.
     pub(crate) rooms: u32,
+    /// Rooms of one authority at the same time.
+    pub(crate) rooms_per_authority: u32,
     /// Participants in one room, whatever the room's own maximum says.
     pub(crate) participants_per_room: u32,
     /// Tracks that one participant may publish.
@@ -159,6 +161,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rooms: 10_000,
+            rooms_per_authority: 10_000,
             participants_per_room: 3_000,
             tracks_per_participant: 32,
             data_tracks_per_participant: 16,

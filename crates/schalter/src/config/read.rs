@@ -308,6 +308,11 @@ impl Limits {
         for (key, slot, range) in [
             ("rooms", &mut limits.rooms, 1..=MOST),
             (
+                "rooms_per_authority",
+                &mut limits.rooms_per_authority,
+                1..=MOST,
+            ),
+            (
                 "participants_per_room",
                 &mut limits.participants_per_room,
                 1..=100_000,

@@ -52,6 +52,10 @@ describe('call between Chromium and Firefox', { timeout: 300_000 }, () => {
           assert.ok(arriving.some((s) => s.packetsReceived > 500), 'audio reaches Firefox');
         }
         await checkTransport(name, chris, { codec: 'video/VP8' });
+        // Firefox tells no cipher in its statistics; the server counts what all have agreed on.
+        const agreed = [...(await server.metrics())].filter(([metric, count]) => metric.startsWith('schalter_srtp_handshakes_total') && count > 0);
+        figure(name, 'handshakes by SRTP profile', Object.fromEntries(agreed));
+        assert.ok(agreed.length > 0 && agreed.every(([metric]) => /aead/i.test(metric)), `every handshake agreed on AES-GCM: ${JSON.stringify(agreed)}`);
         assert.deepEqual(chris.failures, []);
       } finally {
         await ask(fox, 'leave').catch(() => undefined);
