@@ -14,13 +14,12 @@ use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, Extensi
 use crate::downlink::Allotment;
 use crate::encoding::Encoding;
 use crate::follow::{Follower, Verdict};
+use crate::form::{Form, forms};
 use crate::layer::{Layer, Reach};
 use crate::producer::passed_ids;
 use crate::random::Random;
 use crate::resend::ResendLimit;
-use crate::rewrite::{Rewriter, Shift, Source};
-use crate::settings::RouterConfig;
-use crate::slab::Slab;
+use crate::rewrite::{Rewriter, Shift};
 
 /// Packets that carry the mid while no receiver report has shown that the subscriber knows the stream.
 const MID_PACKETS: u16 = 250;
@@ -28,11 +27,6 @@ const MID_PACKETS: u16 = 250;
 const MAX_START_LAG: u64 = 128;
 /// Two ways to continue timestamps that differ by more than this mean that a sender report is wrong.
 const MAX_CLOCK_ERROR_SECS: u32 = 2;
-/// Longest padding of one packet: one byte says its length (RFC 3550 §5.1). The rest of a word would do no harm, but a
-/// round number of words keeps packets aligned.
-const MAX_PADDING: u8 = 252;
-/// RTP header with extensions and the number of the packet that is sent again, at most.
-const MAX_RESENT_HEADER: usize = 40;
 /// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
 const ONE_BYTE_MAX: (u8, usize) = (14, 16);
 /// Largest element of two-byte header extensions (RFC 8285 §4.3).
@@ -76,19 +70,6 @@ pub(crate) enum Placement {
     Nothing,
     /// A segment may begin with this packet.
     Start,
-}
-
-/// How a subscriber gets one of the publisher's formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Form {
-    pub(crate) payload_type: u8,
-    pub(crate) rtx_payload_type: Option<u8>,
-    /// Only the primary block of RED is sent.
-    pub(crate) unwrap_red: bool,
-    /// Payload type that RED's blocks must name.
-    pub(crate) red_inner: Option<u8>,
-    /// Payload type of RED's primary block alone, where the subscriber takes both.
-    pub(crate) plain: Option<u8>,
 }
 
 /// Header extensions of a subscriber.
@@ -179,7 +160,7 @@ pub(crate) struct Consumer {
     pub(crate) mid: Option<Arc<str>>,
     pub(crate) stats: ConsumerStats,
     first_timestamp: u32,
-    forms: Box<[Option<Form>]>,
+    pub(crate) forms: Box<[Option<Form>]>,
     pub(crate) resend: Option<ResendLimit>,
     pub(crate) track: TrackId,
     pub(crate) cname: Arc<str>,
@@ -273,7 +254,7 @@ impl Consumer {
 
     /// The part that this subscriber gets; `None` if the packet is left out.
     #[inline]
-    fn part(&mut self, stored: &Stored) -> Option<Part> {
+    pub(crate) fn part(&mut self, stored: &Stored) -> Option<Part> {
         let form = self.form(stored.format)?;
         if form.unwrap_red || (self.spares_redundancy && form.plain.is_some()) {
             (stored.red_primary_at < stored.payload_len).then_some(Part::RedPrimary)
@@ -412,14 +393,14 @@ impl Consumer {
 
     /// What a packet has to say about decode targets, instead of what it says.
     #[inline]
-    fn announcement(&mut self, slot: u32, stored: &Stored) -> Option<ActiveTargets> {
+    pub(crate) fn announcement(&mut self, slot: u32, stored: &Stored) -> Option<ActiveTargets> {
         if stored.numbering != Numbering::Descriptor {
             return None;
         }
         self.follower_of(slot)?.announcement(stored.place.frame)
     }
 
-    fn follower_of(&mut self, slot: u32) -> Option<&mut Follower> {
+    pub(crate) fn follower_of(&mut self, slot: u32) -> Option<&mut Follower> {
         [&mut self.follower, &mut self.followed]
             .into_iter()
             .flatten()
@@ -554,98 +535,9 @@ impl Consumer {
         }
     }
 
-    /// A packet that the subscriber asked for again.
-    pub(crate) fn resend(
-        &mut self,
-        own: u32,
-        sequence: u16,
-        source: &Source,
-        stored: &Stored,
-        elements: &[u8],
-    ) -> Option<Pending> {
-        let form = self.form(stored.format)?;
-        let retransmission = self.rtx_ssrc.is_some() && form.rtx_payload_type.is_some();
-        let verdict = self
-            .follower_of(source.slot)
-            .map_or(Some(Verdict::Send { completes: false }), |follower| {
-                follower.recall(stored.place.frame)
-            });
-        let whole = self.part(stored);
-        let (part, marker) = content(stored, whole, verdict.unwrap_or(Verdict::Leave));
-        let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
-        let payload = payload_len(stored, part) + if retransmission { 2 } else { 0 };
-        self.stats.retransmitted += 1;
-        let active_targets = self.announcement(source.slot, stored);
-        let len = 12 + self.extension_len(elements, with_mid, active_targets) + payload;
-        Some(Pending {
-            seq: stored.seq,
-            consumer: own,
-            slot: source.slot,
-            shift: source.shift,
-            sequence,
-            len: len as u16,
-            part,
-            marker,
-            active_targets,
-            with_mid,
-            retransmission,
-        })
-    }
-
-    /// A packet of at most `most` bytes that fills a probe: the `turn`-th newest one again, because that repairs what may
-    /// be lost, or nothing but padding where there is none so short. `None` without a stream for retransmissions.
-    pub(crate) fn padding(
-        &mut self,
-        own: u32,
-        turn: u16,
-        most: usize,
-        encodings: &Slab<Encoding>,
-    ) -> Option<Pending> {
-        self.rtx_ssrc?;
-        let newest = self.rewriter.newest();
-        let sequence = newest.unwrap_or(0).wrapping_sub(turn);
-        let source = newest.and_then(|_| self.rewriter.source_of(sequence));
-        let found = source.and_then(|source| {
-            let cache = &encodings.of(source.slot)?.cache;
-            let (stored, elements, _) = cache.find(source.seq)?;
-            let len = usize::from(stored.payload_len) + MAX_RESENT_HEADER;
-            (len <= most).then_some((source, stored, elements))
-        });
-        if let Some((source, stored, elements)) = found {
-            return self
-                .resend(own, sequence, &source, stored, elements)
-                .filter(|pending| pending.retransmission);
-        }
-        let form = self.forms.iter().flatten().next()?;
-        form.rtx_payload_type?;
-        let header = 12 + self.extension_len(&[], false, None);
-        let padding = most.saturating_sub(header) / 4 * 4;
-        let padding = padding.clamp(4, usize::from(MAX_PADDING)) as u8;
-        let len = header + usize::from(padding);
-        Some(Pending {
-            seq: 0,
-            consumer: own,
-            slot: u32::MAX,
-            shift: Shift::default(),
-            sequence,
-            len: len as u16,
-            marker: false,
-            part: Part::Padding(padding),
-            active_targets: None,
-            with_mid: false,
-            retransmission: true,
-        })
-    }
-
-    /// What padding is sent as: payload type and SSRC of retransmissions.
-    pub(crate) fn padding_stream(&self) -> Option<(u8, u32)> {
-        let form = self.forms.iter().flatten().next()?;
-        Some((form.rtx_payload_type?, self.rtx_ssrc?))
-    }
-
     /// Length of the extension block that [`crate::write`] will write.
     #[inline]
-    fn extension_len(
+    pub(crate) fn extension_len(
         &self,
         elements: &[u8],
         with_mid: bool,
@@ -697,11 +589,6 @@ impl Consumer {
             self.stats.round_trip = Some((now - at).saturating_sub(held));
         }
     }
-
-    pub(crate) fn resend_limit(&mut self, config: &RouterConfig) -> &mut ResendLimit {
-        self.resend
-            .get_or_insert_with(|| ResendLimit::new(config.resend_rate, config.resend_guard))
-    }
 }
 
 /// Length of a dependency descriptor that names other decode targets; one that would be too long for an element keeps
@@ -726,7 +613,7 @@ struct LeftOut {
 }
 
 /// What is sent of a packet that has its place, and with which marker.
-fn content(stored: &Stored, part: Option<Part>, verdict: Verdict) -> (Part, bool) {
+pub(crate) fn content(stored: &Stored, part: Option<Part>, verdict: Verdict) -> (Part, bool) {
     match (part, verdict) {
         (Some(part), Verdict::Send { completes }) => {
             (part, stored.marker || completes && stored.place.ends_frame)
@@ -738,7 +625,7 @@ fn content(stored: &Stored, part: Option<Part>, verdict: Verdict) -> (Part, bool
     }
 }
 
-fn payload_len(stored: &Stored, part: Part) -> usize {
+pub(crate) fn payload_len(stored: &Stored, part: Part) -> usize {
     match part {
         Part::Whole => usize::from(stored.payload_len),
         Part::RedPrimary => usize::from(stored.payload_len - stored.red_primary_at),
@@ -749,106 +636,4 @@ fn payload_len(stored: &Stored, part: Part) -> usize {
 
 pub(crate) fn ticks(span: Duration, clock_rate: u32) -> u32 {
     (span.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u32
-}
-
-/// For each of the publisher's formats, what the subscriber gets; `None` if it gets nothing at all.
-fn forms(source: &[CodecBinding], accepted: &[CodecBinding]) -> Option<Box<[Option<Form>]>> {
-    let accepts = |codec: Codec| accepted.iter().find(|binding| fits(codec, binding.codec));
-    let opus = accepts(Codec::Opus).map(|binding| binding.payload_type);
-    let source_opus = source
-        .iter()
-        .find(|binding| binding.codec == Codec::Opus)
-        .map(|binding| binding.payload_type);
-    let forms: Box<[Option<Form>]> = source
-        .iter()
-        .map(|binding| {
-            if let Some(same) = accepts(binding.codec) {
-                let is_red = binding.codec == Codec::Red;
-                return Some(Form {
-                    payload_type: same.payload_type,
-                    rtx_payload_type: same.rtx_payload_type,
-                    unwrap_red: false,
-                    red_inner: if is_red && opus != source_opus {
-                        opus
-                    } else {
-                        None
-                    },
-                    plain: opus.filter(|_| is_red),
-                });
-            }
-            let plain = accepts(Codec::Opus).filter(|_| binding.codec == Codec::Red)?;
-            Some(Form {
-                payload_type: plain.payload_type,
-                rtx_payload_type: plain.rtx_payload_type,
-                unwrap_red: true,
-                red_inner: None,
-                plain: None,
-            })
-        })
-        .collect();
-    forms.iter().any(Option::is_some).then_some(forms)
-}
-
-/// Whether a subscriber that negotiated `accepted` can be sent `offered`.
-fn fits(offered: Codec, accepted: Codec) -> bool {
-    match (offered, accepted) {
-        (
-            Codec::H264 {
-                packetization_mode: a,
-                profile: p,
-            },
-            Codec::H264 {
-                packetization_mode: b,
-                profile: q,
-            },
-        ) => a == b && p >> 8 == q >> 8,
-        (offered, accepted) => offered == accepted,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn binding(payload_type: u8, codec: Codec) -> CodecBinding {
-        CodecBinding {
-            payload_type,
-            codec,
-            rtx_payload_type: None,
-        }
-    }
-
-    fn h264(packetization_mode: u8, profile: u16) -> Codec {
-        Codec::H264 {
-            packetization_mode,
-            profile,
-        }
-    }
-
-    #[test]
-    fn h264_fits_by_mode_and_profile_idc() {
-        assert!(fits(h264(1, 0x42e0), h264(1, 0x4200)));
-        assert!(!fits(h264(1, 0x42e0), h264(0, 0x42e0)));
-        assert!(!fits(h264(1, 0x42e0), h264(1, 0x6400)));
-        assert!(!fits(Codec::Vp9 { profile: 0 }, Codec::Vp9 { profile: 2 }));
-    }
-
-    #[test]
-    fn red_passes_is_unwrapped_or_has_no_form() {
-        let source = [binding(63, Codec::Red), binding(111, Codec::Opus)];
-        let both = forms(
-            &source,
-            &[binding(96, Codec::Opus), binding(97, Codec::Red)],
-        )
-        .unwrap();
-        let form = both[0].unwrap();
-        assert_eq!(
-            (form.payload_type, form.unwrap_red, form.red_inner),
-            (97, false, Some(96))
-        );
-        assert_eq!(both[1].unwrap().payload_type, 96);
-        let plain = forms(&source, &[binding(111, Codec::Opus)]).unwrap();
-        assert!(plain[0].unwrap().unwrap_red);
-        assert!(forms(&source, &[binding(96, Codec::Vp8)]).is_none());
-    }
 }
