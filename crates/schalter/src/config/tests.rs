@@ -1,0 +1,399 @@
+//! What a file may say, and what is said of one that can't be right.
+
+use schalter_model::AuthorityId;
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn error(text: &str) -> String {
+    Config::parse("schalter.yaml", text)
+        .map(|config| format!("{text:?} was taken: {config:?}"))
+        .unwrap_err()
+        .to_string()
+}
+
+#[track_caller]
+fn complains(yaml: &str, parts: &[&str]) {
+    let text = error(yaml);
+    for part in parts {
+        assert!(text.contains(part), "{yaml:?}: {part:?} is missing: {text}");
+    }
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    for text in ["", "# nothing\n", "{}\n", "rtc:\nroom:\n"] {
+        let config = Config::parse("x", text).unwrap();
+        assert_eq!(config.port, 7880);
+        assert_eq!(config.rtc.udp_port, 7882);
+        assert_eq!(config.limits, Limits::default());
+        assert!(config.bind_addresses.iter().all(IpAddr::is_loopback));
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    complains(
+        "port: 7880\nrtc:\n  udp_prot: 1\n",
+        &["rtc.udp_prot", "(line 3)"],
+    );
+    complains("prot: 7880\n", &["prot", "(line 1)"]);
+    complains(
+        "{\"port\": 1,\n\n\"rtc\": {\"x\": 2}}",
+        &["rtc.x", "(line 3)"],
+    );
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_key_and_line() {
+    for (yaml, key, line) in [
+        ("port: 70000\n", "port", "line 1"),
+        ("port: no\n", "port", "line 1"),
+        ("\nport: 1.5\n", "port", "line 2"),
+        ("rtc:\n  workers: 0\n", "rtc.workers", "line 2"),
+        ("rtc:\n  workers: [1]\n", "rtc.workers", "line 2"),
+        ("rtc: 1\n", "rtc", "line 1"),
+        ("rtc:\n  node_ip: here\n", "rtc.node_ip", "line 2"),
+        (
+            "room:\n  max_participants: -1\n",
+            "room.max_participants",
+            "line 2",
+        ),
+        ("crypto_profile: none\n", "crypto_profile", "line 1"),
+        (
+            "limits:\n  message_bytes: 1\n",
+            "limits.message_bytes",
+            "line 2",
+        ),
+        (
+            "limits:\n  rooms: 99999999999999999999999\n",
+            "limits.rooms",
+            "line 2",
+        ),
+        ("keys:\n  a: short\n", "keys.a", "line 2"),
+        ("admin:\n  listen: somewhere\n", "admin.listen", "line 2"),
+        (
+            "admin:\n  listen: unix:relative\n",
+            "admin.listen",
+            "line 2",
+        ),
+        (
+            "bind_addresses:\n  - 127.0.0.1\n  - x\n",
+            "bind_addresses[1]",
+            "line 3",
+        ),
+    ] {
+        complains(yaml, &[key, line]);
+    }
+    complains(
+        &format!("keys:\n  a:\n    secret: {SECRET}\n    authority: Ulm\n"),
+        &["keys.a.authority", "line 4"],
+    );
+}
+
+#[test]
+fn what_is_no_group_of_keys_is_told_without_our_own_words() {
+    for yaml in ["just text\n", "- a\n- b\n", "42\n"] {
+        let text = error(yaml);
+        assert!(
+            text.contains("group of keys") && text.contains("line 1"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("struct") && !text.contains("Config"),
+            "{text}"
+        );
+    }
+    complains("port: 1\n---\nport: 2\n", &["more than one document"]);
+    complains("a: [1\n", &["line"]);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_named_at_its_second_place() {
+    complains(
+        "port: 1\nrtc:\n  workers: 1\nport: 2\n",
+        &["port", "twice", "(line 4)"],
+    );
+    complains(
+        "rtc:\n  workers: 1\n  udp_port: 1\n  workers: 2\n",
+        &["rtc.workers", "(line 4)"],
+    );
+    complains(
+        &format!("keys:\n  a: {SECRET}\n  b: {SECRET}\n  a: {SECRET}\n"),
+        &["keys.a", "(line 4)"],
+    );
+}
+
+#[test]
+fn no_error_repeats_a_secret() {
+    // A canary in every place where somebody may have put it.
+    let canary = "KANARIENVOGEL-0123456789abcdef0123456789";
+    for yaml in [
+        format!("keys: \"devkey: {canary}\"\n"),
+        format!("keys: {canary}\n"),
+        format!("keys:\n  devkey: {{{canary}}}\n"),
+        format!("keys:\n  devkey: [{canary}]\n"),
+        format!("keys:\n  - devkey: {canary}\n"),
+        format!("keys:\n  devkey:{canary}\n"),
+        format!("keys:\n  devkey:\n    {canary}: 1\n"),
+        format!("keys:\n  devkey:\n    secret: [{canary}]\n"),
+        format!("keys:\n  devkey:\n    secret: {canary}\n    scopes: [{canary}]\n"),
+        format!("keys:\n  devkey:\n    secret: {canary}\n    authority: {canary}\n"),
+        format!("keys:\n  devkey:\n    secret: {canary}\n    secret_file: /x\n"),
+        format!("keys:\n  {canary}: short\n"),
+        format!("keys:\n  {canary}: {{scopes: []}}\n"),
+        format!("keys:\n  {canary}: {canary}\n  {canary}: {canary}\n"),
+        format!("keys:\n  devkey: !!int {canary}\n"),
+        format!("keys:\n  devkey: !{canary} x\n"),
+        format!("keys:\n  devkey: *{canary}\n"),
+        format!("keys: devkey: {canary}\n"),
+        format!("{canary}\n"),
+        format!("devkey:{canary}\nport: 1\n"),
+        format!("rtc:\n  ice_servers:\n    - urls: turn:a\n      credential: [{canary}]\n"),
+        format!(
+            "rtc:\n  ice_servers:\n    - urls: x\n      username: a\n      credential: {canary}\n"
+        ),
+    ] {
+        let text = error(&yaml);
+        assert!(!text.contains("KANARIENVOGEL"), "{yaml:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    for number in [
+        "12345678901234567890123456789012",
+        "0x1234567890",
+        "123456.789",
+    ] {
+        for yaml in [
+            format!("keys:\n  devkey: {number}\n"),
+            format!("keys:\n  devkey:\n    secret: {number}\n"),
+            format!("keys: {number}\n"),
+        ] {
+            let text = error(&yaml);
+            assert!(!text.contains(number), "{yaml:?}: {text}");
+        }
+    }
+    complains(
+        "keys:\n  devkey: 12345678901234567890123456789012\n",
+        &["keys.devkey", "quotes", "line 2"],
+    );
+}
+
+#[test]
+fn ports_past_the_last_one_are_refused() {
+    complains(
+        "rtc:\n  udp_port: 65535\n  workers: 2\n",
+        &["rtc.udp_port", "65535", "(line 2)"],
+    );
+    assert!(Config::parse("x", "rtc:\n  udp_port: 65534\n  workers: 2\n").is_ok());
+}
+
+#[test]
+fn what_serve_would_refuse_is_refused_here() {
+    for (yaml, key, line) in [
+        ("bind_addresses: []\n", "bind_addresses", "line 1"),
+        (
+            "bind_addresses: [127.0.0.1, 127.0.0.1]\n",
+            "bind_addresses",
+            "line 1",
+        ),
+        (
+            "bind_addresses: [127.0.0.1, 0.0.0.0]\n",
+            "bind_addresses",
+            "line 1",
+        ),
+        ("rtc:\n  node_ip: 0.0.0.0\n", "rtc.node_ip", "line 2"),
+        ("rtc:\n  node_ip: \"::\"\n", "rtc.node_ip", "line 2"),
+        ("rtc:\n  node_ip: 224.0.0.1\n", "rtc.node_ip", "line 2"),
+        (
+            "admin:\n  token_file: /nonexistent/token\n",
+            "admin.token_file",
+            "line 2",
+        ),
+        ("port: 7889\n", "port", "line 1"),
+        (
+            "admin:\n  listen: 127.0.0.1:7880\n",
+            "admin.listen",
+            "line 2",
+        ),
+        ("bind_addresses: [0.0.0.0]\nport: 7889\n", "port", "line 2"),
+    ] {
+        complains(yaml, &[key, line]);
+    }
+    assert!(Config::parse("x", "bind_addresses: [0.0.0.0, \"::\"]\n").is_ok());
+    assert!(Config::parse("x", "port: 7889\nbind_addresses: [192.0.2.1]\n").is_ok());
+    complains(
+        &format!("keys:\n  \"\": {SECRET}\n"),
+        &["keys.", "name", "line 2"],
+    );
+    complains(
+        &format!("keys:\n  a: {{secret: {SECRET}, scopes: []}}\n"),
+        &["keys.a.scopes", "line 2"],
+    );
+    complains(
+        "keys:\n  a:\n    secret_file: /nonexistent/secret\n",
+        &["keys.a.secret_file", "/nonexistent/secret", "line 3"],
+    );
+}
+
+#[test]
+fn an_origin_is_what_browsers_send() {
+    for good in [
+        "https://a.example",
+        "http://localhost:7880",
+        "https://[2001:db8::1]:8443",
+    ] {
+        let yaml = format!("allowed_origins: [\"{good}\"]\n");
+        assert_eq!(Config::parse("x", &yaml).unwrap().allowed_origins, [good]);
+    }
+    for bad in [
+        "*",
+        "a.example",
+        "https://*.example",
+        "https://a.example/",
+        "https://a.example/path",
+        "https://a.example:443",
+        "http://a.example:80",
+        "https://a.example:0",
+        "https://a.example:x",
+        "https://",
+        "ftp://a.example",
+        "https://user@a.example",
+        "https://a b",
+    ] {
+        complains(
+            &format!("allowed_origins:\n  - \"{bad}\"\n"),
+            &["allowed_origins[0]", "line 2"],
+        );
+    }
+}
+
+#[test]
+fn keys_are_a_secret_or_an_object() {
+    let yaml = format!(
+        "keys:\n  a: {SECRET}\n  b:\n    secret: {SECRET}\n    authority: ulm\n    scopes: [join]\n  123: {SECRET}\n"
+    );
+    let config = Config::parse("x", &yaml).unwrap();
+    assert_eq!(config.keys["a"].authority, AuthorityId::default());
+    assert_eq!(config.keys["b"].authority.as_str(), "ulm");
+    assert!(config.keys["b"].scopes.join && !config.keys["b"].scopes.admin);
+    assert_eq!(&*config.keys["123"].name, "123");
+    assert!(
+        !format!("{config:?}").contains(SECRET),
+        "Debug must not show secrets"
+    );
+    complains(
+        &format!("keys:\n  b:\n    secret: {SECRET}\n    scopes: [join, admin]\n"),
+        &["keys.b.scopes[1]", "server API", "line 4"],
+    );
+}
+
+#[test]
+fn keys_of_livekit_that_have_no_effect_are_refused_with_advice() {
+    complains(
+        "rtc:\n  tcp_port: 7881\n",
+        &[
+            "rtc.tcp_port: ICE over TCP isn't built yet; remove the key",
+            "(line 2)",
+        ],
+    );
+    complains(
+        "turn:\n  enabled: true\n",
+        &["turn", "rtc.ice_servers", "(line 1)"],
+    );
+    for path in livekit::paths() {
+        let yaml = match path.split_once('.') {
+            Some((group, key)) => format!("{group}:\n  {key}: 1\n"),
+            None => format!("{path}: 1\n"),
+        };
+        let text = error(&yaml);
+        assert!(
+            text.contains(path) && !text.contains("no such key"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn rooms_are_made_by_whoever_joins() {
+    assert!(Config::parse("x", "room:\n  auto_create: true\n").is_ok());
+    complains(
+        "room:\n  auto_create: false\n",
+        &["room.auto_create", "server API", "(line 2)"],
+    );
+}
+
+#[test]
+fn codecs_are_named_as_in_livekits_file_and_keep_their_order() {
+    let yaml = "room:\n  enabled_codecs:\n    - mime: video/h264\n    - mime: audio/opus\n    - mime: video/rtx\n";
+    let config = Config::parse("x", yaml).unwrap();
+    assert_eq!(
+        config.room.enabled_codecs,
+        [CodecKind::H264, CodecKind::Opus]
+    );
+    complains(
+        "room:\n  enabled_codecs:\n    - mime: video/vp7\n",
+        &["room.enabled_codecs[0].mime", "video/VP8", "(line 3)"],
+    );
+    complains(
+        "room:\n  enabled_codecs: []\n",
+        &["room.enabled_codecs", "(line 2)"],
+    );
+    complains(
+        "room:\n  enabled_codecs:\n    - {mime: video/vp8}\n    - {mime: video/vp8}\n",
+        &["room.enabled_codecs[1]", "(line 4)"],
+    );
+}
+
+#[test]
+fn ice_servers_are_checked_and_kept() {
+    let yaml = "rtc:\n  ice_servers:\n    - urls: [\"stun:stun.example:3478\"]\n    - urls: turns:turn.example\n      username: u\n      credential: c\n";
+    let servers = Config::parse("x", yaml).unwrap().rtc.ice_servers;
+    assert_eq!(servers.len(), 2);
+    assert_eq!(servers[1].urls, ["turns:turn.example"]);
+    assert_eq!(
+        (servers[1].username.as_str(), servers[1].credential.as_str()),
+        ("u", "c")
+    );
+    let top = "ice_servers:\n  - urls: stun:a\n";
+    assert_eq!(Config::parse("x", top).unwrap().rtc.ice_servers.len(), 1);
+    complains(
+        &format!("{top}rtc:\n  ice_servers:\n    - urls: stun:b\n"),
+        &["ice_servers", "(line"],
+    );
+    complains(
+        "ice_servers:\n  - urls: https://a\n",
+        &["ice_servers[0].urls", "(line 2)"],
+    );
+    complains(
+        "ice_servers:\n  - urls: turn:a\n",
+        &["ice_servers[0]", "username", "(line 2)"],
+    );
+    complains(
+        "ice_servers:\n  - username: a\n",
+        &["ice_servers[0]", "urls", "(line 2)"],
+    );
+}
+
+#[test]
+fn a_room_holds_no_more_than_the_limit_and_0_means_the_limit() {
+    let config = Config::parse("x", "room:\n  max_participants: 0\n").unwrap();
+    assert_eq!(config.room.max_participants, 0);
+    assert!(Config::parse("x", "room:\n  max_participants: 3000\n").is_ok());
+    complains(
+        "room:\n  max_participants: 3001\n",
+        &[
+            "room.max_participants",
+            "limits.participants_per_room",
+            "3000",
+            "(line 2)",
+        ],
+    );
+    let raised = "room:\n  max_participants: 5000\nlimits:\n  participants_per_room: 5000\n";
+    assert!(Config::parse("x", raised).is_ok());
+    complains(
+        "limits:\n  participants_per_room: 99\n",
+        &["limits.participants_per_room"],
+    );
+}
