@@ -111,6 +111,9 @@ impl Egress {
         let needed = owner as usize + 1;
         if self.boxes.len() < needed {
             self.boxes.resize_with(needed, Outbox::default);
+            // Every owner may wait for its pace at once, and sound supersedes some of the waits.
+            self.paced
+                .reserve((4 * needed).saturating_sub(self.paced.len()));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schalter_forward::Rank;
 use schalter_model::{DropReason, MediaKind, ShardId, Time};
 use schalter_shard::control::Command;
 use schalter_testkit::conference::{BOTH, consumer_config, producer_config, source, track};
@@ -173,6 +174,8 @@ fn a_packet_that_fits_no_buffer_is_dropped_and_others_go_on() {
     sim.command(0, command);
     let mut config = consumer_config(1, 0, video);
     config.mid = Some("a-section-with-a-name".into());
+    // More than any link is believed to carry, and all the same not paused.
+    config.target.rank = Rank::SIGNING;
     let command = Command::AddConsumer {
         transport: sim.peer(1).config().transport,
         track: track(0, video),
