@@ -6,7 +6,7 @@ use crate::step::{Failure, cargo, output, program, root, run, say};
 use crate::{deps, install, web};
 
 /// Seconds that each fuzz target runs in the gate, and in `--long`.
-const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS: u32 = 6;
 const FUZZ_SECONDS_LONG: u32 = 600;
 
 /// Packages with fuzz targets.
