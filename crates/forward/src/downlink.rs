@@ -311,7 +311,9 @@ impl Router {
         // The first probes take a moment; until then only a link that proved to be thin pauses anything.
         let is_guess = match link.trust {
             Trust::Measured(since) => {
-                now - since < PROVING && link.estimator.estimate() >= start_bitrate
+                let is_new = now - since < PROVING && link.estimator.estimate() >= start_bitrate;
+                // Media itself is the probe where probes show nothing.
+                is_new || !link.estimator.is_proven(now)
             }
             Trust::Until(_) | Trust::Given => true,
         };

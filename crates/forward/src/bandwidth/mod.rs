@@ -104,6 +104,9 @@ const FEEDBACK_RULES: Duration = Duration::from_secs(5);
 /// Weight of a new round trip in the smoothed one.
 const ROUND_TRIP_WEIGHT: u32 = 8;
 
+/// Older proof of what a link carries is none: it may have changed, and probes may not reach the receiver's feedback.
+const PROOF: Duration = Duration::from_secs(8);
+
 /// Limits of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BandwidthConfig {
@@ -152,6 +155,8 @@ pub(crate) struct BandwidthEstimator {
     /// What the link last showed to carry while it was full, and when.
     full: Option<(f64, Time)>,
     round_trip: Option<Duration>,
+    /// When loss, a probe, or the receiver's own word last showed what the link carries.
+    proved_at: Option<Time>,
     /// When the last probe was asked for.
     probed: Option<Time>,
     /// The last probe showed less than is believed.
@@ -188,6 +193,7 @@ impl BandwidthEstimator {
             standing: None,
             full: None,
             round_trip: None,
+            proved_at: None,
             probed: None,
             doubted: false,
             covered: 0,
@@ -224,7 +230,8 @@ impl BandwidthEstimator {
         let mut newest_sent = None;
         for (number, delta) in (first..=highest).zip(feedback.deltas().take(MOST_STATUSES)) {
             let Some(delta) = delta else {
-                if self.sent.on_missing(number) {
+                // A receiver may not know the stream that padding comes on: its loss says nothing of the link.
+                if self.sent.on_missing(number) && !self.prober.covers(number) {
                     self.loss.on_fate(true);
                 }
                 continue;
@@ -432,6 +439,7 @@ impl BandwidthEstimator {
     }
 
     fn on_heavy_loss(&mut self, now: Time, share: f64, acked: f64) {
+        self.proved_at = Some(now);
         let estimate = self.control.estimate();
         let rate = estimate * (1.0 - 0.5 * share);
         // A policer, or a queue that is full: what arrives is what fits.
@@ -448,6 +456,9 @@ impl BandwidthEstimator {
         let estimate = self.control.estimate();
         let acked = acked.unwrap_or(0.0);
         let doubted = std::mem::take(&mut self.doubted);
+        if matches!(outcome, Outcome::Carried(_) | Outcome::Full(_)) {
+            self.proved_at = Some(now);
+        }
         match outcome {
             Outcome::Carried(rate) if rate > estimate => self.control.on_probed(now, rate),
             Outcome::Full(rate) if rate > estimate => {
@@ -506,6 +517,7 @@ impl BandwidthEstimator {
 
     /// The receiver's own estimate came, which counts only without transport-wide feedback.
     pub(crate) fn on_remb(&mut self, now: Time, rate: Bitrate) {
+        self.proved_at = Some(now);
         self.reports.on_remb(rate.as_bps() as f64);
         self.on_receiver(now);
     }
@@ -553,6 +565,13 @@ impl BandwidthEstimator {
     /// What may be sent now: at most the estimate, less while a queue is drained or the link is silent.
     pub(crate) fn send_rate(&self) -> Bitrate {
         Bitrate::from_bps(self.send_rate as u64)
+    }
+
+    /// Whether the estimate rests on something seen lately, and is more than what nobody contradicted.
+    pub(crate) fn is_proven(&self, now: Time) -> bool {
+        let full = self.full.map(|(_, at)| at);
+        let proofs = [self.proved_at, full];
+        proofs.into_iter().flatten().any(|at| now - at < PROOF)
     }
 
     /// Less is sent than the link is believed to carry, because it is silent or was lately.
