@@ -206,13 +206,17 @@ fn messages_that_wait_for_a_channel_are_bounded_by_number_and_by_bytes() {
     assert_eq!(send(1, 10, false), 1);
     assert_eq!([send(2, 600, true), send(2, 400, true)], [1; 2]);
     assert_eq!(send(2, 1, true), 2);
-    let told = sim.events().iter().filter_map(|(_, _, event)| match event {
-        Event::Refused {
+    let told = sim.events().iter().filter_map(|(_, _, event)| {
+        if let Event::Refused {
             transport,
             track: None,
             reason: Refusal::DataOverload,
-        } => Some(*transport),
-        _ => None,
+        } = event
+        {
+            Some(*transport)
+        } else {
+            None
+        }
     });
     assert_eq!(
         told.collect::<Vec<_>>(),

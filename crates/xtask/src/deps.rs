@@ -2,7 +2,7 @@
 //! randomness of their own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -176,26 +176,66 @@ fn check_dependencies(
 }
 
 fn check_sources(folder: &Path, complaints: &mut Vec<String>) -> Result<(), Failure> {
+    let mut sources = Vec::new();
+    read_sources(folder, &mut sources)?;
+    let only_tests: Vec<_> = sources
+        .iter()
+        .flat_map(|(path, text)| test_modules(path, text))
+        .collect();
+    for (path, text) in &sources {
+        if only_tests.contains(path) {
+            continue;
+        }
+        for (number, line) in (1..).zip(without_tests(text).lines()) {
+            let line_code = line.split("//").next().unwrap_or_default();
+            for word in IO_SOURCE.iter().filter(|word| line_code.contains(*word)) {
+                let shown = path.strip_prefix(root()).unwrap_or(path).display();
+                complaints.push(format!("{shown}:{number} uses {word} in a sans-IO layer"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_sources(folder: &Path, sources: &mut Vec<(PathBuf, String)>) -> Result<(), Failure> {
     let entries =
         std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for entry in entries {
         let path = entry.map_err(|error| error.to_string())?.path();
         if path.is_dir() {
-            check_sources(&path, complaints)?;
+            read_sources(&path, sources)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-            // Unit tests at the end of a file may do as they like.
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for (number, line) in (1..).zip(code.lines()) {
-                let line_code = line.split("//").next().unwrap_or_default();
-                for word in IO_SOURCE.iter().filter(|word| line_code.contains(*word)) {
-                    let shown = path.strip_prefix(root()).unwrap_or(&path).display();
-                    complaints.push(format!("{shown}:{number} uses {word} in a sans-IO layer"));
-                }
-            }
+            sources.push((path, text));
         }
     }
     Ok(())
+}
+
+/// Unit tests at the end of a file may do as they like; single items that only tests have may not.
+fn without_tests(text: &str) -> &str {
+    let end = text
+        .match_indices("#[cfg(test)]\nmod ")
+        .map(|(at, _)| at)
+        .find(|at| {
+            let declaration = text[*at..].lines().nth(1);
+            declaration.is_some_and(|line| line.ends_with('{'))
+        });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Files that a file declares as modules of tests.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = if path.ends_with("mod.rs") || path.ends_with("lib.rs") {
+        path.with_file_name("")
+    } else {
+        path.with_extension("")
+    };
+    text.match_indices("#[cfg(test)]\nmod ")
+        .filter_map(|(at, _)| text[at..].lines().nth(1))
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .map(|name| folder.join(format!("{name}.rs")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -244,5 +284,15 @@ mod tests {
             complaints(&package("schalter-net", &[("schalter-testkit", None)])),
             1
         );
+    }
+
+    #[test]
+    fn only_tests_may_read_the_clock() {
+        let text = "#[cfg(test)]\nmod far;\n#[cfg(test)]\nfn one() {}\nfn two() {}\n#[cfg(test)]\nmod tests {\n}\n";
+        assert!(without_tests(text).ends_with("fn two() {}\n"));
+        let found = test_modules(Path::new("src/a/mod.rs"), text);
+        assert_eq!(found, [PathBuf::from("src/a/far.rs")]);
+        let found = test_modules(Path::new("src/b.rs"), text);
+        assert_eq!(found, [PathBuf::from("src/b/far.rs")]);
     }
 }
