@@ -35,6 +35,8 @@ const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
 const SIGNING_FRAME_RATE: f32 = 19.0;
 /// How long the first probes may take to show that a link is wider than believed.
 const PROVING: Duration = Duration::from_secs(2);
+/// Without a sign of distress for so long the lowest layers are sent, whatever the estimate says: media itself is the probe.
+const CALM: Duration = Duration::from_secs(4);
 /// How long a subscriber that announced feedback may take for the first.
 const TRUST: Duration = Duration::from_secs(2);
 /// Below the first rate sound comes without its redundancy (RFC 2198), above the second with it again: on a thin link the
@@ -60,6 +62,8 @@ pub(crate) struct Downlink {
     /// What they would take if the link were wide.
     wanted: Bitrate,
     trust: Trust,
+    /// When the link last showed that it is full.
+    distress_at: Option<Time>,
     caution: Caution,
 }
 
@@ -121,6 +125,7 @@ impl Router {
                 sending: Bitrate::ZERO,
                 wanted: Bitrate::ZERO,
                 trust: Trust::Until(now + TRUST),
+                distress_at: None,
                 caution: Caution::default(),
             }));
             self.measured.push(owner);
@@ -330,12 +335,18 @@ impl Router {
         } else {
             link.caution.climbs(now, budget)
         };
+        if link.estimator.is_distressed(now, DEEP) {
+            link.distress_at = Some(now);
+        }
+        // An estimate may be low because nothing showed more. What stops a picture is a queue, loss, or the receiver's word.
+        let is_calm = link.distress_at.is_none_or(|at| now - at >= CALM);
         let mut demands = std::mem::take(&mut self.scratch.demands);
         demands.clear();
         demands.extend(shares.iter().map(|share| Demand {
             // What a drain would gain by a pause, the keyframe after it would cost.
             never_paused: share.demand.never_paused
                 || is_guess
+                || is_calm
                 || is_drain && share.demand.current.is_some(),
             ..share.demand
         }));

@@ -67,7 +67,6 @@ impl LossWindow {
         self.smoothed += weight * (share - self.smoothed);
     }
 
-    #[cfg(test)]
     pub(super) fn smoothed(&self) -> f64 {
         self.smoothed
     }

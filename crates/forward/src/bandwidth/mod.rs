@@ -104,6 +104,8 @@ const FEEDBACK_RULES: Duration = Duration::from_secs(5);
 /// Weight of a new round trip in the smoothed one.
 const ROUND_TRIP_WEIGHT: u32 = 8;
 
+/// Share of packets whose loss is more than a bad radio link's.
+const DISTRESS: f32 = 0.1;
 /// Older proof of what a link carries is none: it may have changed, and probes may not reach the receiver's feedback.
 const PROOF: Duration = Duration::from_secs(8);
 
@@ -574,6 +576,14 @@ impl BandwidthEstimator {
         proofs.into_iter().flatten().any(|at| now - at < PROOF)
     }
 
+    /// Whether a queue longer than `deep` stands, much is lost, feedback stays away, or the receiver itself says what it takes.
+    pub(crate) fn is_distressed(&self, now: Time, deep: Duration) -> bool {
+        self.queue_delay() > deep
+            || self.loss() > DISTRESS
+            || self.is_silent()
+            || !self.has_feedback(now)
+    }
+
     /// Less is sent than the link is believed to carry, because it is silent or was lately.
     pub(crate) fn is_silent(&self) -> bool {
         self.silence.factor() < 1.0
@@ -623,7 +633,6 @@ impl BandwidthEstimator {
     }
 
     /// Smoothed share of packets that are lost, 0 to 1.
-    #[cfg(test)]
     pub(crate) fn loss(&self) -> f32 {
         self.loss.smoothed() as f32
     }
