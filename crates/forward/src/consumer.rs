@@ -121,7 +121,7 @@ pub struct ConsumerStats {
 /// What congestion leaves of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// There is no allocator.
+    /// All that the target allows.
     Everything,
     /// No more than this layer.
     UpTo(Layer),
@@ -136,7 +136,7 @@ pub(crate) struct Consumer {
     pub(crate) producer: u32,
     pub(crate) rewriter: Rewriter,
     pub(crate) target: ConsumerTarget,
-    /// What an allocator grants; without one, all that the target allows.
+    /// What the subscriber's link leaves of the target.
     pub(crate) grant: Grant,
     pub(crate) allotment: Allotment,
     /// Its link is so thin that sound comes without redundancy.
