@@ -139,6 +139,8 @@ pub(crate) struct Consumer {
     /// What the subscriber's link leaves of the target.
     pub(crate) grant: Grant,
     pub(crate) allotment: Allotment,
+    /// Begins nothing before the queue on the way has drained.
+    pub(crate) held: bool,
     /// Its link is so thin that sound comes without redundancy.
     pub(crate) spares_redundancy: bool,
     /// Encoding it wants; the open segment's may still be another.
@@ -189,6 +191,7 @@ impl Consumer {
             target: config.target,
             grant: Grant::Everything,
             allotment: Allotment::default(),
+            held: false,
             spares_redundancy: false,
             desired: None,
             reach: Reach::ALL,
@@ -307,6 +310,7 @@ impl Consumer {
             return Placement::Send(self.pending(own, slot, stored, content, place, elements));
         }
         let starts = self.desired == Some(encoding.index)
+            && !self.held
             && (stored.starts || self.kind == MediaKind::Audio)
             && seq >= encoding.epoch_start
             && seq + MAX_START_LAG >= encoding.highest

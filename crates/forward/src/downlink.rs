@@ -29,6 +29,11 @@ const TICK: Duration = Duration::from_millis(50);
 const DIVIDE: Duration = Duration::from_millis(100);
 /// A queue above this is drained by lower layers; a shorter one by the pace alone.
 const DEEP: Duration = Duration::from_millis(150);
+/// So long before a queue on the way has drained the keyframe is asked for that comes after it: a round trip to the publisher,
+/// and what its encoder takes. Earlier it would only wait, and the pictures after it be late for as long.
+const AHEAD: Duration = Duration::from_millis(100);
+/// Nothing is held back for longer, whatever forecasts say.
+const HELD: Duration = Duration::from_millis(1_500);
 /// What a layer is taken to need while nothing of it was measured.
 const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
 /// Frames a second that sign language takes (EN 301 549 §6.5.3).
@@ -64,6 +69,8 @@ pub(crate) struct Downlink {
     trust: Trust,
     /// When the link last showed that it is full.
     distress_at: Option<Time>,
+    /// Since when some consumer is held back.
+    held_at: Option<Time>,
     caution: Caution,
 }
 
@@ -126,6 +133,7 @@ impl Router {
                 wanted: Bitrate::ZERO,
                 trust: Trust::Until(now + TRUST),
                 distress_at: None,
+                held_at: None,
                 caution: Caution::default(),
             }));
             self.measured.push(owner);
@@ -219,6 +227,7 @@ impl Router {
             link.divided_at = Some(now);
             self.divide(now, owner);
         }
+        self.release_held(now, owner);
         let Some(link) = self.link_mut(owner) else {
             return;
         };
@@ -251,6 +260,29 @@ impl Router {
         if let Some(probe) = probe {
             self.egress.start_probe(now, owner, probe);
             self.fill_with_padding(now, owner, probe.bytes);
+        }
+    }
+
+    /// Lets those begin that waited for the queue on the way, if it is short enough.
+    fn release_held(&mut self, now: Time, owner: u32) {
+        let Some(link) = self.link_mut(owner) else {
+            return;
+        };
+        let Some(since) = link.held_at else {
+            return;
+        };
+        if link.estimator.forecast() > AHEAD && now - since < HELD {
+            return;
+        }
+        link.held_at = None;
+        let count = self.owner(owner).map_or(0, |state| state.consumers.len());
+        for position in 0..count {
+            let consumer = self
+                .owner(owner)
+                .and_then(|state| state.consumers.get(position));
+            if let Some(consumer) = consumer.copied() {
+                self.release(now, consumer);
+            }
         }
     }
 
@@ -308,7 +340,7 @@ impl Router {
         }
         if link.trust == Trust::Given {
             for share in &shares {
-                self.set_grant(now, share.consumer, Grant::Everything);
+                self.set_grant(now, share.consumer, Grant::Everything, false);
             }
             self.scratch.shares = shares;
             return;
@@ -406,7 +438,13 @@ impl Router {
         let paused = grant == Grant::Nothing;
         let told = std::mem::replace(&mut consumer.allotment.paused, paused);
         let (owner, track) = (Owner(consumer.owner), consumer.track);
-        self.set_grant(now, share.consumer, grant);
+        let link = self.link_mut(owner.0);
+        let hold = link.is_some_and(|link| link.estimator.forecast() > AHEAD);
+        if self.set_grant(now, share.consumer, grant, hold)
+            && let Some(link) = self.link_mut(owner.0)
+        {
+            link.held_at.get_or_insert(now);
+        }
         if told != paused {
             self.tell(ForwardEvent::StreamState {
                 owner,

@@ -167,6 +167,12 @@ impl Rewriter {
         }
     }
 
+    /// Ends the open segment, and repairs nothing of it or of those before.
+    pub(crate) fn abandon(&mut self) {
+        self.close();
+        self.closed.clear();
+    }
+
     fn remember(&mut self, segment: Segment) {
         if segment.start >= segment.end {
             return;

@@ -75,7 +75,7 @@ impl Router {
         };
         state.desired = select(activity, max_encoding, state.desired);
         state.reach = reach;
-        if state.is_stopped() {
+        if state.is_stopped() || state.held {
             return;
         }
         let Some(slot) = state
@@ -96,13 +96,14 @@ impl Router {
         }
     }
 
-    /// Sets what a consumer's link leaves of its subscription.
-    pub(crate) fn set_grant(&mut self, now: Time, consumer: u32, grant: Grant) {
+    /// Sets what a consumer's link leaves of its subscription. With `hold` a lower encoding is not begun before
+    /// [`Self::release`]; answers whether it is so.
+    pub(crate) fn set_grant(&mut self, now: Time, consumer: u32, grant: Grant, hold: bool) -> bool {
         let Some(state) = self.consumers.of_mut(consumer) else {
-            return;
+            return false;
         };
         if std::mem::replace(&mut state.grant, grant) == grant {
-            return;
+            return false;
         }
         let flowing = state
             .rewriter
@@ -116,9 +117,22 @@ impl Router {
         };
         if too_much {
             // The link is full: what the old encoding would add until the new one starts only makes that later.
-            state.rewriter.close();
+            state.rewriter.abandon();
+            state.held = hold && grant != Grant::Nothing;
+            let owner = state.owner;
+            self.egress.remove_consumer(owner, consumer);
         }
         self.choose_encoding(now, consumer);
+        self.consumers.of(consumer).is_some_and(|state| state.held)
+    }
+
+    /// Lets a consumer begin what it was held back from.
+    pub(crate) fn release(&mut self, now: Time, consumer: u32) {
+        if let Some(state) = self.consumers.of_mut(consumer)
+            && std::mem::take(&mut state.held)
+        {
+            self.choose_encoding(now, consumer);
+        }
     }
 
     /// What a consumer is being forwarded now; `None` if nothing.
@@ -326,7 +340,7 @@ mod tests {
                 temporal,
             });
             let grant = goal.map_or(Grant::Nothing, Grant::UpTo);
-            self.router.set_grant(self.now, 0, grant);
+            self.router.set_grant(self.now, 0, grant, false);
         }
 
         fn current(&self) -> Option<(u8, u8)> {

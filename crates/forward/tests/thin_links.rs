@@ -70,3 +70,21 @@ fn who_signs_is_never_stopped() {
     assert!(two_seconds(&mut rig, &mut n, 150) >= 70);
     assert_eq!(states(&mut rig), []);
 }
+
+#[test]
+fn what_a_full_link_made_give_up_is_not_repaired() {
+    let (mut rig, mut n) = (watched(), 0);
+    two_seconds(&mut rig, &mut n, 5_000);
+    n += 1;
+    let last = rig.forward(&big(n, true)).remove(0).header.sequence;
+    rig.nack(&[last]);
+    rig.wait(40);
+    assert_eq!(rig.received().len(), 1, "while it flows it is");
+    two_seconds(&mut rig, &mut n, 150);
+    assert_eq!(states(&mut rig), [true]);
+    rig.wait(200);
+    rig.received();
+    rig.nack(&[last]);
+    rig.wait(200);
+    assert_eq!(rig.received(), []);
+}

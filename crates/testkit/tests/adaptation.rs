@@ -92,6 +92,26 @@ fn the_highest_layer_that_fits_is_shown_without_long_freezes() {
 }
 
 #[test]
+fn a_tenth_of_the_link_is_a_short_freeze_and_no_pause() {
+    for_each_seed(3, |seed| {
+        let thin = Bitrate::from_kbps(300);
+        let trace = LinkTrace::step(HIGH, thin, seconds(15), seconds(35));
+        let scenario = Scenario::new(trace, Picture::simulcast(), 50_000 * MS);
+        let replay = with_seed(seed, scenario);
+        let summary = replay.summary();
+        let picture = &replay.subscribers[0].pictures[0];
+        let freeze = picture.longest_freeze(seconds(14), seconds(50));
+        assert!(freeze <= 600 * MS, "{freeze:?}\n{summary}");
+        let rate = picture.frame_rate(seconds(17), seconds(35));
+        assert!(rate >= 14.0, "{rate:.1} pictures a second\n{summary}");
+        let queue = replay.longest_queue(seconds(17), seconds(35));
+        assert!(queue < 100 * MS, "{queue:?} of queue\n{summary}");
+        let back = picture.layer(seconds(47)).map(|layer| layer.encoding);
+        assert_eq!(back, Some(2), "{summary}");
+    });
+}
+
+#[test]
 fn a_steady_link_is_filled_and_its_queue_is_not() {
     for kbps in [500, 1_000, 3_000] {
         for_each_seed(2, |seed| {

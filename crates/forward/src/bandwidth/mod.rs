@@ -13,6 +13,7 @@
 
 mod acked;
 mod aimd;
+mod drain;
 mod loss;
 mod probe;
 mod queue;
@@ -36,6 +37,7 @@ use schalter_rtp::rtcp::TransportCc;
 
 use acked::{AckedRate, ReceiverClock};
 use aimd::RateControl;
+use drain::Drain;
 use loss::{LossWindow, Verdict};
 use probe::{Conditions, Outcome, Prober};
 use queue::QueueDelay;
@@ -83,6 +85,11 @@ const SUDDEN_PROBED: Duration = Duration::from_millis(60);
 const AFTERMATH: Duration = Duration::from_millis(400);
 /// Without jitter the newest two packets tell as much, one feedback earlier.
 const SUDDEN_LATELY: Duration = Duration::from_millis(30);
+/// And packet by packet, where what arrives is less than this share of the estimate.
+const SUDDEN_CLIMB: Duration = Duration::from_millis(45);
+const FAR_LESS: f64 = 0.5;
+/// Share of what a drain showed that is used.
+const DRAINED: f64 = 0.92;
 /// Forecasts are renewed at this interval while a queue is drained.
 const RENEWAL: Duration = Duration::from_millis(25);
 /// A queue up to this does not disturb a probe.
@@ -165,6 +172,9 @@ pub(crate) struct BandwidthEstimator {
     doubted: bool,
     /// Highest packet that feedback spoke of.
     covered: u64,
+    /// Loss of packets up to this one has led to a cut: they were sent before it.
+    explained: u64,
+    drain: Drain,
     forecast: Duration,
     send_rate: f64,
     /// The send rate is below the estimate until this, when to look again.
@@ -199,6 +209,8 @@ impl BandwidthEstimator {
             probed: None,
             doubted: false,
             covered: 0,
+            explained: 0,
+            drain: Drain::default(),
             forecast: Duration::ZERO,
             send_rate: start,
             renewal: None,
@@ -233,7 +245,8 @@ impl BandwidthEstimator {
         for (number, delta) in (first..=highest).zip(feedback.deltas().take(MOST_STATUSES)) {
             let Some(delta) = delta else {
                 // A receiver may not know the stream that padding comes on: its loss says nothing of the link.
-                if self.sent.on_missing(number) && !self.prober.covers(number) {
+                let is_news = self.sent.on_missing(number);
+                if is_news && number > self.explained && !self.prober.covers(number) {
                     self.loss.on_fate(true);
                 }
                 continue;
@@ -241,11 +254,15 @@ impl BandwidthEstimator {
             arrival = arrival.saturating_add(i64::from(delta) * TICK_MICROS);
             let packet = match self.sent.on_arrived(number) {
                 Acknowledged::First(packet) => {
-                    self.loss.on_fate(false);
+                    if number > self.explained {
+                        self.loss.on_fate(false);
+                    }
                     packet
                 }
                 Acknowledged::Late(packet) => {
-                    self.loss.on_late();
+                    if number > self.explained {
+                        self.loss.on_late();
+                    }
                     packet
                 }
                 Acknowledged::Nothing => continue,
@@ -279,6 +296,10 @@ impl BandwidthEstimator {
         self.acked
             .on_arrival(arrival, u64::from(packet.bytes) + assumed);
         self.queue.on_packet(packet.sent, delay, packet.total);
+        if packet.number <= self.explained {
+            let waited = self.queue.waited(delay);
+            self.drain.on_arrival(arrival, waited, packet.bytes);
+        }
         self.prober.on_arrival(packet.number, arrival, packet.bytes);
         // The queue that a probe makes on purpose is its result, not a trend.
         if !self.prober.covers(packet.number) {
@@ -308,6 +329,7 @@ impl BandwidthEstimator {
             self.on_probed(now, outcome, acked);
         }
         let verdict = self.loss.judge(now);
+        self.on_drained(now);
         if let Some(acked) = acked {
             self.on_delay(now, acked, queue);
             if let Some(Verdict::Heavy(share)) = verdict {
@@ -324,6 +346,8 @@ impl BandwidthEstimator {
 
     fn on_delay(&mut self, now: Time, acked: f64, queue: Duration) {
         let estimate = self.control.estimate();
+        // What was sent before a cut cuts again only if the cut was too small.
+        let known = self.covered <= self.explained && acked > estimate;
         let evidence = EVIDENCE + self.slack();
         // So much queue and so little arriving need no trend, which takes a while to follow a step.
         let lately = self.queue.lately();
@@ -335,10 +359,17 @@ impl BandwidthEstimator {
         } else {
             queue > SUDDEN || regular && lately > SUDDEN_LATELY
         };
-        let sudden = is_long && self.queue.stretch() > SUDDEN_STRETCH;
-        let queue = if sudden { queue.max(lately) } else { queue };
-        let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
         let hasty = self.acked.hasty().unwrap_or(acked);
+        // One frame is enough if its packets come ever later, and far more slowly than was believed.
+        let climb = self.queue.climb();
+        let climbs = climb > SUDDEN_CLIMB && hasty < estimate * FAR_LESS && !probed;
+        let sudden = climbs || is_long && self.queue.stretch() > SUDDEN_STRETCH;
+        let queue = match sudden {
+            true if climbs => queue.max(lately).max(climb),
+            true => queue.max(lately),
+            false => queue,
+        };
+        let sending = self.demand.map_or(f64::MAX, |demand| demand.sending);
         let (usage, acked) = if sudden {
             (Usage::Over, hasty.min(acked))
         } else if sending < estimate * BURSTY || regular {
@@ -355,7 +386,7 @@ impl BandwidthEstimator {
         let spared = !regular && acked < estimate * USED;
         let remembered = (cut_lately || spared) && self.queue.stretch() < STRETCH;
         match usage {
-            Usage::Over if queue > evidence && !remembered => {
+            Usage::Over if queue > evidence && !remembered && !known => {
                 self.full = Some((acked, now));
                 // A source that sends little proves little: first the room above it goes, then its own rate.
                 let modest = acked < estimate * USED && queue < MODEST;
@@ -365,7 +396,7 @@ impl BandwidthEstimator {
                     self.control.on_overuse(now, acked)
                 };
                 if cut {
-                    self.prober.on_cut(now);
+                    self.on_cut(now);
                     let before = self.standing.map_or(estimate, |standing| standing.before);
                     self.standing = Some(Standing {
                         cut: true,
@@ -430,7 +461,7 @@ impl BandwidthEstimator {
             Finding::Stays => {
                 let carried = acked.max(standing.carried);
                 if self.control.cut_to(now, acked, STANDING_USE) {
-                    self.prober.on_cut(now);
+                    self.on_cut(now);
                 }
                 self.standing = Some(Standing {
                     cut: true,
@@ -451,7 +482,28 @@ impl BandwidthEstimator {
             rate
         };
         self.control.on_loss(now, rate);
+        self.on_cut(now);
+    }
+
+    /// What the link carried while its queue drained is worth more than the moment's guess that the cut was made by.
+    fn on_drained(&mut self, now: Time) {
+        if self.covered <= self.explained {
+            return;
+        }
+        if let Some(rate) = std::mem::take(&mut self.drain).rate()
+            && rate * DRAINED > self.control.estimate()
+        {
+            self.control.on_probed(now, rate * DRAINED);
+            self.proved_at = Some(now);
+        }
+    }
+
+    /// What was sent before a cut may still be lost in the queue that led to it: that is the same congestion, not more of it.
+    fn on_cut(&mut self, now: Time) {
         self.prober.on_cut(now);
+        self.explained = self.sent.highest().unwrap_or(0);
+        self.drain = Drain::default();
+        self.loss.restart(now);
     }
 
     fn on_probed(&mut self, now: Time, outcome: Outcome, acked: Option<f64>) {
@@ -587,6 +639,11 @@ impl BandwidthEstimator {
     /// Less is sent than the link is believed to carry, because it is silent or was lately.
     pub(crate) fn is_silent(&self) -> bool {
         self.silence.factor() < 1.0
+    }
+
+    /// How long a packet sent now would wait on the way, as far as is known.
+    pub(crate) fn forecast(&self) -> Duration {
+        self.forecast
     }
 
     /// How fast packets may leave that wait to be sent.

@@ -21,6 +21,8 @@ const STANDING_ARRIVALS: i64 = 70_000;
 const FRESH: Duration = Duration::from_millis(50);
 /// At least so many samples are looked at, for slow links.
 const FEWEST: usize = 3;
+/// So many packets, each later than the one before, are no jitter.
+const CLIMB: u32 = 3;
 /// The lowest delay is forgotten in steps of this span ...
 const BASE_STEP: Duration = Duration::from_millis(2_500);
 /// ... after so many of them: long enough to meet an empty queue in a loaded path, short enough that 100 ppm of
@@ -55,6 +57,9 @@ pub(super) struct QueueDelay {
     step: Time,
     /// Smoothed difference of delay from burst to burst, in microseconds.
     jitter: f64,
+    /// Packets of which each was later than the one before, and the delay of the one before the first.
+    climb: (u32, i64),
+    last: i64,
 }
 
 impl QueueDelay {
@@ -65,6 +70,8 @@ impl QueueDelay {
             bases: [i64::MAX; BASE_STEPS],
             step: Time::ZERO,
             jitter: 0.0,
+            climb: (0, 0),
+            last: 0,
         }
     }
 
@@ -105,6 +112,11 @@ impl QueueDelay {
             self.step = sent;
         }
         self.bases[0] = self.bases[0].min(delay);
+        self.climb = match self.climb {
+            (packets, from) if self.count > 0 && delay > self.last => (packets + 1, from),
+            (..) => (0, delay),
+        };
+        self.last = delay;
         let sample = Sample { sent, delay, total };
         if let Some(newest) = self.count.checked_sub(1) {
             let step = delay.saturating_sub(self.recent[newest % RECENT].delay);
@@ -147,6 +159,11 @@ impl QueueDelay {
         self.samples(span).map(|sample| sample.delay).min()
     }
 
+    /// What a packet waited whose delay was `delay`, in microseconds between two clocks.
+    pub(super) fn waited(&self, delay: i64) -> Duration {
+        Duration::from_micros(delay.saturating_sub(self.base()).max(0).unsigned_abs())
+    }
+
     /// What even the luckiest of the recent packets waited.
     pub(super) fn standing(&self) -> Duration {
         let Some(lowest) = self.lowest(STANDING) else {
@@ -161,6 +178,16 @@ impl QueueDelay {
             .map(|number| self.recent[number % RECENT].delay);
         let lowest = newest.min().unwrap_or(0).saturating_sub(self.base());
         Duration::from_micros(lowest.max(0).unsigned_abs())
+    }
+
+    /// By how much the newest packet waited longer than the first of those of which each was later than the one before;
+    /// nothing while they are few. What a stalled radio link lets go of is ever less late.
+    pub(super) fn climb(&self) -> Duration {
+        let (packets, from) = self.climb;
+        if packets < CLIMB {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.last.saturating_sub(from).max(0).unsigned_abs())
     }
 
     /// How much slower the packets that [`Self::standing`] looks at arrived than they were sent.

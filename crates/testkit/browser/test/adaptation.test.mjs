@@ -9,13 +9,14 @@ import { startServer } from '../lib/server.mjs';
 
 const WIDE_BPS = 3_000_000;
 const THIN_BPS = 300_000;
-/** What waits in front of the link: 67 ms of the wide one, 670 ms of the thin one. */
-const QUEUE_BYTES = 25_000;
+/** What waits in front of the link, as time at its rate. */
+const QUEUE_MS = 300;
 /**
- * What may never be exceeded. The aim, reached in some runs, is a gap of 600 ms and 1 % of made-up sound: see
- * docs/adr/0004-congestion-control.md.
+ * The aims are 600 ms, 12 s and 1 %. Three runs showed 315 to 534 ms, 3.6 to 4.6 s, 1.0 to 1.2 %: the bars leave room for a busy
+ * machine. The queue is full 34 ms after the drop, before any feedback can tell, and costs a quarter of a second of sound whoever
+ * sends: 0.8 % of what is measured here.
  */
-const BARS = { gapMs: 6_000, backMs: 12_000, madeUp: 0.08 };
+const BARS = { gapMs: 1_000, backMs: 12_000, madeUp: 0.02 };
 /** Three layers of a 720p camera, as the library's own presets have them. */
 const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { simulcast: true, videoEncoding: { maxBitrate: 1_700_000, maxFramerate: 30 } } };
 
@@ -55,10 +56,10 @@ describe('adaptation', { timeout: 240_000 }, () => {
   test('3 Mbit/s to 300 kbit/s and back, three layers of 720p', { timeout: 180_000 }, async () => {
     const room = newRoom('step');
     const relay = await udpRelay(server.udpPort);
-      relay.queueBytes = QUEUE_BYTES;
+    const limit = (bps) => Object.assign(relay, { downBps: bps, queueBytes: (bps * QUEUE_MS) / 8_000 });
     const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
     try {
-      relay.downBps = WIDE_BPS;
+      limit(WIDE_BPS);
       await join(receiver, server, { room, identity: 'receiver', relayPort: relay.port });
       await join(sender, server, { room, identity: 'sender' });
       await ask(sender, 'publish', SIMULCAST);
@@ -68,27 +69,24 @@ describe('adaptation', { timeout: 240_000 }, () => {
 
       await ask(receiver, 'resetMeters');
       const atThin = await stats(receiver);
-      relay.downBps = THIN_BPS;
+      limit(THIN_BPS);
       await sleep(20_000);
       const thin = await ask(receiver, 'video', 'sender');
       figure('step', 'thin: size', thin.size);
       figure('step', 'thin: fps', thin.fps);
       figure('step', 'thin: longest gap, ms', thin.maxGapMs);
       figure('step', 'thin: sizes', thin.changes.map((c) => c.size));
-      const heldThin = await concealed(receiver, atThin);
-      figure('step', 'thin: sound made up, %', heldThin * 100);
 
       await ask(receiver, 'resetMeters');
-      const atWide = await stats(receiver);
-      relay.downBps = WIDE_BPS;
+      limit(WIDE_BPS);
       const back = await untilSize(receiver, 'sender', '1280x720', 30_000);
       figure('step', 'back at 720p after, ms', back);
       await sleep(8_000);
       const wide = await ask(receiver, 'video', 'sender');
       figure('step', 'wide: longest gap, ms', wide.maxGapMs);
       figure('step', 'wide: sizes', wide.changes.map((c) => c.size));
-      const heldWide = await concealed(receiver, atWide);
-      figure('step', 'wide: sound made up, %', heldWide * 100);
+      const madeUp = await concealed(receiver, atThin);
+      figure('step', 'sound made up, %', madeUp * 100);
       await checkAudio('step', receiver, { from: 'sender', hz: SIMULCAST.hz });
 
       for (const [when, report] of Object.entries({ thin, wide })) {
@@ -99,7 +97,7 @@ describe('adaptation', { timeout: 240_000 }, () => {
       assert.equal(thin.size, '320x180');
       assert.ok(back <= BARS.backMs, `back at 720p after ${back} ms`);
       assert.equal(wide.size, '1280x720');
-      assert.ok(heldThin <= BARS.madeUp && heldWide <= BARS.madeUp, `sound made up: ${heldThin}, ${heldWide}`);
+      assert.ok(madeUp <= BARS.madeUp, `sound made up: ${madeUp}`);
     } finally {
       await sender.closeAll();
       await receiver.closeAll();
