@@ -1,5 +1,5 @@
-//! Keyframe requests of one encoding, made one: however many subscribers ask, the publisher hears it once per
-//! interval, and again until a keyframe comes.
+//! Keyframe requests of one encoding, made one: however many subscribers ask, the publisher hears it twice in two
+//! intervals at most, and again until a keyframe comes.
 
 use std::time::Duration;
 
@@ -8,11 +8,17 @@ use schalter_model::Time;
 /// After so many requests without a keyframe the interval is four times as long: the encoder is off or broken.
 const PATIENT_TRIES: u8 = 20;
 
+/// What an encoder may make of two requests so close to each other is one keyframe.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// Gate of one encoding.
 #[derive(Debug)]
 pub(crate) struct KeyframeGate {
     wanted: bool,
     last_sent: Option<Time>,
+    sent_before: Option<Time>,
+    /// A keyframe came since the last request.
+    answered: bool,
     tries: u8,
     interval: Duration,
 }
@@ -22,6 +28,8 @@ impl KeyframeGate {
         Self {
             wanted: false,
             last_sent: None,
+            sent_before: None,
+            answered: false,
             tries: 0,
             interval,
         }
@@ -33,6 +41,7 @@ impl KeyframeGate {
 
     pub(crate) fn on_keyframe(&mut self) {
         self.wanted = false;
+        self.answered = true;
         self.tries = 0;
     }
 
@@ -48,12 +57,19 @@ impl KeyframeGate {
         } else {
             self.interval
         };
-        self.wanted
-            .then(|| self.last_sent.map_or(Time::ZERO, |sent| sent + interval))
+        let earliest = match (self.last_sent, self.sent_before) {
+            (None, _) => Time::ZERO,
+            (Some(last), _) if !self.answered => last + interval,
+            // Who wants another layer right after somebody else's need not wait for it.
+            (Some(last), None) => last + SHORTEST,
+            (Some(last), Some(before)) => (last + SHORTEST).max(before + interval * 2),
+        };
+        self.wanted.then_some(earliest)
     }
 
     pub(crate) fn on_sent(&mut self, now: Time) {
-        self.last_sent = Some(now);
+        self.sent_before = self.last_sent.replace(now);
+        self.answered = false;
         self.tries = self.tries.saturating_add(1);
     }
 }
@@ -74,7 +90,12 @@ mod tests {
         gate.on_keyframe();
         assert_eq!(gate.due(), None);
         gate.request();
-        assert_eq!(gate.due(), Some(Time::from_millis(510)));
+        assert_eq!(gate.due(), Some(Time::from_millis(110)));
+        gate.on_sent(Time::from_millis(110));
+        assert_eq!(gate.due(), Some(Time::from_millis(610)));
+        gate.on_keyframe();
+        gate.request();
+        assert_eq!(gate.due(), Some(Time::from_millis(1_010)));
     }
 
     #[test]
