@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use schalter_model::{Bitrate, Time};
+use schalter_model::{Bitrate, ProbeCounters, Time};
 use schalter_rtp::rtcp::TransportCc;
 
 use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
@@ -20,6 +20,7 @@ use crate::layer::Layer;
 use crate::owner::Owner;
 use crate::pace::{PROBE_PACKETS, Pace};
 use crate::producer::Producer;
+use crate::quality::LinkView;
 use crate::router::Router;
 use crate::slab::Slab;
 
@@ -105,6 +106,26 @@ pub(crate) struct Share {
     complete: bool,
     /// Its rates are known.
     settled: bool,
+}
+
+impl Downlink {
+    /// What the link shows now; `None` if nobody measures it.
+    pub(crate) fn view(&self, now: Time) -> Option<LinkView> {
+        matches!(self.trust, Trust::Measured(_)).then(|| LinkView {
+            estimate: self.estimator.estimate(),
+            queue: self.estimator.queue_delay(),
+            loss: self.estimator.loss(),
+            round_trip: self.estimator.round_trip(),
+            distressed: self.distress_at.is_some_and(|at| now - at < CALM),
+            sending: self.sending,
+            wanted: self.wanted,
+        })
+    }
+
+    /// What probes showed since the last call.
+    pub(crate) fn take_probe_results(&mut self) -> ProbeCounters {
+        self.estimator.take_probe_results()
+    }
 }
 
 impl Router {
@@ -208,6 +229,7 @@ impl Router {
             }
             self.look_at_link(now, owner);
         }
+        self.sample_links(now);
     }
 
     /// Follows the estimate of one link: divides it anew if it is time, sets the pace, begins a probe.
@@ -249,6 +271,7 @@ impl Router {
             pace.get_or_insert_with(|| Pace::new(rate)).set_rate(rate);
         }
         if let Some(probe) = probe {
+            self.tally.links.probes_sent += 1;
             self.egress.start_probe(now, owner, probe);
             self.fill_with_padding(now, owner, probe.bytes);
         }
@@ -407,6 +430,7 @@ impl Router {
         let told = std::mem::replace(&mut consumer.allotment.paused, paused);
         let (owner, track) = (Owner(consumer.owner), consumer.track);
         self.set_grant(now, share.consumer, grant);
+        self.count_step(share.demand.current, step, (told, paused));
         if told != paused {
             self.tell(ForwardEvent::StreamState {
                 owner,

@@ -34,6 +34,7 @@ mod nack;
 mod owner;
 mod pace;
 mod producer;
+mod quality;
 mod random;
 mod repair;
 mod report;

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
-use schalter_model::{Counters, DropCounters, ShardId, Time, TrackId};
+use schalter_model::{Counters, DropCounters, LinkCounters, ShardId, Time, TrackId};
 
 use crate::allocate::Demand;
 use crate::cache::PassedElements;
@@ -40,6 +40,7 @@ pub(crate) struct Tally {
     pub(crate) pli_sent: u64,
     pub(crate) pli_received: u64,
     pub(crate) drops: DropCounters,
+    pub(crate) links: LinkCounters,
 }
 
 /// Buffers that are used again, so that packets cause no allocation.
@@ -84,6 +85,8 @@ pub struct Router {
     pub(crate) measured: Vec<u32>,
     /// When the links are looked at next.
     pub(crate) links_at: Option<Time>,
+    /// When it was last counted what they show.
+    pub(crate) links_sampled: Time,
     pub(crate) tally: Tally,
     pub(crate) scratch: Scratch,
 }
@@ -112,6 +115,7 @@ impl Router {
             housekeeping_at: None,
             measured: Vec::new(),
             links_at: None,
+            links_sampled: Time::ZERO,
             tally: Tally::default(),
             scratch: Scratch {
                 elements: PassedElements::new(),
@@ -550,6 +554,11 @@ impl Router {
         for (reason, count) in tally.drops.iter() {
             counters.drops.add(reason, count);
         }
+        counters.links.add(&tally.links);
+        // As of the last look: this call has no clock.
+        let (measured, distressed) = self.link_gauges(self.links_sampled);
+        counters.links.measured += measured;
+        counters.links.distressed += distressed;
         let local = self.producers.iter().filter(|(_, p)| p.owner.is_some());
         counters.producers += local.count() as u64;
         counters.consumers += self.consumers.len() as u64;

@@ -1,6 +1,8 @@
 //! Names for what shards count.
 
-use schalter_model::{Counters, DropReason, ShardId, SrtpProfile, TransportStateGauges};
+use schalter_model::{
+    Counters, DropReason, LinkCounters, ShardId, SrtpProfile, TransportStateGauges,
+};
 
 use crate::families::Families;
 
@@ -37,6 +39,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         address_changes: _,
         producers: _,
         consumers: _,
+        links: _,
     } = Counters::default();
 
     let mut counter = |name, help, field| families.counter(name, help, sum(field));
@@ -149,6 +152,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
     gauge("schalter_consumers", "Subscriptions to tracks now.", |c| {
         c.consumers
     });
+    let mut links = LinkCounters::default();
+    for (_, counters) in shards {
+        links.add(&counters.links);
+    }
+    crate::links::add(families, &links);
     add_sorted(families, shards);
     add_per_worker(families, shards);
 }

@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers, published by value; the exporter turns them into metrics.
 
-use crate::{DropReason, SrtpProfile};
+use crate::{DropReason, LinkCounters, SrtpProfile};
 
 /// Drops by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,8 @@ pub struct Counters {
     pub producers: u64,
     /// Consumers, now.
     pub consumers: u64,
+    /// Subscribers' links.
+    pub links: LinkCounters,
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@
 
 mod counters;
 mod drop_reason;
+mod histogram;
 mod ids;
+mod link;
 mod rate;
 mod time;
 mod ufrag;
 
 pub use counters::{Counters, DropCounters, SrtpProfileCounters, TransportStateGauges};
 pub use drop_reason::DropReason;
+pub use histogram::Histogram;
 pub use ids::{AuthorityId, InvalidAuthority, ShardId, TrackId, TransportId};
+pub use link::{LinkCounters, ProbeCounters, ProbeResult};
 pub use rate::Bitrate;
 pub use time::{NtpTime, Time, WallClock};
 pub use ufrag::{InvalidUfrag, Ufrag};
