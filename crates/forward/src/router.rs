@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
-use schalter_model::{Counters, DropCounters, LinkCounters, ShardId, Time, TrackId};
+use schalter_model::{
+    Counters, DropCounters, LinkCounters, QualityCounters, ShardId, Time, TrackId,
+};
 
 use crate::allocate::Demand;
 use crate::cache::PassedElements;
@@ -41,6 +43,7 @@ pub(crate) struct Tally {
     pub(crate) pli_received: u64,
     pub(crate) drops: DropCounters,
     pub(crate) links: LinkCounters,
+    pub(crate) quality: QualityCounters,
 }
 
 /// Buffers that are used again, so that packets cause no allocation.
@@ -87,6 +90,9 @@ pub struct Router {
     pub(crate) links_at: Option<Time>,
     /// When it was last counted what they show.
     pub(crate) links_sampled: Time,
+    /// When the next transports are told of, and whose turn it was last.
+    pub(crate) quality_at: Option<Time>,
+    pub(crate) quality_turn: u32,
     pub(crate) tally: Tally,
     pub(crate) scratch: Scratch,
 }
@@ -116,6 +122,8 @@ impl Router {
             measured: Vec::new(),
             links_at: None,
             links_sampled: Time::ZERO,
+            quality_at: None,
+            quality_turn: 0,
             tally: Tally::default(),
             scratch: Scratch {
                 elements: PassedElements::new(),
@@ -234,6 +242,7 @@ impl Router {
         self.bind_named(index);
         self.choose_encodings(now, index);
         self.start_housekeeping(now);
+        self.start_quality(now);
         Ok(())
     }
 
@@ -414,6 +423,7 @@ impl Router {
             self.outgoing.insert((owner.0, rtx), index);
         }
         self.start_sender_reports(now, owner.0);
+        self.start_quality(now);
         if config.extensions.transport_cc.is_some() {
             self.measure_link(now, owner.0);
         }
@@ -555,6 +565,7 @@ impl Router {
             counters.drops.add(reason, count);
         }
         counters.links.add(&tally.links);
+        counters.quality.add(&tally.quality);
         // As of the last look: this call has no clock.
         let (measured, distressed) = self.link_gauges(self.links_sampled);
         counters.links.measured += measured;

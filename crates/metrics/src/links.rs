@@ -1,10 +1,11 @@
-//! Names for what is believed of subscribers' links, and for what was done about it.
+//! Names for what is believed of subscribers' links, what was done about it, and how media fares.
 
-use schalter_model::{LinkCounters, ProbeResult};
+use schalter_model::{LinkCounters, ProbeResult, QualityCounters};
 
 use crate::families::Families;
 
 const MICRO: f64 = 1e6;
+const MILLI: f64 = 1e3;
 /// Prometheus counts in bytes.
 const BITS: f64 = 8.0;
 
@@ -86,5 +87,41 @@ pub(crate) fn add(families: &mut Families, links: &LinkCounters) {
         "Times that a subscriber was given another layer of a video, by direction.",
         [("up", switches_up), ("down", switches_down)]
             .map(|(direction, count)| ([("direction", direction)], *count as f64)),
+    );
+}
+
+/// Adds how media fares.
+pub(crate) fn add_quality(families: &mut Families, quality: &QualityCounters) {
+    let QualityCounters {
+        scores,
+        round_trips,
+        frame_rates,
+        freezes,
+    } = quality;
+    families.histogram(
+        "schalter_connection_score",
+        "Scores of peer connections with media, 1 (useless) to 4.5 (best), every five seconds.",
+        &QualityCounters::SCORES,
+        MILLI,
+        scores,
+    );
+    families.histogram(
+        "schalter_round_trip_seconds",
+        "Round trips to subscribers, every five seconds.",
+        &QualityCounters::ROUND_TRIPS,
+        MICRO,
+        round_trips,
+    );
+    families.histogram(
+        "schalter_published_frame_rate",
+        "Frames a second of publishers' videos, of the lowest layer that flows, every five seconds.",
+        &QualityCounters::FRAME_RATES,
+        MILLI,
+        frame_rates,
+    );
+    families.counter(
+        "schalter_publisher_freezes_total",
+        "Times that a publisher's stream came 300 ms later than its own time, or missed a run of packets as long.",
+        *freezes,
     );
 }

@@ -1,7 +1,7 @@
 //! Names for what shards count.
 
 use schalter_model::{
-    Counters, DropReason, LinkCounters, ShardId, SrtpProfile, TransportStateGauges,
+    Counters, DropReason, LinkCounters, QualityCounters, ShardId, SrtpProfile, TransportStateGauges,
 };
 
 use crate::families::Families;
@@ -40,6 +40,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         producers: _,
         consumers: _,
         links: _,
+        quality: _,
     } = Counters::default();
 
     let mut counter = |name, help, field| families.counter(name, help, sum(field));
@@ -157,6 +158,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         links.add(&counters.links);
     }
     crate::links::add(families, &links);
+    let mut quality = QualityCounters::default();
+    for (_, counters) in shards {
+        quality.add(&counters.quality);
+    }
+    crate::links::add_quality(families, &quality);
     add_sorted(families, shards);
     add_per_worker(families, shards);
 }

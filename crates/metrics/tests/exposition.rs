@@ -5,9 +5,12 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use schalter_metrics::{BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source};
-use schalter_model::{Counters, DropReason, LinkCounters, ProbeResult, ShardId, SrtpProfile};
+use schalter_model::{
+    Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
+};
 
 /// Gives what it was made with.
 struct Fixed {
@@ -99,6 +102,7 @@ fn distinct_counters() -> Counters {
         consumers: 1_025,
         ..Counters::default()
     };
+    counters.quality.freezes = 1_308;
     counters.links.measured = 1_301;
     counters.links.distressed = 1_302;
     counters.links.probes_sent = 1_303;
@@ -163,7 +167,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
     let expected = numbers(&format!("{counters:?}"));
     assert_eq!(
         expected.len(),
-        29 + 3 + 7 + 4 + DropReason::COUNT,
+        29 + 3 + 8 + 4 + DropReason::COUNT,
         "all numbers are set"
     );
     let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));
@@ -183,6 +187,16 @@ fn distributions_are_exported_in_base_units_and_summed_over_shards() {
     let mut counters = Counters::default();
     counters.links.observe(800_000, 30_000, 15_000);
     counters.links.observe(90_000_000, 2_000_000, 500_000);
+    counters.quality.observe_score(3.2);
+    counters.quality.observe_score(4.6);
+    counters
+        .quality
+        .observe_round_trip(Duration::from_millis(30));
+    counters
+        .quality
+        .observe_round_trip(Duration::from_millis(2_000));
+    counters.quality.observe_frame_rate(24.2);
+    counters.quality.observe_frame_rate(61.0);
     let samples = samples(&rendered(
         vec![(ShardId(0), counters), (ShardId(1), counters)],
         Default::default(),
@@ -196,6 +210,9 @@ fn distributions_are_exported_in_base_units_and_summed_over_shards() {
         ),
         ("schalter_downlink_queue_seconds", "0.025", "0.05", 4.06),
         ("schalter_downlink_loss_ratio", "0.01", "0.02", 1.03),
+        ("schalter_connection_score", "3", "3.5", 15.6),
+        ("schalter_round_trip_seconds", "0.025", "0.05", 4.06),
+        ("schalter_published_frame_rate", "20", "25", 170.0),
     ] {
         let at = |bound: &str| samples[&format!("{name}_bucket{{le=\"{bound}\"}}")];
         assert_eq!(
@@ -209,6 +226,8 @@ fn distributions_are_exported_in_base_units_and_summed_over_shards() {
     }
     // Bounds are compared in order of size.
     assert!(LinkCounters::ESTIMATES.is_sorted());
+    assert!(QualityCounters::SCORES.is_sorted() && QualityCounters::FRAME_RATES.is_sorted());
+    assert!(QualityCounters::ROUND_TRIPS.is_sorted());
     assert!(LinkCounters::QUEUES.is_sorted() && LinkCounters::LOSSES.is_sorted());
 }
 

@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers, published by value; the exporter turns them into metrics.
 
-use crate::{DropReason, LinkCounters, SrtpProfile};
+use crate::{DropReason, LinkCounters, QualityCounters, SrtpProfile};
 
 /// Drops by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,8 @@ pub struct Counters {
     pub consumers: u64,
     /// Subscribers' links.
     pub links: LinkCounters,
+    /// How media fares.
+    pub quality: QualityCounters,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod negotiate;
 mod participant;
 mod priority;
 mod publish;
+mod quality;
 mod refused;
 mod replay;
 mod request;
@@ -264,6 +265,7 @@ enum Timer {
     Refresh(ParticipantKey),
     Remove(ParticipantKey),
     QualityDown(TrackId),
+    Connections,
 }
 
 /// A room.
@@ -298,6 +300,7 @@ pub struct Room {
     room_update_sent: Time,
     counts_sent: (u32, u32),
     speakers: speakers::Speakers,
+    connections: quality::Connections,
     negotiate: BTreeSet<ParticipantKey>,
     empty_since: Option<Time>,
     ended: bool,
@@ -349,6 +352,7 @@ impl Room {
             room_update_sent: Time::ZERO,
             counts_sent: (0, 0),
             speakers: speakers::Speakers::default(),
+            connections: quality::Connections::default(),
             negotiate: BTreeSet::new(),
             empty_since: Some(now),
             ended: false,
@@ -467,6 +471,7 @@ impl Room {
                 Timer::Refresh(key) => self.on_refresh_timer(key, at),
                 Timer::Remove(key) => self.on_remove_timer(key, at),
                 Timer::QualityDown(track) => self.on_quality_timer(track, at),
+                Timer::Connections => self.on_connections_timer(at),
             }
         }
     }
@@ -536,6 +541,7 @@ impl Room {
                 track,
                 paused,
             } => self.on_stream_state(transport, track, paused),
+            Event::Quality { transport, quality } => self.on_quality(transport, quality),
             Event::Refused {
                 transport,
                 track,
