@@ -303,6 +303,9 @@ impl Router {
             let Some(producer) = self.producers.of(consumer.producer) else {
                 continue;
             };
+            if producer.withheld_from.is_some() {
+                continue;
+            }
             if !producer.is_video() {
                 match estimate {
                     Some(estimate) if estimate < THIN.0 => consumer.spares_redundancy = true,

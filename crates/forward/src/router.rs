@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
 use schalter_model::{
-    Counters, DropCounters, LinkCounters, QualityCounters, ShardId, Time, TrackId,
+    Counters, DropCounters, LinkCounters, QualityCounters, RoomId, ShardId, Time, TrackId,
 };
 
 use crate::allocate::Demand;
@@ -22,6 +22,7 @@ use crate::error::RouterError;
 use crate::event::ForwardEvent;
 use crate::fanout::TapPending;
 use crate::ingress::Binding;
+use crate::loudest::Stage;
 use crate::owner::{Owner, OwnerState};
 use crate::producer::{Producer, check};
 use crate::random::Random;
@@ -41,6 +42,7 @@ pub(crate) struct Tally {
     pub(crate) rtx_missed: u64,
     pub(crate) pli_sent: u64,
     pub(crate) pli_received: u64,
+    pub(crate) sound_withheld: u64,
     pub(crate) drops: DropCounters,
     pub(crate) links: LinkCounters,
     pub(crate) quality: QualityCounters,
@@ -72,6 +74,8 @@ pub struct Router {
     pub(crate) producers: Slab<Producer>,
     pub(crate) encodings: Slab<Encoding>,
     pub(crate) consumers: Slab<Consumer>,
+    /// Who is heard in which room.
+    pub(crate) stages: FxHashMap<RoomId, Stage>,
     /// (owner, SSRC) of incoming streams.
     pub(crate) bindings: FxHashMap<(u32, u32), Binding>,
     /// (owner, SSRC) of outgoing streams to consumer.
@@ -110,6 +114,7 @@ impl Router {
             producers: Slab::new(),
             encodings: Slab::new(),
             consumers: Slab::new(),
+            stages: FxHashMap::default(),
             bindings: FxHashMap::default(),
             outgoing: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
@@ -239,6 +244,7 @@ impl Router {
             }
         };
         self.make_encodings(index);
+        self.enter_room(now, index);
         self.bind_named(index);
         self.choose_encodings(now, index);
         self.start_housekeeping(now);
@@ -304,6 +310,7 @@ impl Router {
         for consumer in producer.consumers.clone() {
             self.drop_consumer(now, consumer);
         }
+        self.leave_room(index);
         let Some(producer) = self.producers.remove(index) else {
             return;
         };
@@ -335,7 +342,11 @@ impl Router {
         if std::mem::replace(&mut producer.muted, muted) == muted {
             return;
         }
-        for slot in producer.slots.clone() {
+        let slots = producer.slots.clone();
+        if muted {
+            self.yield_place(index);
+        }
+        for slot in slots {
             let Some(encoding) = self.encodings.of_mut(slot) else {
                 continue;
             };
@@ -554,6 +565,7 @@ impl Router {
         let tally = &self.tally;
         counters.rtp_in += tally.rtp_in;
         counters.rtp_out += tally.rtp_out;
+        counters.sound_withheld += tally.sound_withheld;
         counters.nack_sent += tally.nack_sent;
         counters.nack_received += tally.nack_received;
         counters.rtx_in += tally.rtx_in;

@@ -17,6 +17,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         bytes_out: _,
         rtp_in: _,
         rtp_out: _,
+        sound_withheld: _,
         nack_sent: _,
         nack_received: _,
         rtx_in: _,
@@ -73,6 +74,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         "schalter_rtp_packets_sent_total",
         "RTP packets sent to subscribers, retransmissions included.",
         |c| c.rtp_out,
+    );
+    counter(
+        "schalter_audio_packets_withheld_total",
+        "Audio packets that nobody on a worker got because their speaker is not among the loudest of a big room.",
+        |c| c.sound_withheld,
     );
     counter(
         "schalter_nack_packets_sent_total",

@@ -100,6 +100,7 @@ fn distinct_counters() -> Counters {
         address_changes: 1_023,
         producers: 1_024,
         consumers: 1_025,
+        sound_withheld: 1_030,
         ..Counters::default()
     };
     counters.quality.freezes = 1_308;
@@ -167,7 +168,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
     let expected = numbers(&format!("{counters:?}"));
     assert_eq!(
         expected.len(),
-        29 + 3 + 8 + 4 + DropReason::COUNT,
+        30 + 3 + 8 + 4 + DropReason::COUNT,
         "all numbers are set"
     );
     let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));

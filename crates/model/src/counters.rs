@@ -93,6 +93,8 @@ pub struct Counters {
     pub rtp_in: u64,
     /// RTP packets sent to subscribers, retransmissions included.
     pub rtp_out: u64,
+    /// RTP packets that no subscriber here got, because their speaker is not among the loudest of a big room.
+    pub sound_withheld: u64,
     /// Packets requested again from publishers.
     pub nack_sent: u64,
     /// Packets requested again by subscribers.

@@ -15,7 +15,7 @@ mod ufrag;
 pub use counters::{Counters, DropCounters, SrtpProfileCounters, TransportStateGauges};
 pub use drop_reason::DropReason;
 pub use histogram::Histogram;
-pub use ids::{AuthorityId, InvalidAuthority, ShardId, TrackId, TransportId};
+pub use ids::{AuthorityId, InvalidAuthority, RoomId, ShardId, TrackId, TransportId};
 pub use link::{LinkCounters, ProbeCounters, ProbeResult};
 pub use quality::QualityCounters;
 pub use rate::Bitrate;

@@ -32,7 +32,7 @@ use livekit_protocol::{
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
+use schalter_model::{AuthorityId, RoomId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
 use schalter_transport::Fingerprint;
 
@@ -273,6 +273,8 @@ enum Timer {
 pub struct Room {
     key: RoomKey,
     sid: Arc<str>,
+    /// Its name in the media plane.
+    id: RoomId,
     config: Arc<SignalingConfig>,
     node: NodeInfo,
     ids: Arc<IdSource>,
@@ -324,6 +326,7 @@ impl Room {
             .map_or(ceiling, |max| ceiling.min(max as usize));
         let mut room = Self {
             sid: ids::sid("RM_", &mut rng),
+            id: setup.ids.room(),
             created_ms: setup.wall.unix_nanos(now) / 1_000_000,
             metadata: asked.metadata,
             empty_timeout: or(asked.empty_timeout, defaults.empty_timeout),
