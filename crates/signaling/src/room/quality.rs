@@ -28,7 +28,7 @@ const RISE: f32 = 0.5;
 const RETURNED: f32 = 2.0;
 /// A score older than two intervals is of media that no longer flow.
 const FRESH: Duration = QUALITY_INTERVAL.saturating_mul(2);
-/// Silence is told at once, but not one by one when a network of many fails.
+/// What is worse is told at once, but not one by one when a network of many fails.
 const SOON: Duration = Duration::from_millis(500);
 
 /// When connections are looked at.
@@ -115,6 +115,8 @@ pub(super) struct ConnectionState {
     publisher: TransportQuality,
     subscriber: TransportQuality,
     steady: Steady,
+    /// Back from silence: until then only a new score counts, not that there is none.
+    returned_until: Option<Time>,
     told: BTreeMap<ParticipantKey, ConnectionQuality>,
 }
 
@@ -137,8 +139,19 @@ impl ConnectionState {
         let scores = [self.publisher.scored, self.subscriber.scored];
         let fresh = scores.into_iter().flatten();
         let fresh = fresh.filter(|(at, _)| now - *at <= FRESH);
-        let score = fresh.map(|(_, score)| score).fold(BEST_SCORE, f32::min);
-        self.steady.observe(score);
+        let score = fresh.map(|(_, score)| score).reduce(f32::min);
+        if score.is_none() && self.returned_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.steady.observe(score.unwrap_or(BEST_SCORE));
+    }
+
+    /// It is there again, and has to show how good it is.
+    fn come_back(&mut self, now: Time) {
+        self.publisher.scored = None;
+        self.subscriber.scored = None;
+        self.steady = Steady::returned();
+        self.returned_until = Some(now + FRESH);
     }
 
     fn quality(&self) -> ConnectionQuality {
@@ -169,9 +182,19 @@ impl Room {
         let Some((key, role)) = self.by_transport.get(&transport).copied() else {
             return;
         };
-        if let Some(participant) = self.participants.get_mut(&key) {
-            let scored = Some((self.now, quality.score()));
-            participant.connection_quality.of(role).scored = scored;
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let state = &mut participant.connection_quality;
+        let score = quality.score();
+        state.of(role).scored = Some((self.now, score));
+        // What is better waits for its turn.
+        if score < state.steady.score {
+            let before = state.quality();
+            state.look(self.now);
+            if state.quality() != before {
+                self.tell_connections_soon();
+            }
         }
     }
 
@@ -187,8 +210,12 @@ impl Room {
             return;
         }
         if before {
-            state.steady = Steady::returned();
+            state.come_back(self.now);
         }
+        self.tell_connections_soon();
+    }
+
+    fn tell_connections_soon(&mut self) {
         let soonest = self.connections.told.map(|told| told + SOON);
         let at = soonest.map_or(self.now, |at| at.max(self.now));
         if self.connections.due.is_some_and(|due| at < due) {
