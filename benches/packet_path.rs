@@ -253,6 +253,7 @@ impl Room {
             }],
             extensions,
             transport_cc: false,
+            room: None,
         };
         self.shard.on_command(
             self.now,

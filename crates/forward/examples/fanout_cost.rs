@@ -46,6 +46,7 @@ fn router(subscribers: u32) -> Router {
         }],
         extensions,
         transport_cc: true,
+        room: None,
     };
     router
         .add_producer(Time::ZERO, Owner(0), TrackId(1), producer)

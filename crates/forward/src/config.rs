@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schalter_model::MediaKind;
+use schalter_model::{MediaKind, RoomId};
 
 use crate::allocate::Rank;
 
@@ -118,6 +118,8 @@ pub struct ProducerConfig {
     pub extensions: ExtensionIds,
     /// Feed transport-wide feedback back to the publisher.
     pub transport_cc: bool,
+    /// The room in which it competes to be heard ([`crate::LoudestConfig`]); `None`: it is forwarded always.
+    pub room: Option<RoomId>,
 }
 
 /// A subscription as negotiated with its subscriber.

@@ -305,9 +305,9 @@ impl Consumer {
                 None => Placement::Nothing,
             };
         }
-        if let Some(place) = self.rewriter.late(slot, seq) {
-            let content = self.late_content(slot, stored, encoding);
-            return Placement::Send(self.pending(own, slot, stored, content, place, elements));
+        let late = self.place_late(own, slot, encoding, stored, elements);
+        if matches!(late, Placement::Send(_)) {
+            return late;
         }
         let starts = self.desired == Some(encoding.index)
             && !self.held
@@ -321,6 +321,25 @@ impl Consumer {
         } else {
             Placement::Nothing
         }
+    }
+
+    /// Decides about a packet that only counts if a place was kept for it.
+    pub(crate) fn place_late(
+        &mut self,
+        own: u32,
+        slot: u32,
+        encoding: &Encoding,
+        stored: &Stored,
+        elements: &[u8],
+    ) -> Placement {
+        if self.is_stopped() {
+            return Placement::Nothing;
+        }
+        let Some(place) = self.rewriter.late(slot, stored.seq) else {
+            return Placement::Nothing;
+        };
+        let content = self.late_content(slot, stored, encoding);
+        Placement::Send(self.pending(own, slot, stored, content, place, elements))
     }
 
     pub(crate) fn kind(&self) -> MediaKind {

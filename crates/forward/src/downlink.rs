@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use schalter_model::{Bitrate, Time};
+use schalter_model::{Bitrate, ProbeCounters, Time};
 use schalter_rtp::rtcp::TransportCc;
 
 use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
@@ -20,6 +20,7 @@ use crate::layer::Layer;
 use crate::owner::Owner;
 use crate::pace::{PROBE_PACKETS, Pace};
 use crate::producer::Producer;
+use crate::quality::LinkView;
 use crate::router::Router;
 use crate::slab::Slab;
 
@@ -112,6 +113,26 @@ pub(crate) struct Share {
     complete: bool,
     /// Its rates are known.
     settled: bool,
+}
+
+impl Downlink {
+    /// What the link shows now; `None` if nobody measures it.
+    pub(crate) fn view(&self, now: Time) -> Option<LinkView> {
+        matches!(self.trust, Trust::Measured(_)).then(|| LinkView {
+            estimate: self.estimator.estimate(),
+            queue: self.estimator.queue_delay(),
+            loss: self.estimator.loss(),
+            round_trip: self.estimator.round_trip(),
+            distressed: self.distress_at.is_some_and(|at| now - at < CALM),
+            sending: self.sending,
+            wanted: self.wanted,
+        })
+    }
+
+    /// What probes showed since the last call.
+    pub(crate) fn take_probe_results(&mut self) -> ProbeCounters {
+        self.estimator.take_probe_results()
+    }
 }
 
 impl Router {
@@ -216,6 +237,7 @@ impl Router {
             }
             self.look_at_link(now, owner);
         }
+        self.sample_links(now);
     }
 
     /// Follows the estimate of one link: divides it anew if it is time, sets the pace, begins a probe.
@@ -258,6 +280,7 @@ impl Router {
             pace.get_or_insert_with(|| Pace::new(rate)).set_rate(rate);
         }
         if let Some(probe) = probe {
+            self.tally.links.probes_sent += 1;
             self.egress.start_probe(now, owner, probe);
             self.fill_with_padding(now, owner, probe.bytes);
         }
@@ -312,6 +335,9 @@ impl Router {
             let Some(producer) = self.producers.of(consumer.producer) else {
                 continue;
             };
+            if producer.withheld_from.is_some() {
+                continue;
+            }
             if !producer.is_video() {
                 match estimate {
                     Some(estimate) if estimate < THIN.0 => consumer.spares_redundancy = true,
@@ -445,6 +471,7 @@ impl Router {
         {
             link.held_at.get_or_insert(now);
         }
+        self.count_step(share.demand.current, step, (told, paused));
         if told != paused {
             self.tell(ForwardEvent::StreamState {
                 owner,

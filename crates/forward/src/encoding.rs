@@ -9,6 +9,7 @@ use schalter_rtp::seq::SequenceUnwrapper;
 
 use crate::cache::PacketCache;
 use crate::envelope::EnvelopeMeta;
+use crate::flow::Flow;
 use crate::keyframe::KeyframeGate;
 use crate::layer::{Layer, LayerRates};
 use crate::nack::{Hopeless, NackList, NackPolicy};
@@ -51,9 +52,20 @@ struct Reception {
     received: u64,
     expected_prior: u64,
     received_prior: u64,
+    /// What [`Encoding::take_reception`] told of.
+    expected_told: u64,
+    received_told: u64,
     transit: Option<u32>,
     /// Jitter in 1/16 timestamp ticks (RFC 3550 §A.8).
     jitter: u32,
+}
+
+/// What came of a stream in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) expected: u64,
+    /// Of those expected, repairs aside.
+    pub(crate) missing: u64,
 }
 
 /// A stream of a producer.
@@ -69,6 +81,7 @@ pub(crate) struct Encoding {
     pub(crate) nack: NackList,
     pub(crate) keyframe: KeyframeGate,
     pub(crate) layers: LayerRates,
+    pub(crate) flow: Flow,
     pub(crate) clock: Option<SenderClock>,
     pub(crate) first_arrival: Option<Time>,
     pub(crate) last_arrival: Option<Time>,
@@ -109,6 +122,7 @@ impl Encoding {
             nack: NackList::new(NackPolicy::from(config)),
             keyframe: KeyframeGate::new(config.keyframe_interval),
             layers: LayerRates::new(),
+            flow: Flow::default(),
             clock: None,
             first_arrival: None,
             last_arrival: None,
@@ -140,6 +154,7 @@ impl Encoding {
         self.clock = None;
         self.nack.clear();
         self.layers.frames.restart();
+        self.flow.restart();
         self.reception = Reception::default();
         self.started = false;
     }
@@ -215,6 +230,7 @@ impl Encoding {
     }
 
     fn count(&mut self, now: Time, seq: u64, timestamp: u32, first: bool) {
+        self.flow.on_packet(now, seq, timestamp, self.clock_rate);
         let reception = &mut self.reception;
         if first {
             reception.base = seq;
@@ -228,6 +244,23 @@ impl Encoding {
                 .jitter
                 .saturating_add(step)
                 .saturating_sub((reception.jitter + 8) >> 4);
+        }
+    }
+
+    /// What came since the last call, beside what [`Self::report`] tells the publisher.
+    pub(crate) fn take_reception(&mut self) -> Interval {
+        let reception = &mut self.reception;
+        if reception.received == 0 {
+            return Interval::default();
+        }
+        let expected = self.highest + 1 - reception.base.min(self.highest);
+        let interval = expected.saturating_sub(reception.expected_told);
+        let received = reception.received - reception.received_told;
+        reception.expected_told = expected;
+        reception.received_told = reception.received;
+        Interval {
+            expected: interval,
+            missing: interval.saturating_sub(received),
         }
     }
 

@@ -4,6 +4,7 @@ use schalter_model::{NtpTime, TrackId};
 
 use crate::config::Codec;
 use crate::owner::Owner;
+use crate::quality::MediaQuality;
 
 /// Something the shard should pass on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +37,13 @@ pub enum ForwardEvent {
         track: TrackId,
         /// Nothing is forwarded.
         paused: bool,
+    },
+    /// How a transport's media fared, every [`crate::QUALITY_INTERVAL`].
+    Quality {
+        /// The transport.
+        owner: Owner,
+        /// How.
+        quality: MediaQuality,
     },
     /// A remote producer's consumers wait for a keyframe; goes to the publisher's shard as
     /// [`crate::Router::request_keyframe`].

@@ -45,11 +45,24 @@ impl Router {
             Lane::Sound
         };
         let mut starts = std::mem::take(&mut self.scratch.starts);
-        for &index in &producer.consumers {
+        // What came before keeps its place, though it comes late.
+        let only_late = producer.withheld_from.is_some();
+        let consumers = if producer.withheld_from.is_some_and(|from| seq >= from) {
+            self.tally.sound_withheld += 1;
+            [].as_slice()
+        } else {
+            producer.consumers.as_slice()
+        };
+        for &index in consumers {
             let Some(consumer) = self.consumers.of_mut(index) else {
                 continue;
             };
-            match consumer.place(now, index, slot, encoding, stored, elements) {
+            let placement = if only_late {
+                consumer.place_late(index, slot, encoding, stored, elements)
+            } else {
+                consumer.place(now, index, slot, encoding, stored, elements)
+            };
+            match placement {
                 Placement::Nothing => {}
                 Placement::Start => starts.push(index),
                 Placement::Send(pending) => {

@@ -231,14 +231,14 @@ impl Router {
             encoding.cache.insert(hidden, &[], &[]);
             return Err(DropReason::RtpMuted);
         }
-        let level = elements
-            .audio_level
-            .filter(|_| origin == Origin::Media)
-            .and_then(|level| producer.level.on_level(now, level.level_dbov));
+        let loudness = elements.audio_level.map(|level| level.level_dbov);
+        let loudness = loudness.filter(|_| origin == Origin::Media);
+        let level = loudness.and_then(|level| producer.level.on_level(now, level));
+        let track = producer.track;
         let nack_due = received.gap.then(|| encoding.nack.next_due()).flatten();
-        let slot = binding.slot;
+        let (slot, index) = (binding.slot, encoding.producer);
+        self.on_voice(now, index, received.seq, loudness);
         if let Some(change) = level {
-            let track = producer.track;
             self.tell(ForwardEvent::AudioLevel {
                 track,
                 level: change.level,
@@ -267,11 +267,10 @@ impl Router {
         packet: &[u8],
     ) -> Result<(), DropReason> {
         let packet = RtpPacket::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
-        let Some(producer) = self
-            .tracks
-            .get(&track)
-            .and_then(|index| self.producers.of_mut(*index))
-        else {
+        let Some(index) = self.tracks.get(&track).copied() else {
+            return Err(DropReason::RtpUnknownSsrc);
+        };
+        let Some(producer) = self.producers.of_mut(index) else {
             return Err(DropReason::RtpUnknownSsrc);
         };
         let slot = producer.slots.get(usize::from(meta.encoding)).copied();
@@ -293,12 +292,13 @@ impl Router {
         encoding.on_remote(&meta)?;
         let passed = &mut self.scratch.elements;
         passed.clear();
-        let mut descriptor = None;
+        let (mut descriptor, mut loudness) = (None, None);
         let ids = &producer.config.extensions;
         for (id, value) in packet.extensions() {
             let id = Some(id);
             if id == ids.audio_level {
                 passed.push(PassedKind::AudioLevel, value);
+                loudness = value.first().map(|level| level & 0x7f);
             } else if id == ids.video_orientation {
                 passed.push(PassedKind::VideoOrientation, value);
             } else if id == ids.abs_capture_time {
@@ -317,6 +317,7 @@ impl Router {
             payload: packet.payload(),
             descriptor,
         };
+        self.on_voice(now, index, meta.sequence, loudness);
         self.accept(now, slot, meta.sequence, &arrival, Origin::Media);
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! A published track on this shard, and which stream of its publisher belongs to which encoding.
 
-use schalter_model::{DropReason, MediaKind, ShardId, TrackId};
+use schalter_model::{DropReason, MediaKind, RoomId, ShardId, TrackId};
 use schalter_rtp::codec::VideoCodec;
 
 use crate::audio_level::LevelMeter;
 use crate::cache::{PASSED_KINDS, PassedKind};
 use crate::config::{Codec, ExtensionIds, ProducerConfig};
 use crate::error::RouterError;
+use crate::loudest::Voice;
 use crate::settings::{MAX_ENCODINGS, MAX_FORMATS};
 
 /// A track that consumers can subscribe to.
@@ -23,6 +24,11 @@ pub(crate) struct Producer {
     pub(crate) taps: Vec<ShardId>,
     pub(crate) muted: bool,
     pub(crate) level: LevelMeter,
+    /// The room in which it competes to be heard, and how loud it is there.
+    pub(crate) competes: Option<RoomId>,
+    pub(crate) voice: Voice,
+    /// Nothing is forwarded here from this sequence number on, because others are louder.
+    pub(crate) withheld_from: Option<u64>,
 }
 
 impl Producer {
@@ -37,6 +43,9 @@ impl Producer {
             taps: Vec::new(),
             muted: false,
             level: LevelMeter::default(),
+            competes: None,
+            voice: Voice::default(),
+            withheld_from: None,
         }
     }
 

@@ -83,6 +83,7 @@ impl Router {
             rtcp,
             self.housekeeping_at,
             self.links_at,
+            self.quality_at,
             self.egress.next_timeout(),
         ];
         due.into_iter().flatten().min()
@@ -96,6 +97,9 @@ impl Router {
         }
         if self.links_at.is_some_and(|at| at <= now) {
             self.look_at_links(now);
+        }
+        if self.quality_at.is_some_and(|at| at <= now) {
+            self.tell_quality(now);
         }
     }
 

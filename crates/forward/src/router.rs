@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use rustc_hash::FxHashMap;
-use schalter_model::{Counters, DropCounters, ShardId, Time, TrackId};
+use schalter_model::{
+    Counters, DropCounters, LinkCounters, QualityCounters, RoomId, ShardId, Time, TrackId,
+};
 
 use crate::allocate::Demand;
 use crate::cache::PassedElements;
@@ -20,6 +22,7 @@ use crate::error::RouterError;
 use crate::event::ForwardEvent;
 use crate::fanout::TapPending;
 use crate::ingress::Binding;
+use crate::loudest::Stage;
 use crate::owner::{Owner, OwnerState};
 use crate::producer::{Producer, check};
 use crate::random::Random;
@@ -39,7 +42,10 @@ pub(crate) struct Tally {
     pub(crate) rtx_missed: u64,
     pub(crate) pli_sent: u64,
     pub(crate) pli_received: u64,
+    pub(crate) sound_withheld: u64,
     pub(crate) drops: DropCounters,
+    pub(crate) links: LinkCounters,
+    pub(crate) quality: QualityCounters,
 }
 
 /// Buffers that are used again, so that packets cause no allocation.
@@ -68,6 +74,8 @@ pub struct Router {
     pub(crate) producers: Slab<Producer>,
     pub(crate) encodings: Slab<Encoding>,
     pub(crate) consumers: Slab<Consumer>,
+    /// Who is heard in which room.
+    pub(crate) stages: FxHashMap<RoomId, Stage>,
     /// (owner, SSRC) of incoming streams.
     pub(crate) bindings: FxHashMap<(u32, u32), Binding>,
     /// (owner, SSRC) of outgoing streams to consumer.
@@ -84,6 +92,11 @@ pub struct Router {
     pub(crate) measured: Vec<u32>,
     /// When the links are looked at next.
     pub(crate) links_at: Option<Time>,
+    /// When it was last counted what they show.
+    pub(crate) links_sampled: Time,
+    /// When the next transports are told of, and whose turn it was last.
+    pub(crate) quality_at: Option<Time>,
+    pub(crate) quality_turn: u32,
     pub(crate) tally: Tally,
     pub(crate) scratch: Scratch,
 }
@@ -101,6 +114,7 @@ impl Router {
             producers: Slab::new(),
             encodings: Slab::new(),
             consumers: Slab::new(),
+            stages: FxHashMap::default(),
             bindings: FxHashMap::default(),
             outgoing: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
@@ -112,6 +126,9 @@ impl Router {
             housekeeping_at: None,
             measured: Vec::new(),
             links_at: None,
+            links_sampled: Time::ZERO,
+            quality_at: None,
+            quality_turn: 0,
             tally: Tally::default(),
             scratch: Scratch {
                 elements: PassedElements::new(),
@@ -227,9 +244,11 @@ impl Router {
             }
         };
         self.make_encodings(index);
+        self.enter_room(now, index);
         self.bind_named(index);
         self.choose_encodings(now, index);
         self.start_housekeeping(now);
+        self.start_quality(now);
         Ok(())
     }
 
@@ -291,6 +310,7 @@ impl Router {
         for consumer in producer.consumers.clone() {
             self.drop_consumer(now, consumer);
         }
+        self.leave_room(index);
         let Some(producer) = self.producers.remove(index) else {
             return;
         };
@@ -322,7 +342,11 @@ impl Router {
         if std::mem::replace(&mut producer.muted, muted) == muted {
             return;
         }
-        for slot in producer.slots.clone() {
+        let slots = producer.slots.clone();
+        if muted {
+            self.yield_place(index);
+        }
+        for slot in slots {
             let Some(encoding) = self.encodings.of_mut(slot) else {
                 continue;
             };
@@ -410,6 +434,7 @@ impl Router {
             self.outgoing.insert((owner.0, rtx), index);
         }
         self.start_sender_reports(now, owner.0);
+        self.start_quality(now);
         if config.extensions.transport_cc.is_some() {
             self.measure_link(now, owner.0);
         }
@@ -540,6 +565,7 @@ impl Router {
         let tally = &self.tally;
         counters.rtp_in += tally.rtp_in;
         counters.rtp_out += tally.rtp_out;
+        counters.sound_withheld += tally.sound_withheld;
         counters.nack_sent += tally.nack_sent;
         counters.nack_received += tally.nack_received;
         counters.rtx_in += tally.rtx_in;
@@ -550,6 +576,12 @@ impl Router {
         for (reason, count) in tally.drops.iter() {
             counters.drops.add(reason, count);
         }
+        counters.links.add(&tally.links);
+        counters.quality.add(&tally.quality);
+        // As of the last look: this call has no clock.
+        let (measured, distressed) = self.link_gauges(self.links_sampled);
+        counters.links.measured += measured;
+        counters.links.distressed += distressed;
         let local = self.producers.iter().filter(|(_, p)| p.owner.is_some());
         counters.producers += local.count() as u64;
         counters.consumers += self.consumers.len() as u64;

@@ -271,6 +271,7 @@ mod tests {
                 encodings: vec![encoding(1), encoding(2)],
                 extensions: ExtensionIds::default(),
                 transport_cc: false,
+                room: None,
             };
             let consumer = ConsumerConfig {
                 ssrc: 9,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use schalter_model::{Bitrate, WallClock};
 
+use crate::loudest::LoudestConfig;
+
 /// Most encodings of one track: simulcast with more than four layers does not exist in browsers.
 pub(crate) const MAX_ENCODINGS: usize = 4;
 /// Most payload types of one track; Chromium's longest video section has fewer than 60 with their repairs.
@@ -74,6 +76,8 @@ pub struct RouterConfig {
     pub max_bitrate: Bitrate,
     /// Retransmissions per second that one subscriber may cause; a quarter of it at once.
     pub resend_rate: u32,
+    /// Who is heard in big rooms.
+    pub loudest: LoudestConfig,
 }
 
 impl Default for RouterConfig {
@@ -108,6 +112,7 @@ impl Default for RouterConfig {
             nack_max_tries: 10,
             resend_guard: Duration::from_millis(20),
             resend_rate: 1_000,
+            loudest: LoudestConfig::default(),
             // Sound and a small picture pass.
             min_bitrate: Bitrate::from_kbps(60),
             // One step below what a camera's lower layers take: the first probes double it within half a second.

@@ -17,6 +17,8 @@ mod ingress_binding;
 mod keyframes;
 mod layers_follow_goals;
 mod levels;
+mod loudest;
+mod quality;
 mod red;
 mod reports;
 mod retransmission;

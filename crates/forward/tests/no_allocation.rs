@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schalter_forward::*;
-use schalter_model::{MediaKind, Time, TrackId};
+use schalter_model::{Counters, MediaKind, RoomId, Time, TrackId};
 use schalter_rtp::extension::parse_transport_sequence;
 use schalter_rtp::{RtcpWriter, RtpHeader, RtpPacket};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -43,6 +43,7 @@ fn router(max_temporal: u8) -> Router {
         encodings: vec![encoding],
         extensions,
         transport_cc: true,
+        room: None,
     };
     router
         .add_producer(Time::ZERO, Owner(0), TrackId(1), producer)
@@ -173,9 +174,125 @@ fn run(
     sent
 }
 
+/// Eight speakers of whom two are heard, and everybody listens.
+fn hall() -> Router {
+    let opus = CodecBinding {
+        payload_type: 111,
+        codec: Codec::Opus,
+        rtx_payload_type: None,
+    };
+    let extensions = ExtensionIds {
+        audio_level: Some(4),
+        ..ExtensionIds::default()
+    };
+    let mut router = Router::new(RouterConfig {
+        loudest: LoudestConfig { most: 2, from: 5 },
+        ..RouterConfig::default()
+    });
+    for speaker in 0..8 {
+        let owner = Owner(speaker);
+        router.add_owner(owner).unwrap();
+        let encoding = EncodingConfig {
+            rid: None,
+            ssrc: Some(500 + speaker),
+            rtx_ssrc: None,
+        };
+        let producer = ProducerConfig {
+            kind: MediaKind::Audio,
+            mid: None,
+            codecs: vec![opus],
+            encodings: vec![encoding],
+            extensions,
+            transport_cc: false,
+            room: Some(RoomId(1)),
+        };
+        let track = TrackId(speaker.into());
+        router
+            .add_producer(Time::ZERO, owner, track, producer)
+            .unwrap();
+    }
+    for (listener, speaker) in (0..8).flat_map(|l| (0..8).map(move |s| (l, s))) {
+        let consumer = ConsumerConfig {
+            ssrc: 1_000 + speaker,
+            rtx_ssrc: None,
+            cname: Arc::from("c"),
+            mid: None,
+            codecs: vec![opus],
+            extensions,
+            target: ConsumerTarget::default(),
+        };
+        let track = TrackId(speaker.into());
+        router
+            .add_consumer(Time::ZERO, Owner(listener), track, consumer)
+            .unwrap();
+    }
+    router
+}
+
+/// Everybody speaks in turn for two seconds; answers how many packets went out.
+fn speak(router: &mut Router, from: u32, packets: u32) -> u64 {
+    let (mut packet, mut out, mut sent) = ([0; 100], [0; 1_500], 0);
+    for n in from..from + packets {
+        let now = Time::from_millis(1) + Duration::from_millis(20) * n;
+        for speaker in 0..8 {
+            let header = RtpHeader {
+                marker: false,
+                payload_type: 111,
+                sequence: n as u16,
+                timestamp: n * 960,
+                ssrc: 500 + speaker,
+            };
+            let level = [if n / 100 % 8 == speaker {
+                0x80 | 25
+            } else {
+                100
+            }];
+            header.write(&[(4, &level)], &mut packet).unwrap();
+            router.on_rtp(now, Owner(speaker), &packet).unwrap();
+        }
+        if router.next_timeout().is_some_and(|at| at <= now) {
+            router.on_timeout(now);
+        }
+        while let Some(owner) = router.next_ready(now) {
+            while router.pop(now, owner, &mut out).is_some() {
+                sent += 1;
+            }
+        }
+        while router.next_rtcp(now, &mut out).is_some() {}
+        while router.poll_event().is_some() {}
+    }
+    sent
+}
+
+fn speakers_take_turns_without_allocation() {
+    let mut router = hall();
+    // Every stream's segments fill up to their bound, and what has to grow has grown.
+    speak(&mut router, 0, 20_000);
+    let mut before = Counters::default();
+    router.counters(&mut before);
+    let region = Region::new(ALLOCATOR);
+    let sent = speak(&mut router, 20_000, 4_000);
+    let change = region.change();
+    let mut after = Counters::default();
+    router.counters(&mut after);
+    // Two of eight are heard, by eight; at a change who leaves may have sent just before.
+    let withheld = after.sound_withheld - before.sound_withheld;
+    assert_eq!(sent, (4_000 * 8 - withheld) * 8);
+    assert!(
+        (4_000 * 6 - 40..=4_000 * 6).contains(&withheld),
+        "{withheld}"
+    );
+    assert_eq!(
+        (change.allocations, change.reallocations),
+        (0, 0),
+        "{change:?}"
+    );
+}
+
 #[test]
 fn packets_cost_no_allocation_after_warm_up() {
     // One test for all, because all threads share the allocator.
+    speakers_take_turns_without_allocation();
     for (max_temporal, feeds_back, least) in [
         (u8::MAX, false, 3_900),
         (0, false, 1_950),

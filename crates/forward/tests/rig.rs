@@ -71,6 +71,7 @@ pub(crate) fn video(encodings: Vec<EncodingConfig>) -> ProducerConfig {
         encodings,
         extensions: IDS,
         transport_cc: true,
+        room: None,
     }
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn audio(codecs: Vec<CodecBinding>) -> ProducerConfig {
         }],
         extensions: IDS,
         transport_cc: false,
+        room: None,
     }
 }
 

@@ -56,6 +56,67 @@ fn a_picture_that_does_not_fit_stops_says_so_and_comes_back() {
     }
     assert!(two_seconds(&mut rig, &mut n, 5_000) >= 70);
     assert_eq!(states(&mut rig), [false]);
+    let links = rig.counters().links;
+    assert_eq!((links.pauses, links.resumes), (1, 1));
+}
+
+#[test]
+fn what_links_are_believed_to_carry_is_counted_once_a_second() {
+    let (mut rig, mut n) = (watched(), 0);
+    let before = rig.counters().links;
+    assert_eq!((before.measured, before.estimates.count()), (0, 0));
+    for _ in 0..3 {
+        two_seconds(&mut rig, &mut n, 150);
+    }
+    let links = rig.counters().links;
+    assert_eq!((links.measured, links.distressed), (1, 1));
+    let seen = links.estimates.count();
+    assert!((4..=6).contains(&seen), "{seen}");
+    // 150 kbit/s is above the first bound and not above the second.
+    let low = links.estimates.cumulative();
+    assert_eq!(low[0], 0);
+    assert!(low[1] >= 4, "{low:?}");
+    assert_eq!((links.queues.count(), links.losses.count()), (seen, seen));
+    rig.router.remove_owner(rig.now, SUBSCRIBER);
+    assert_eq!(rig.counters().links.measured, 0);
+}
+
+#[test]
+fn another_layer_is_counted_as_a_switch() {
+    let mut rig = Rig::new(video(vec![encoding(100), encoding(200)]));
+    rig.subscribe(subscription(vec![VP8]));
+    let small = |n: u16| {
+        let mut packet = vp8(100, n, u32::from(n) * 1_200, true);
+        packet.payload.resize(300, 0);
+        packet
+    };
+    let large = |n: u16| {
+        let mut packet = vp8(200, n, u32::from(n) * 1_200, true);
+        packet.payload.resize(1_200, 0);
+        packet
+    };
+    let mut n = 0;
+    let mut run = |rig: &mut Rig, kbps: u64| {
+        for frame in 0..300 {
+            if frame % 25 == 0 {
+                rig.control(SUBSCRIBER, |w| w.remb(1, kbps * 1_000, &[OUT]).unwrap());
+            }
+            n += 1;
+            rig.forward(&small(n));
+            rig.forward(&large(n));
+            rig.wait(13);
+            rig.received();
+        }
+        rig.counters().links
+    };
+    let wide = run(&mut rig, 5_000);
+    let thin = run(&mut rig, 400);
+    assert_eq!(thin.switches_down, wide.switches_down + 1, "{thin:?}");
+    run(&mut rig, 5_000);
+    run(&mut rig, 5_000);
+    let wide = run(&mut rig, 5_000);
+    assert_eq!(wide.switches_up, thin.switches_up + 1, "{wide:?}");
+    assert_eq!(wide.pauses, 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Building metric families from plain numbers.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use schalter_model::Histogram;
 
 /// A label's name and value.
 pub(crate) type Label<'a> = (&'a str, &'a str);
@@ -54,6 +55,32 @@ impl Families {
         });
         let metrics = metrics.collect();
         self.add(name, help, MetricType::GAUGE, metrics);
+    }
+
+    /// Adds a histogram without labels; `per_unit` of the bounds' and observations' units make one of the
+    /// metric's.
+    pub(crate) fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        bounds: &[u64; N],
+        per_unit: f64,
+        values: &Histogram<N>,
+    ) {
+        let buckets = bounds.iter().zip(values.cumulative());
+        let buckets = buckets.map(|(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / per_unit);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut histogram = prometheus::proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(values.count());
+        histogram.set_sample_sum(values.sum() as f64 / per_unit);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.add(name, help, MetricType::HISTOGRAM, vec![metric]);
     }
 
     fn add(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {

@@ -8,6 +8,7 @@ mod admin;
 mod exporter;
 mod families;
 mod http;
+mod links;
 mod media;
 mod process;
 mod signaling;

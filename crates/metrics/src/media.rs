@@ -1,6 +1,8 @@
 //! Names for what shards count.
 
-use schalter_model::{Counters, DropReason, ShardId, SrtpProfile, TransportStateGauges};
+use schalter_model::{
+    Counters, DropReason, LinkCounters, QualityCounters, ShardId, SrtpProfile, TransportStateGauges,
+};
 
 use crate::families::Families;
 
@@ -15,6 +17,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         bytes_out: _,
         rtp_in: _,
         rtp_out: _,
+        sound_withheld: _,
         nack_sent: _,
         nack_received: _,
         rtx_in: _,
@@ -37,6 +40,8 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         address_changes: _,
         producers: _,
         consumers: _,
+        links: _,
+        quality: _,
     } = Counters::default();
 
     let mut counter = |name, help, field| families.counter(name, help, sum(field));
@@ -69,6 +74,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         "schalter_rtp_packets_sent_total",
         "RTP packets sent to subscribers, retransmissions included.",
         |c| c.rtp_out,
+    );
+    counter(
+        "schalter_audio_packets_withheld_total",
+        "Audio packets that nobody on a worker got because their speaker is not among the loudest of a big room.",
+        |c| c.sound_withheld,
     );
     counter(
         "schalter_nack_packets_sent_total",
@@ -149,6 +159,16 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
     gauge("schalter_consumers", "Subscriptions to tracks now.", |c| {
         c.consumers
     });
+    let mut links = LinkCounters::default();
+    for (_, counters) in shards {
+        links.add(&counters.links);
+    }
+    crate::links::add(families, &links);
+    let mut quality = QualityCounters::default();
+    for (_, counters) in shards {
+        quality.add(&counters.quality);
+    }
+    crate::links::add_quality(families, &quality);
     add_sorted(families, shards);
     add_per_worker(families, shards);
 }

@@ -5,9 +5,12 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use schalter_metrics::{BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source};
-use schalter_model::{Counters, DropReason, ShardId, SrtpProfile};
+use schalter_model::{
+    Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
+};
 
 /// Gives what it was made with.
 struct Fixed {
@@ -58,6 +61,9 @@ fn samples(text: &str) -> HashMap<String, f64> {
         } else {
             let (key, value) = line.rsplit_once(' ').expect("a sample has a value");
             let name = key.split('{').next().unwrap();
+            let parts = ["_bucket", "_sum", "_count"];
+            let part = parts.iter().find_map(|part| name.strip_suffix(part));
+            let name = part.filter(|family| *family == typed).unwrap_or(name);
             assert_eq!((name, name), (helped.as_str(), typed.as_str()), "{line}");
             let old = samples.insert(key.to_owned(), value.parse().expect(line));
             assert_eq!(old, None, "{key} comes twice");
@@ -94,8 +100,20 @@ fn distinct_counters() -> Counters {
         address_changes: 1_023,
         producers: 1_024,
         consumers: 1_025,
+        sound_withheld: 1_030,
         ..Counters::default()
     };
+    counters.quality.freezes = 1_308;
+    counters.links.measured = 1_301;
+    counters.links.distressed = 1_302;
+    counters.links.probes_sent = 1_303;
+    counters.links.pauses = 1_304;
+    counters.links.resumes = 1_305;
+    counters.links.switches_up = 1_306;
+    counters.links.switches_down = 1_307;
+    for (result, count) in ProbeResult::ALL.into_iter().zip(1..) {
+        (0..1_400 + count).for_each(|_| counters.links.probes.count(result));
+    }
     counters.transports.new = 1_026;
     counters.transports.connecting = 1_027;
     counters.transports.connected = 1_028;
@@ -150,7 +168,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
     let expected = numbers(&format!("{counters:?}"));
     assert_eq!(
         expected.len(),
-        29 + 3 + DropReason::COUNT,
+        30 + 3 + 8 + 4 + DropReason::COUNT,
         "all numbers are set"
     );
     let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));
@@ -163,6 +181,55 @@ fn every_number_that_a_shard_counts_is_exported_once() {
             .collect();
         assert_eq!(holders.len(), 1, "{number}: {holders:?}");
     }
+}
+
+#[test]
+fn distributions_are_exported_in_base_units_and_summed_over_shards() {
+    let mut counters = Counters::default();
+    counters.links.observe(800_000, 30_000, 15_000);
+    counters.links.observe(90_000_000, 2_000_000, 500_000);
+    counters.quality.observe_score(3.2);
+    counters.quality.observe_score(4.6);
+    counters
+        .quality
+        .observe_round_trip(Duration::from_millis(30));
+    counters
+        .quality
+        .observe_round_trip(Duration::from_millis(2_000));
+    counters.quality.observe_frame_rate(24.2);
+    counters.quality.observe_frame_rate(61.0);
+    let samples = samples(&rendered(
+        vec![(ShardId(0), counters), (ShardId(1), counters)],
+        Default::default(),
+    ));
+    for (name, below, above, sum) in [
+        (
+            "schalter_downlink_estimate_bytes_per_second",
+            "87500",
+            "125000",
+            2.0 * 90_800_000.0 / 8.0,
+        ),
+        ("schalter_downlink_queue_seconds", "0.025", "0.05", 4.06),
+        ("schalter_downlink_loss_ratio", "0.01", "0.02", 1.03),
+        ("schalter_connection_score", "3", "3.5", 15.6),
+        ("schalter_round_trip_seconds", "0.025", "0.05", 4.06),
+        ("schalter_published_frame_rate", "20", "25", 170.0),
+    ] {
+        let at = |bound: &str| samples[&format!("{name}_bucket{{le=\"{bound}\"}}")];
+        assert_eq!(
+            (at(below), at(above), at("+Inf")),
+            (0.0, 2.0, 4.0),
+            "{name}"
+        );
+        assert_eq!(samples[&format!("{name}_count")], 4.0);
+        let told = samples[&format!("{name}_sum")];
+        assert!((told - sum).abs() < sum * 1e-9, "{name}: {told}");
+    }
+    // Bounds are compared in order of size.
+    assert!(LinkCounters::ESTIMATES.is_sorted());
+    assert!(QualityCounters::SCORES.is_sorted() && QualityCounters::FRAME_RATES.is_sorted());
+    assert!(QualityCounters::ROUND_TRIPS.is_sorted());
+    assert!(LinkCounters::QUEUES.is_sorted() && LinkCounters::LOSSES.is_sorted());
 }
 
 #[test]
@@ -214,7 +281,17 @@ fn only_bounded_labels_are_used() {
         for label in labels.trim_end_matches('}').split("\",") {
             let name = label.split('=').next().unwrap();
             let known = [
-                "shard", "reason", "profile", "state", "stage", "version", "revision",
+                "shard",
+                "reason",
+                "profile",
+                "state",
+                "stage",
+                "version",
+                "revision",
+                "result",
+                "direction",
+                // Fixed bounds.
+                "le",
             ];
             assert!(known.contains(&name), "{key}");
         }

@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers, published by value; the exporter turns them into metrics.
 
-use crate::{DropReason, SrtpProfile};
+use crate::{DropReason, LinkCounters, QualityCounters, SrtpProfile};
 
 /// Drops by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,8 @@ pub struct Counters {
     pub rtp_in: u64,
     /// RTP packets sent to subscribers, retransmissions included.
     pub rtp_out: u64,
+    /// RTP packets that no subscriber here got, because their speaker is not among the loudest of a big room.
+    pub sound_withheld: u64,
     /// Packets requested again from publishers.
     pub nack_sent: u64,
     /// Packets requested again by subscribers.
@@ -137,6 +139,10 @@ pub struct Counters {
     pub producers: u64,
     /// Consumers, now.
     pub consumers: u64,
+    /// Subscribers' links.
+    pub links: LinkCounters,
+    /// How media fares.
+    pub quality: QualityCounters,
 }
 
 #[cfg(test)]

@@ -4,14 +4,20 @@
 
 mod counters;
 mod drop_reason;
+mod histogram;
 mod ids;
+mod link;
+mod quality;
 mod rate;
 mod time;
 mod ufrag;
 
 pub use counters::{Counters, DropCounters, SrtpProfileCounters, TransportStateGauges};
 pub use drop_reason::DropReason;
-pub use ids::{AuthorityId, InvalidAuthority, ShardId, TrackId, TransportId};
+pub use histogram::Histogram;
+pub use ids::{AuthorityId, InvalidAuthority, RoomId, ShardId, TrackId, TransportId};
+pub use link::{LinkCounters, ProbeCounters, ProbeResult};
+pub use quality::QualityCounters;
 pub use rate::Bitrate;
 pub use time::{NtpTime, Time, WallClock};
 pub use ufrag::{InvalidUfrag, Ufrag};

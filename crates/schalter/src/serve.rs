@@ -14,7 +14,7 @@ use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router, 
 use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
-use schalter_shard::{Shard, ShardConfig, ShardLimits};
+use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
 use schalter_signaling::Signaling;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
@@ -257,12 +257,17 @@ fn start_workers(
     };
     let responses = config.limits.check_responses_per_second;
     let (identity, crypto, burst) = (identity.clone(), config.crypto_profile, config.rtc.burst);
+    let loudest = LoudestConfig {
+        most: config.audio.loudest as usize,
+        from: config.audio.loudest_from as usize,
+    };
     let make = move |id, epoch, wall| {
         let mut shard = ShardConfig::new(id, epoch, wall, rand::random(), identity.clone());
         shard.limits = limits;
         shard.transport_limits.ice.max_responses_per_second = responses;
         shard.crypto = crypto;
         shard.burst = burst;
+        shard.loudest = loudest;
         Shard::new(shard)
     };
     let report = move |shard, event| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schalter_forward::RouterConfig;
+use schalter_forward::{LoudestConfig, RouterConfig};
 use schalter_model::{ShardId, WallClock};
 use schalter_transport::{CryptoProfile, Identity, TransportLimits};
 
@@ -60,6 +60,8 @@ pub struct ShardConfig {
     pub transport_limits: TransportLimits,
     /// How long packets for one subscriber may wait for company, so that one system call sends them.
     pub burst: Duration,
+    /// Who is heard in big rooms.
+    pub loudest: LoudestConfig,
 }
 
 impl ShardConfig {
@@ -81,6 +83,7 @@ impl ShardConfig {
             limits: ShardLimits::default(),
             transport_limits: TransportLimits::default(),
             burst: RouterConfig::default().burst,
+            loudest: LoudestConfig::default(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schalter_forward::{Codec, ConsumerConfig, ConsumerTarget, ProducerConfig, RouterError};
+use schalter_forward::{
+    Codec, ConsumerConfig, ConsumerTarget, MediaQuality, ProducerConfig, RouterError,
+};
 use schalter_model::{ShardId, SrtpProfile, TrackId, TransportId};
 use schalter_transport::{ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce};
 
@@ -172,6 +174,13 @@ pub enum Event {
         track: TrackId,
         /// Nothing is forwarded.
         paused: bool,
+    },
+    /// How a transport's media fared, every [`schalter_forward::QUALITY_INTERVAL`] while there is some.
+    Quality {
+        /// Which transport.
+        transport: TransportId,
+        /// How.
+        quality: MediaQuality,
     },
     /// A request could not be carried out.
     Refused {

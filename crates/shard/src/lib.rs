@@ -19,4 +19,5 @@ mod timers;
 
 pub use config::{ShardConfig, ShardLimits};
 pub use egress::Transmit;
+pub use schalter_forward::LoudestConfig;
 pub use shard::Shard;

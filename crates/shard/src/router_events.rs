@@ -53,6 +53,11 @@ impl Shard {
                         });
                     }
                 }
+                ForwardEvent::Quality { owner, quality } => {
+                    if let Some(transport) = self.slots.slot(owner).map(|slot| slot.id) {
+                        self.push_event(Event::Quality { transport, quality });
+                    }
+                }
                 ForwardEvent::KeyframeNeeded { track, encoding } => {
                     if let Some(remote) = self.remote.get(&track) {
                         let message = PeerMessage::KeyframeRequest { track, encoding };

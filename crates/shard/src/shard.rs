@@ -52,6 +52,7 @@ impl Shard {
             wall: config.wall,
             seed: config.seed,
             burst: config.burst,
+            loudest: config.loudest,
             ..RouterConfig::default()
         });
         Self {

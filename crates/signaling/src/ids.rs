@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use livekit_protocol::{TrackSource, TrackType};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
-use schalter_model::{TrackId, TransportId};
+use schalter_model::{RoomId, TrackId, TransportId};
 
 /// Random characters after a prefix. Clients test prefixes and compare the rest.
 const RANDOM_LEN: usize = 12;
@@ -33,6 +33,11 @@ impl IdSource {
     /// A track's id.
     pub fn track(&self) -> TrackId {
         TrackId(self.next())
+    }
+
+    /// A room's id in the media plane.
+    pub fn room(&self) -> RoomId {
+        RoomId(self.next())
     }
 
     /// A connection's id.

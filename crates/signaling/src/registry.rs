@@ -285,6 +285,7 @@ impl Registry {
                     | Event::ChannelClosed { transport, .. }
                     | Event::Data { transport, .. }
                     | Event::StreamState { transport, .. }
+                    | Event::Quality { transport, .. }
                     | Event::Refused { transport, .. } => routes
                         .transports
                         .get(transport)
@@ -310,7 +311,10 @@ impl Registry {
                 self.counters.data_overload.add(1);
                 continue;
             }
-            let droppable = matches!(event, Event::Data { .. } | Event::AudioLevel { .. });
+            let droppable = matches!(
+                event,
+                Event::Data { .. } | Event::AudioLevel { .. } | Event::Quality { .. }
+            );
             let late = match room.try_send(Input::Media(event)) {
                 Ok(()) => continue,
                 Err(mpsc::error::TrySendError::Closed(_)) => {

@@ -63,6 +63,7 @@ pub fn producer_config(peer: usize, kind: MediaKind) -> ProducerConfig {
         }],
         extensions: extensions(),
         transport_cc: true,
+        room: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use schalter_model::{Path, ShardId, SrtpProfile, Time, TransportId, Ufrag, WallClock};
 use schalter_shard::control::{Command, Event};
 use schalter_shard::peer::Envelope;
-use schalter_shard::{Shard, ShardConfig, ShardLimits};
+use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
 use schalter_transport::srtp::exporter_len;
 use schalter_transport::{Identity, LocalIce, TransportLimits};
 
@@ -48,6 +48,8 @@ pub struct SimConfig {
     pub mailbox: MailboxConfig,
     /// What protects the media.
     pub profile: SrtpProfile,
+    /// Who is heard in big rooms.
+    pub loudest: LoudestConfig,
 }
 
 impl SimConfig {
@@ -60,6 +62,7 @@ impl SimConfig {
             transport_limits: TransportLimits::default(),
             mailbox: MailboxConfig::default(),
             profile: SrtpProfile::AeadAes128Gcm,
+            loudest: LoudestConfig::default(),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Sim {
                 );
                 shard.limits = config.limits;
                 shard.transport_limits = config.transport_limits;
+                shard.loudest = config.loudest;
                 Shard::new(shard)
             })
             .collect();

@@ -44,6 +44,8 @@ pub struct SourceConfig {
     pub encoding: u8,
     /// Width and height in pixels.
     pub size: (u16, u16),
+    /// How loud a sound says it is (RFC 6464), in −dBov.
+    pub level: u8,
 }
 
 impl SourceConfig {
@@ -61,6 +63,7 @@ impl SourceConfig {
             rid: None,
             encoding: 0,
             size: (320, 240),
+            level: 30,
         }
     }
 
@@ -427,7 +430,7 @@ impl Source {
         };
         let wide = transport_sequence.to_be_bytes();
         *transport_sequence = transport_sequence.wrapping_add(1);
-        let level = [0x80 | 30];
+        let level = [0x80 | self.config.level.min(127)];
         let mid = self.config.mid().as_bytes();
         let mut elements: Vec<(u8, &[u8])> = vec![(MID, mid), (TRANSPORT_CC, &wide)];
         match (self.config.rid, rtx) {

@@ -32,7 +32,7 @@ mod simulation;
 
 use std::time::Duration;
 
-use schalter_model::{Bitrate, Time};
+use schalter_model::{Bitrate, ProbeCounters, ProbeResult, Time};
 use schalter_rtp::rtcp::TransportCc;
 
 use acked::{AckedRate, ReceiverClock};
@@ -170,6 +170,8 @@ pub(crate) struct BandwidthEstimator {
     probed: Option<Time>,
     /// The last probe showed less than is believed.
     doubted: bool,
+    /// What probes showed since somebody asked.
+    results: ProbeCounters,
     /// Highest packet that feedback spoke of.
     covered: u64,
     /// Loss of packets up to this one has led to a cut: they were sent before it.
@@ -208,6 +210,7 @@ impl BandwidthEstimator {
             proved_at: None,
             probed: None,
             doubted: false,
+            results: ProbeCounters::default(),
             covered: 0,
             explained: 0,
             drain: Drain::default(),
@@ -507,6 +510,12 @@ impl BandwidthEstimator {
     }
 
     fn on_probed(&mut self, now: Time, outcome: Outcome, acked: Option<f64>) {
+        self.results.count(match outcome {
+            Outcome::Carried(_) => ProbeResult::Carried,
+            Outcome::Full(_) => ProbeResult::Full,
+            Outcome::Disturbed => ProbeResult::Disturbed,
+            Outcome::Unknown => ProbeResult::Unknown,
+        });
         let estimate = self.control.estimate();
         let acked = acked.unwrap_or(0.0);
         let doubted = std::mem::take(&mut self.doubted);
@@ -692,6 +701,16 @@ impl BandwidthEstimator {
     /// Smoothed share of packets that are lost, 0 to 1.
     pub(crate) fn loss(&self) -> f32 {
         self.loss.smoothed() as f32
+    }
+
+    /// Smoothed round trip; `None` before the first.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// What probes showed since the last call.
+    pub(crate) fn take_probe_results(&mut self) -> ProbeCounters {
+        std::mem::take(&mut self.results)
     }
 
     /// What stands in the queue on the way.

@@ -109,7 +109,19 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     ("limit", "bounds stand in limits"),
     (
-        "audio",
+        "audio.active_level",
+        "speakers are found with fixed settings; remove the key",
+    ),
+    (
+        "audio.min_percentile",
+        "speakers are found with fixed settings; remove the key",
+    ),
+    (
+        "audio.update_interval",
+        "speakers are found with fixed settings; remove the key",
+    ),
+    (
+        "audio.smooth_intervals",
         "speakers are found with fixed settings; remove the key",
     ),
     ("video", "video needs no settings; remove the key"),

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schalter_shard::LoudestConfig;
 use schalter_signaling::authority::ApiKey;
 use schalter_signaling::config::{IceServer, PUBLISH_ORDER};
 use schalter_signaling::sdp::CodecKind;
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) rtc: Rtc,
     /// Rooms.
     pub(crate) room: Room,
+    /// Sound.
+    pub(crate) audio: Audio,
     /// Bounds on what clients may ask for.
     pub(crate) limits: Limits,
     /// The operator's own listener.
@@ -56,6 +59,7 @@ impl Default for Config {
             keys: BTreeMap::new(),
             rtc: Rtc::default(),
             room: Room::default(),
+            audio: Audio::default(),
             limits: Limits::default(),
             admin: Admin::default(),
             allowed_origins: Vec::new(),
@@ -116,6 +120,25 @@ impl Default for Room {
             departure_timeout: 20,
             max_participants: 100,
             enabled_codecs: PUBLISH_ORDER.to_vec(),
+        }
+    }
+}
+
+/// Sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Audio {
+    /// Speakers heard at once in a big room, 0 for all.
+    pub(crate) loudest: u32,
+    /// Audio tracks from which a room is big.
+    pub(crate) loudest_from: u32,
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        let LoudestConfig { most, from } = LoudestConfig::default();
+        Self {
+            loudest: most as u32,
+            loudest_from: from as u32,
         }
     }
 }
@@ -312,6 +335,18 @@ impl Config {
             return complain(
                 "room.max_participants",
                 format!("{maximum} is more than limits.participants_per_room allows, {cap}"),
+            );
+        }
+        let Audio {
+            loudest,
+            loudest_from,
+        } = self.audio;
+        if loudest > 0 && loudest_from <= loudest {
+            return complain(
+                "audio.loudest_from",
+                format!(
+                    "rooms of {loudest_from} have no more speakers than audio.loudest, {loudest}"
+                ),
             );
         }
         if let AdminListen::Tcp(admin) = self.admin.listen

@@ -13,10 +13,12 @@ use schalter_signaling::sdp::CodecKind;
 use schalter_transport::CryptoProfile;
 
 use super::document::{Complaint, Value};
-use super::{Admin, AdminListen, AdminToken, Config, Limits, Room, Rtc, livekit};
+use super::{Admin, AdminListen, AdminToken, Audio, Config, Limits, Room, Rtc, livekit};
 
 /// The upper end of counts that have no other: enough for every machine, and far from where sums overflow.
 const MOST: i64 = 1_000_000_000;
+/// Most speakers that may be heard at once: each is a list to be looked through for every packet of the others.
+const MOST_HEARD: i64 = 50;
 /// Most seconds of a timeout: a day.
 const DAY: i64 = 86_400;
 
@@ -36,6 +38,7 @@ impl Config {
             config.rtc.ice_servers = ice_servers(&servers)?;
         }
         file.take("room", &mut config.room, Room::read)?;
+        file.take("audio", &mut config.audio, Audio::read)?;
         file.take("limits", &mut config.limits, Limits::read)?;
         file.take("admin", &mut config.admin, Admin::read)?;
         file.take("allowed_origins", &mut config.allowed_origins, |v| {
@@ -267,6 +270,19 @@ impl Room {
         }
         group.finish(livekit::advice)?;
         Ok(room)
+    }
+}
+
+impl Audio {
+    fn read(value: &Value<'_>) -> Result<Self, Complaint> {
+        let mut audio = Self::default();
+        let mut group = value.group()?;
+        group.take("loudest", &mut audio.loudest, |v| v.number(0..=MOST_HEARD))?;
+        group.take("loudest_from", &mut audio.loudest_from, |v| {
+            v.number(2..=MOST)
+        })?;
+        group.finish(livekit::advice)?;
+        Ok(audio)
     }
 }
 

@@ -72,6 +72,17 @@ fn a_bad_value_is_named_with_its_key_and_line() {
             "limits.rooms",
             "line 2",
         ),
+        ("audio:\n  loudest: 51\n", "audio.loudest", "line 2"),
+        (
+            "audio:\n  loudest_from: 1\n",
+            "audio.loudest_from",
+            "line 2",
+        ),
+        (
+            "audio:\n  active_level: 35\n",
+            "audio.active_level",
+            "line 2",
+        ),
         ("keys:\n  a: short\n", "keys.a", "line 2"),
         ("admin:\n  listen: somewhere\n", "admin.listen", "line 2"),
         (
@@ -395,5 +406,29 @@ fn a_room_holds_no_more_than_the_limit_and_0_means_the_limit() {
     complains(
         "limits:\n  participants_per_room: 99\n",
         &["limits.participants_per_room"],
+    );
+}
+
+#[test]
+fn the_loudest_of_big_rooms_are_configured_and_must_be_fewer_than_a_big_room_has() {
+    let audio = |yaml: &str| Config::parse("x", yaml).unwrap().audio;
+    let default = Audio {
+        loudest: 6,
+        loudest_from: 20,
+    };
+    assert_eq!(audio("port: 7880\n"), default);
+    let set = Audio {
+        loudest: 3,
+        loudest_from: 10,
+    };
+    assert_eq!(audio("audio:\n  loudest: 3\n  loudest_from: 10\n"), set);
+    // Off: then how many there are matters no more.
+    assert_eq!(
+        audio("audio:\n  loudest: 0\n  loudest_from: 2\n").loudest,
+        0
+    );
+    complains(
+        "audio:\n  loudest: 20\n",
+        &["audio.loudest_from", "audio.loudest, 20"],
     );
 }

@@ -143,6 +143,7 @@ impl Room {
             replay_due: false,
             data_tracks: Vec::new(),
             data_subscriptions: Default::default(),
+            connection_quality: Default::default(),
         };
         // What a client says of itself counts only if it may say so later, too.
         if participant.video.can_update_own_metadata {
@@ -258,9 +259,9 @@ impl Room {
                     self.activate(key);
                 }
             }
-            TransportState::Connecting
-            | TransportState::Disconnected
-            | TransportState::Reconnected => {}
+            TransportState::Disconnected => self.on_silence(key, role, true),
+            TransportState::Reconnected => self.on_silence(key, role, false),
+            TransportState::Connecting => {}
             TransportState::Failed { reason } => {
                 if !participant.is_active() {
                     self.counters.join_failed(JoinStage::Media);
@@ -293,6 +294,7 @@ impl Room {
         }
         participant.phase = Phase::Active;
         self.counters.joins_connected.add(1);
+        self.start_connections();
         self.announce(key);
         self.subscribe_to_all(key);
         self.subscribe_to_data_tracks(key);

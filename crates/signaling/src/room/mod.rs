@@ -10,6 +10,7 @@ mod negotiate;
 mod participant;
 mod priority;
 mod publish;
+mod quality;
 mod refused;
 mod replay;
 mod request;
@@ -31,7 +32,7 @@ use livekit_protocol::{
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
+use schalter_model::{AuthorityId, RoomId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
 use schalter_transport::Fingerprint;
 
@@ -264,6 +265,7 @@ enum Timer {
     Refresh(ParticipantKey),
     Remove(ParticipantKey),
     QualityDown(TrackId),
+    Connections,
 }
 
 /// A room.
@@ -271,6 +273,8 @@ enum Timer {
 pub struct Room {
     key: RoomKey,
     sid: Arc<str>,
+    /// Its name in the media plane.
+    id: RoomId,
     config: Arc<SignalingConfig>,
     node: NodeInfo,
     ids: Arc<IdSource>,
@@ -298,6 +302,7 @@ pub struct Room {
     room_update_sent: Time,
     counts_sent: (u32, u32),
     speakers: speakers::Speakers,
+    connections: quality::Connections,
     negotiate: BTreeSet<ParticipantKey>,
     empty_since: Option<Time>,
     ended: bool,
@@ -321,6 +326,7 @@ impl Room {
             .map_or(ceiling, |max| ceiling.min(max as usize));
         let mut room = Self {
             sid: ids::sid("RM_", &mut rng),
+            id: setup.ids.room(),
             created_ms: setup.wall.unix_nanos(now) / 1_000_000,
             metadata: asked.metadata,
             empty_timeout: or(asked.empty_timeout, defaults.empty_timeout),
@@ -349,6 +355,7 @@ impl Room {
             room_update_sent: Time::ZERO,
             counts_sent: (0, 0),
             speakers: speakers::Speakers::default(),
+            connections: quality::Connections::default(),
             negotiate: BTreeSet::new(),
             empty_since: Some(now),
             ended: false,
@@ -467,6 +474,7 @@ impl Room {
                 Timer::Refresh(key) => self.on_refresh_timer(key, at),
                 Timer::Remove(key) => self.on_remove_timer(key, at),
                 Timer::QualityDown(track) => self.on_quality_timer(track, at),
+                Timer::Connections => self.on_connections_timer(at),
             }
         }
     }
@@ -536,6 +544,7 @@ impl Room {
                 track,
                 paused,
             } => self.on_stream_state(transport, track, paused),
+            Event::Quality { transport, quality } => self.on_quality(transport, quality),
             Event::Refused {
                 transport,
                 track,

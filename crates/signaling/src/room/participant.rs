@@ -13,6 +13,7 @@ use schalter_model::{ShardId, Time, TrackId};
 use super::ConnectionMode;
 use super::data::SenderState;
 use super::data_track::DataSubscriptions;
+use super::quality::ConnectionState;
 use super::subscribe::Subscription;
 use super::transport::{TransportRole, Transports};
 use crate::ids::ConnectionId;
@@ -70,6 +71,7 @@ pub(super) struct Participant {
     pub(super) replay_due: bool,
     pub(super) data_tracks: Vec<DataTrackInfo>,
     pub(super) data_subscriptions: DataSubscriptions,
+    pub(super) connection_quality: ConnectionState,
 }
 
 /// Most capabilities and features that are passed on; a few are defined.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::{
-    AddTrackRequest, TrackPublishedResponse, TrackType, signal_response::Message,
+    AddTrackRequest, TrackPublishedResponse, TrackSource, TrackType, signal_response::Message,
 };
 use schalter_forward::{Codec, ProducerConfig};
-use schalter_model::TrackId;
+use schalter_model::{MediaKind, TrackId};
 use schalter_shard::control::Command;
 
 use super::Room;
@@ -169,10 +169,13 @@ impl Room {
     }
 
     /// Tells the shard of a track as negotiated, if anything is new.
-    pub(super) fn produce(&mut self, key: ParticipantKey, id: TrackId, config: ProducerConfig) {
+    pub(super) fn produce(&mut self, key: ParticipantKey, id: TrackId, mut config: ProducerConfig) {
         let Some(track) = self.tracks.get_mut(&id) else {
             return;
         };
+        // What a shared screen sounds like is no speaker, and heard however loud.
+        let is_speaker = track.info.source() != TrackSource::ScreenShareAudio;
+        config.room = (config.kind == MediaKind::Audio && is_speaker).then_some(self.id);
         if track.kind != config.kind || track.producer.as_ref() == Some(&config) {
             return;
         }

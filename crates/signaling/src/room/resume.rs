@@ -63,6 +63,7 @@ impl Room {
         tracing::info!(room = %self.sid, participant = %participant.sid, "participant resumes");
         participant.remove_at = None;
         participant.replay_due = true;
+        participant.connection_quality.forget_told();
         if let Some(old) = participant.connection.replace(connection) {
             // Half-open: the client has given it up already.
             self.by_connection.remove(&old);

@@ -150,6 +150,7 @@ impl MediaSection {
             encodings: self.encodings(),
             extensions,
             transport_cc,
+            room: None,
         })
     }
 

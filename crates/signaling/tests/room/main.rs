@@ -17,6 +17,7 @@ mod operations;
 mod permissions;
 mod priority;
 mod publish;
+mod quality;
 mod refused;
 mod resume;
 mod speakers;

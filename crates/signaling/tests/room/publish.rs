@@ -4,7 +4,8 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
     AddTrackRequest, MuteTrackRequest, ParticipantInfo, RequestResponse, SyncState, TrackInfo,
-    TrackPublishedResponse, UpdateLocalAudioTrack, VideoQuality, request_response::Reason,
+    TrackPublishedResponse, TrackSource, UpdateLocalAudioTrack, VideoQuality,
+    request_response::Reason,
 };
 use schalter_shard::control::Command;
 
@@ -377,4 +378,31 @@ fn rids_are_taken_by_name_not_by_place() {
         })
         .unwrap();
     assert_eq!(rids, sections(&["q", "h"]));
+}
+
+#[test]
+fn microphones_of_a_room_compete_to_be_heard_and_what_a_screen_sounds_like_does_not() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let mut bob = world.join("bob");
+    world.publish_microphone(&mut alice);
+    world.publish_microphone(&mut bob);
+    let mut screen = microphone("screen");
+    screen.source = TrackSource::ScreenShareAudio as i32;
+    world.request(&alice, Request::AddTrack(screen));
+    alice.sections.push("aud 8 sendonly screen".into());
+    world.request(&alice, Request::AddTrack(camera("cam")));
+    alice.sections.push("vid 9 sendonly cam".into());
+    world.offer(&mut alice);
+    let rooms: Vec<_> = world
+        .commands
+        .iter()
+        .filter_map(|(_, c)| match c {
+            Command::AddProducer { config, .. } => Some(config.room),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rooms.len(), 4);
+    assert!(rooms[0].is_some());
+    assert_eq!(rooms, [rooms[0], rooms[0], None, None]);
 }
