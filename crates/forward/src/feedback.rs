@@ -55,7 +55,10 @@ impl Router {
                     self.on_remb(now, owner.0, Bitrate::from_bps(remb.bitrate_bps));
                 }
                 // The rest says nothing that forwarding needs.
-                Rtcp::SourceDescription(_) | Rtcp::Bye(_) | Rtcp::Unknown { .. } => {}
+                Rtcp::SourceDescription(_)
+                | Rtcp::Bye(_)
+                | Rtcp::CongestionControl(_)
+                | Rtcp::Unknown { .. } => {}
             }
         }
         outcome
