@@ -51,14 +51,14 @@ impl Router {
                     }
                 }
                 Rtcp::TransportCc(feedback) => self.on_transport_cc(now, owner.0, &feedback),
+                Rtcp::CongestionControl(feedback) => {
+                    self.on_congestion_feedback(now, owner.0, &feedback);
+                }
                 Rtcp::Remb(remb) => {
                     self.on_remb(now, owner.0, Bitrate::from_bps(remb.bitrate_bps));
                 }
                 // The rest says nothing that forwarding needs.
-                Rtcp::SourceDescription(_)
-                | Rtcp::Bye(_)
-                | Rtcp::CongestionControl(_)
-                | Rtcp::Unknown { .. } => {}
+                Rtcp::SourceDescription(_) | Rtcp::Bye(_) | Rtcp::Unknown { .. } => {}
             }
         }
         outcome

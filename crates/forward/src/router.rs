@@ -39,6 +39,7 @@ pub(crate) struct Tally {
     pub(crate) rtx_missed: u64,
     pub(crate) pli_sent: u64,
     pub(crate) pli_received: u64,
+    pub(crate) congestion_feedback: u64,
     pub(crate) drops: DropCounters,
 }
 
@@ -410,8 +411,11 @@ impl Router {
             self.outgoing.insert((owner.0, rtx), index);
         }
         self.start_sender_reports(now, owner.0);
-        if config.extensions.transport_cc.is_some() {
+        if config.extensions.transport_cc.is_some() || config.congestion_feedback {
             self.measure_link(now, owner.0);
+        }
+        if config.congestion_feedback {
+            self.expect_congestion_feedback(owner.0);
         }
         self.apply_target(now, index, config.target);
         Ok(())
@@ -547,6 +551,7 @@ impl Router {
         counters.rtx_missed += tally.rtx_missed;
         counters.pli_sent += tally.pli_sent;
         counters.pli_received += tally.pli_received;
+        counters.congestion_feedback_in += tally.congestion_feedback;
         for (reason, count) in tally.drops.iter() {
             counters.drops.add(reason, count);
         }

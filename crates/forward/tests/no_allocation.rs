@@ -56,6 +56,7 @@ fn router(max_temporal: u8) -> Router {
             mid: Some("0".into()),
             codecs: vec![vp8],
             extensions,
+            congestion_feedback: false,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,

@@ -82,6 +82,7 @@ fn distinct_counters() -> Counters {
         rtx_missed: 1_011,
         pli_sent: 1_012,
         pli_received: 1_013,
+        congestion_feedback_in: 1_040,
         envelopes_out: 1_014,
         envelopes_in: 1_015,
         data_in: 1_016,

@@ -69,6 +69,7 @@ impl Reception {
             mid: Some(Arc::clone(&self.mid)),
             codecs: self.codecs.clone(),
             extensions: self.extensions,
+            congestion_feedback: false,
             target,
         }
     }
