@@ -176,12 +176,12 @@ impl Router {
         owner: u32,
         feedback: &CongestionFeedback<'_>,
     ) {
-        self.tally.congestion_feedback += 1;
         if let Some(link) = self.link_mut(owner)
             && link.estimator.expects_congestion_feedback()
         {
             link.trust.begin(now);
             link.estimator.on_congestion_feedback(now, feedback);
+            self.tally.congestion_feedback += 1;
             self.look_at_link(now, owner);
         }
     }

@@ -108,7 +108,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
     );
     counter(
         "schalter_congestion_feedback_received_total",
-        "Congestion control feedback by stream (RFC 8888) received from subscribers.",
+        "Congestion control feedback by stream (RFC 8888) that subscribers sent and that was negotiated.",
         |c| c.congestion_feedback_in,
     );
     counter(
