@@ -28,10 +28,11 @@ fn arrival(ecn: Ecn, offset: ArrivalOffset) -> Option<PacketArrival> {
 }
 
 fn parse(bytes: &[u8]) -> Result<CongestionFeedback<'_>, RtcpError> {
-    match compound(bytes).next().unwrap()? {
-        Rtcp::CongestionControl(feedback) => Ok(feedback),
-        other => panic!("{other:?}"),
-    }
+    let packet = compound(bytes).next().unwrap()?;
+    let Rtcp::CongestionControl(feedback) = packet else {
+        panic!("{packet:?}");
+    };
+    Ok(feedback)
 }
 
 type Streams = Vec<(u32, u16, Vec<Option<PacketArrival>>)>;
