@@ -267,6 +267,7 @@ impl Room {
             let config = ConsumerConfig {
                 ssrc: 1_000 + peer as u32,
                 rtx_ssrc: None,
+                congestion_feedback: false,
                 cname: "bench".into(),
                 mid: None,
                 codecs: codecs.clone(),

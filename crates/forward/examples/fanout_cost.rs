@@ -60,6 +60,7 @@ fn router(subscribers: u32) -> Router {
             mid: Some("0".into()),
             codecs: vec![VP8],
             extensions,
+            congestion_feedback: false,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,

@@ -137,6 +137,8 @@ pub struct ConsumerConfig {
     pub codecs: Vec<CodecBinding>,
     /// The subscriber's header extension ids.
     pub extensions: ExtensionIds,
+    /// The subscriber feeds back by stream (RFC 8888).
+    pub congestion_feedback: bool,
     /// Where it starts.
     pub target: ConsumerTarget,
 }

@@ -10,7 +10,7 @@ use schalter_model::{MediaKind, Time, TrackId};
 use schalter_rtp::codec::av1::{ActiveTargets, DescriptorPatch};
 
 use crate::cache::{Numbering, PASSED_KINDS, PassedKind, Stored, passed_elements};
-use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget, ExtensionIds};
+use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget};
 use crate::downlink::Allotment;
 use crate::encoding::Encoding;
 use crate::follow::{Follower, Verdict};
@@ -79,21 +79,26 @@ pub(crate) struct EgressExtensions {
     pub(crate) passed: [u8; PASSED_KINDS],
     pub(crate) mid: u8,
     pub(crate) transport_cc: u8,
+    /// Packets have a transport-wide number, be it on the wire or not.
+    pub(crate) is_numbered: bool,
     pub(crate) abs_send_time: u8,
 }
 
 impl EgressExtensions {
-    fn new(ids: &ExtensionIds) -> Self {
+    fn new(config: &ConsumerConfig) -> Self {
+        let ids = &config.extensions;
         let transport_cc = ids.transport_cc.unwrap_or(0);
+        let is_numbered = transport_cc != 0 || config.congestion_feedback;
         Self {
             passed: passed_ids(ids),
             mid: ids.mid.unwrap_or(0),
             transport_cc,
-            // With both, receivers feed back on the transport-wide numbers: the time would be dead weight.
-            abs_send_time: if transport_cc == 0 {
-                ids.abs_send_time.unwrap_or(0)
-            } else {
+            is_numbered,
+            // Receivers that feed arrivals back do not need the time: it would be dead weight.
+            abs_send_time: if is_numbered {
                 0
+            } else {
+                ids.abs_send_time.unwrap_or(0)
             },
         }
     }
@@ -204,7 +209,7 @@ impl Consumer {
             ssrc: config.ssrc,
             rtx_ssrc: config.rtx_ssrc,
             rtx_sequence: (drawn >> 16) as u16 & 0x7fff,
-            extensions: EgressExtensions::new(&config.extensions),
+            extensions: EgressExtensions::new(config),
             mid: config.mid.clone(),
             stats: ConsumerStats::default(),
             first_timestamp: (drawn >> 32) as u32,
@@ -229,7 +234,7 @@ impl Consumer {
         }
         self.ssrc = config.ssrc;
         self.rtx_ssrc = config.rtx_ssrc;
-        self.extensions = EgressExtensions::new(&config.extensions);
+        self.extensions = EgressExtensions::new(config);
         self.mid = config.mid.clone();
         self.cname = config.cname.clone();
         true

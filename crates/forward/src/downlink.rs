@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use schalter_model::{Bitrate, ProbeCounters, Time};
-use schalter_rtp::rtcp::TransportCc;
+use schalter_rtp::rtcp::{CongestionFeedback, TransportCc};
 
 use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
 use crate::bandwidth::{BandwidthConfig, BandwidthEstimator};
@@ -181,6 +181,37 @@ impl Router {
         {
             link.estimator
                 .on_sent(now, sequence, len + WIRE_OVERHEAD, probe);
+        }
+    }
+
+    /// The packet noted last left on this stream.
+    #[inline]
+    pub(crate) fn note_stream(&mut self, owner: u32, ssrc: u32, sequence: u16) {
+        if let Some(link) = self.link_mut(owner) {
+            link.estimator.on_stream(ssrc, sequence);
+        }
+    }
+
+    /// Expects feedback by stream (RFC 8888) of an owner whose link is measured.
+    pub(crate) fn expect_congestion_feedback(&mut self, owner: u32) {
+        if let Some(link) = self.link_mut(owner) {
+            link.estimator.expect_congestion_feedback();
+        }
+    }
+
+    pub(crate) fn on_congestion_feedback(
+        &mut self,
+        now: Time,
+        owner: u32,
+        feedback: &CongestionFeedback<'_>,
+    ) {
+        if let Some(link) = self.link_mut(owner)
+            && link.estimator.expects_congestion_feedback()
+        {
+            link.trust.begin(now);
+            link.estimator.on_congestion_feedback(now, feedback);
+            self.tally.congestion_feedback += 1;
+            self.look_at_link(now, owner);
         }
     }
 

@@ -184,6 +184,11 @@ impl Router {
         debug_assert_eq!(written, Some(len), "the length is a promise");
         if is_numbered {
             self.note_sent(now, owner.0, number, len, probe);
+            // RFC 3550 §5.1: where a header has its sequence number and its SSRC.
+            if let Some(&[_, _, high, low, _, _, _, _, a, b, c, d]) = out.first_chunk() {
+                let ssrc = u32::from_be_bytes([a, b, c, d]);
+                self.note_stream(owner.0, ssrc, u16::from_be_bytes([high, low]));
+            }
         }
         self.tally.rtp_out += 1;
         written

@@ -51,6 +51,9 @@ impl Router {
                     }
                 }
                 Rtcp::TransportCc(feedback) => self.on_transport_cc(now, owner.0, &feedback),
+                Rtcp::CongestionControl(feedback) => {
+                    self.on_congestion_feedback(now, owner.0, &feedback);
+                }
                 Rtcp::Remb(remb) => {
                     self.on_remb(now, owner.0, Bitrate::from_bps(remb.bitrate_bps));
                 }

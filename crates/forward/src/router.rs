@@ -43,6 +43,7 @@ pub(crate) struct Tally {
     pub(crate) pli_sent: u64,
     pub(crate) pli_received: u64,
     pub(crate) sound_withheld: u64,
+    pub(crate) congestion_feedback: u64,
     pub(crate) drops: DropCounters,
     pub(crate) links: LinkCounters,
     pub(crate) quality: QualityCounters,
@@ -435,8 +436,11 @@ impl Router {
         }
         self.start_sender_reports(now, owner.0);
         self.start_quality(now);
-        if config.extensions.transport_cc.is_some() {
+        if config.extensions.transport_cc.is_some() || config.congestion_feedback {
             self.measure_link(now, owner.0);
+        }
+        if config.congestion_feedback {
+            self.expect_congestion_feedback(owner.0);
         }
         self.apply_target(now, index, config.target);
         Ok(())
@@ -573,6 +577,7 @@ impl Router {
         counters.rtx_missed += tally.rtx_missed;
         counters.pli_sent += tally.pli_sent;
         counters.pli_received += tally.pli_received;
+        counters.congestion_feedback_in += tally.congestion_feedback;
         for (reason, count) in tally.drops.iter() {
             counters.drops.add(reason, count);
         }

@@ -280,6 +280,7 @@ mod tests {
                 mid: None,
                 codecs: vec![VP8],
                 extensions: ExtensionIds::default(),
+                congestion_feedback: false,
                 target: ConsumerTarget::default(),
             };
             let now = Time::from_millis(1);

@@ -118,7 +118,7 @@ pub(crate) fn write_packet(
         rename_red_blocks(body, inner);
     }
     patch_numbers(body, stored, pending);
-    if ids.transport_cc != 0 {
+    if ids.is_numbered {
         *transport_sequence = transport_sequence.wrapping_add(1);
     }
     Some(end)
@@ -154,7 +154,7 @@ pub(crate) fn write_padding(
     // RFC 3550 §5.1: the padding bit.
     *out.first_mut()? |= 0x20;
     consumer.rtx_sequence = consumer.rtx_sequence.wrapping_add(1);
-    if ids.transport_cc != 0 {
+    if ids.is_numbered {
         *transport_sequence = transport_sequence.wrapping_add(1);
     }
     Some(end)

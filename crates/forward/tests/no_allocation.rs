@@ -57,6 +57,7 @@ fn router(max_temporal: u8) -> Router {
             mid: Some("0".into()),
             codecs: vec![vp8],
             extensions,
+            congestion_feedback: false,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,
@@ -215,6 +216,7 @@ fn hall() -> Router {
         let consumer = ConsumerConfig {
             ssrc: 1_000 + speaker,
             rtx_ssrc: None,
+            congestion_feedback: true,
             cname: Arc::from("c"),
             mid: None,
             codecs: vec![opus],

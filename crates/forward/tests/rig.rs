@@ -98,6 +98,7 @@ pub(crate) fn subscription(codecs: Vec<CodecBinding>) -> ConsumerConfig {
         mid: None,
         codecs,
         extensions: ExtensionIds::default(),
+        congestion_feedback: false,
         target: ConsumerTarget {
             paused: false,
             max_encoding: 3,

@@ -25,6 +25,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         rtx_missed: _,
         pli_sent: _,
         pli_received: _,
+        congestion_feedback_in: _,
         envelopes_out: _,
         envelopes_in: _,
         data_in: _,
@@ -114,6 +115,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         "schalter_keyframe_requests_received_total",
         "Keyframe requests (PLI and FIR) received from subscribers.",
         |c| c.pli_received,
+    );
+    counter(
+        "schalter_congestion_feedback_received_total",
+        "Congestion control feedback by stream (RFC 8888) that subscribers sent and that was negotiated.",
+        |c| c.congestion_feedback_in,
     );
     counter(
         "schalter_envelopes_sent_total",

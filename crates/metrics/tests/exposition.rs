@@ -88,6 +88,7 @@ fn distinct_counters() -> Counters {
         rtx_missed: 1_011,
         pli_sent: 1_012,
         pli_received: 1_013,
+        congestion_feedback_in: 1_040,
         envelopes_out: 1_014,
         envelopes_in: 1_015,
         data_in: 1_016,
@@ -168,7 +169,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
     let expected = numbers(&format!("{counters:?}"));
     assert_eq!(
         expected.len(),
-        30 + 3 + 8 + 4 + DropReason::COUNT,
+        31 + 3 + 8 + 4 + DropReason::COUNT,
         "all numbers are set"
     );
     let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));

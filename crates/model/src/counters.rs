@@ -109,6 +109,8 @@ pub struct Counters {
     pub pli_sent: u64,
     /// Keyframe requests (PLI, FIR) received from subscribers.
     pub pli_received: u64,
+    /// Congestion control feedback by stream (RFC 8888) that subscribers sent and that was negotiated.
+    pub congestion_feedback_in: u64,
     /// Envelopes sent to other shards.
     pub envelopes_out: u64,
     /// Envelopes received from other shards.

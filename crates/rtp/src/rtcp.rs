@@ -4,11 +4,16 @@
 //! accepted: nothing is required to come first. Packet types that Schalter has no use for are framed and
 //! reported as [`Rtcp::Unknown`], never an error. Refuses decisions: nothing here knows a stream.
 
+mod ccfb;
 mod feedback;
 mod report;
 mod transport_cc;
 mod writer;
 
+pub use ccfb::{
+    ArrivalOffset, CongestionFeedback, Ecn, MAX_ARRIVAL_OFFSET, MAX_PACKET_REPORTS, PacketArrival,
+    PacketReports, StreamArrivals, StreamReport, StreamReports,
+};
 pub use feedback::{Fir, FirEntries, LostSequences, Nack, Remb, RembSsrcs};
 pub use report::{
     Bye, ByeSources, ReceiverReport, ReportBlock, ReportBlocks, SdesChunk, SdesChunks,
@@ -30,9 +35,10 @@ pub(crate) mod packet_type {
     pub(crate) const PAYLOAD_FEEDBACK: u8 = 206;
 }
 
-/// Feedback message types, the `FMT` field (RFC 4585 §6.2, §6.3, RFC 5104 §4.3).
+/// Feedback message types, the `FMT` field (RFC 4585 §6.2, §6.3, RFC 5104 §4.3, RFC 8888 §3.1).
 pub(crate) mod format {
     pub(crate) const NACK: u8 = 1;
+    pub(crate) const CONGESTION_CONTROL: u8 = 11;
     pub(crate) const TRANSPORT_CC: u8 = 15;
     pub(crate) const PLI: u8 = 1;
     pub(crate) const FIR: u8 = 4;
@@ -65,6 +71,8 @@ pub enum Rtcp<'a> {
     Remb(Remb<'a>),
     /// Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     TransportCc(TransportCc<'a>),
+    /// Congestion control feedback by stream (RFC 8888).
+    CongestionControl(CongestionFeedback<'a>),
     /// A well-framed packet of another kind.
     Unknown {
         /// The packet type, second byte.
@@ -156,6 +164,9 @@ impl<'a> Frame<'a> {
             }
             (packet_type::TRANSPORT_FEEDBACK, format::TRANSPORT_CC) => {
                 TransportCc::read(&mut reader).map(Rtcp::TransportCc)
+            }
+            (packet_type::TRANSPORT_FEEDBACK, format::CONGESTION_CONTROL) => {
+                CongestionFeedback::read(&mut reader).map(Rtcp::CongestionControl)
             }
             (packet_type::PAYLOAD_FEEDBACK, format::PLI) => feedback::read_pli(&mut reader),
             (packet_type::PAYLOAD_FEEDBACK, format::FIR) => Fir::read(&mut reader).map(Rtcp::Fir),

@@ -66,6 +66,11 @@ fn walk(bytes: &[u8]) -> usize {
                     usize::from(feedback.status_count)
                 );
             }
+            Ok(Rtcp::CongestionControl(feedback)) => {
+                for stream in feedback.streams() {
+                    items += 1 + stream.packets().count();
+                }
+            }
             Ok(_) | Err(_) => {}
         }
     }

@@ -77,6 +77,7 @@ pub fn consumer_config(subscriber: usize, publisher: usize, kind: MediaKind) -> 
         mid: Some(format!("{publisher}{}", source(publisher, kind).mid()).into()),
         codecs: vec![binding(kind)],
         extensions: extensions(),
+        congestion_feedback: false,
         target: ConsumerTarget {
             paused: false,
             max_encoding: 0,

@@ -319,7 +319,7 @@ impl SimPeer {
                     self.stats.plis += 1;
                     self.on_keyframe_request(media_ssrc);
                 }
-                Rtcp::TransportCc(_) => self.stats.feedback += 1,
+                Rtcp::TransportCc(_) | Rtcp::CongestionControl(_) => self.stats.feedback += 1,
                 Rtcp::Bye(_) => self.stats.byes += 1,
                 Rtcp::SourceDescription(_)
                 | Rtcp::Fir(_)

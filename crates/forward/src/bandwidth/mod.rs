@@ -1,5 +1,5 @@
 //! How much one subscriber's link carries, seen from the sending side (draft-ietf-rmcat-gcc-02, with transport-wide
-//! feedback of draft-holmer-rmcat-transport-wide-cc-extensions-01).
+//! feedback of draft-holmer-rmcat-transport-wide-cc-extensions-01, or feedback by stream of RFC 8888).
 //!
 //! [`BandwidthEstimator`] joins the views of one path: whether delay grows ([`trend`]), how much queue stands
 //! ([`queue`]) and whose it is ([`standing`]), what arrives ([`acked`]), what is lost ([`loss`]), and what short bursts
@@ -13,6 +13,7 @@
 
 mod acked;
 mod aimd;
+mod ccfb;
 mod drain;
 mod loss;
 mod probe;
@@ -24,6 +25,10 @@ mod standing;
 mod trend;
 
 #[cfg(test)]
+mod by_stream;
+#[cfg(test)]
+mod by_stream_scenarios;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod scenarios;
@@ -33,10 +38,11 @@ mod simulation;
 use std::time::Duration;
 
 use schalter_model::{Bitrate, ProbeCounters, ProbeResult, Time};
-use schalter_rtp::rtcp::TransportCc;
+use schalter_rtp::rtcp::{CongestionFeedback, TransportCc};
 
 use acked::{AckedRate, ReceiverClock};
 use aimd::RateControl;
+use ccfb::{Fate, Streams};
 use drain::Drain;
 use loss::{LossWindow, Verdict};
 use probe::{Conditions, Outcome, Prober};
@@ -150,6 +156,8 @@ pub(crate) struct BandwidthEstimator {
     start: f64,
     max: f64,
     sent: SentPackets,
+    /// Sent packets by stream, where feedback names them so.
+    streams: Option<Box<Streams>>,
     clock: ReceiverClock,
     acked: AckedRate,
     trend: Trend,
@@ -194,6 +202,7 @@ impl BandwidthEstimator {
             start,
             max,
             sent: SentPackets::new(),
+            streams: None,
             clock: ReceiverClock::default(),
             acked: AckedRate::new(),
             trend: Trend::new(),
@@ -236,6 +245,23 @@ impl BandwidthEstimator {
         }
     }
 
+    /// Feedback by stream (RFC 8888) is to be expected: from now on packets are remembered by stream too.
+    pub(crate) fn expect_congestion_feedback(&mut self) {
+        self.streams.get_or_insert_with(|| Box::new(Streams::new()));
+    }
+
+    /// Whether feedback by stream is understood.
+    pub(crate) fn expects_congestion_feedback(&self) -> bool {
+        self.streams.is_some()
+    }
+
+    /// The packet that [`Self::on_sent`] was told of last left on this stream, with this RTP sequence number.
+    pub(crate) fn on_stream(&mut self, ssrc: u32, sequence: u16) {
+        if let (Some(streams), Some(number)) = (&mut self.streams, self.sent.highest()) {
+            streams.on_sent(number, ssrc, sequence);
+        }
+    }
+
     /// Transport-wide feedback came.
     pub(crate) fn on_feedback(&mut self, now: Time, feedback: &TransportCc<'_>) {
         let mut arrival = self.clock.reference(feedback.reference_time);
@@ -243,18 +269,47 @@ impl BandwidthEstimator {
             return;
         };
         let highest = self.sent.highest().unwrap_or(first);
-        let mut assumed = self.sent.on_feedback_begin(first);
+        let assumed = self.sent.on_feedback_begin(first);
+        let deltas = feedback.deltas().take(MOST_STATUSES);
+        let fates = (first..=highest).zip(deltas).map(|(number, delta)| {
+            let fate = delta.map_or(Fate::Missing, |delta| {
+                arrival = arrival.saturating_add(i64::from(delta) * TICK_MICROS);
+                Fate::At(arrival)
+            });
+            (number, fate)
+        });
+        self.on_fates(now, assumed, fates);
+    }
+
+    /// Feedback by stream came; nothing happens unless it was [expected](Self::expect_congestion_feedback).
+    pub(crate) fn on_congestion_feedback(&mut self, now: Time, feedback: &CongestionFeedback<'_>) {
+        let Some(mut streams) = self.streams.take() else {
+            return;
+        };
+        let (assumed, count) = streams.read(&mut self.sent, feedback);
+        let fates = (0..count).filter_map(|position| streams.fate(position));
+        if count > 0 {
+            self.on_fates(now, assumed, fates);
+        }
+        self.streams = Some(streams);
+    }
+
+    /// Takes what feedback of either kind says, in the order of sending; `assumed` bytes arrived unreported before.
+    fn on_fates(&mut self, now: Time, mut assumed: u64, fates: impl Iterator<Item = (u64, Fate)>) {
         let mut newest_sent = None;
-        for (number, delta) in (first..=highest).zip(feedback.deltas().take(MOST_STATUSES)) {
-            let Some(delta) = delta else {
-                // A receiver may not know the stream that padding comes on: its loss says nothing of the link.
-                let is_news = self.sent.on_missing(number);
-                if is_news && number > self.explained && !self.prober.covers(number) {
-                    self.loss.on_fate(true);
+        for (number, fate) in fates {
+            let arrival = match fate {
+                Fate::Missing => {
+                    // A receiver may not know the stream that padding comes on: its loss says nothing of the link.
+                    let is_news = self.sent.on_missing(number);
+                    if is_news && number > self.explained && !self.prober.covers(number) {
+                        self.loss.on_fate(true);
+                    }
+                    continue;
                 }
-                continue;
+                Fate::At(arrival) => Some(arrival),
+                Fate::Untimed => None,
             };
-            arrival = arrival.saturating_add(i64::from(delta) * TICK_MICROS);
             let packet = match self.sent.on_arrived(number) {
                 Acknowledged::First(packet) => {
                     if number > self.explained {
@@ -270,8 +325,10 @@ impl BandwidthEstimator {
                 }
                 Acknowledged::Nothing => continue,
             };
-            self.on_arrival(packet, arrival, std::mem::take(&mut assumed));
-            newest_sent = newest_sent.max(Some(packet.sent));
+            if let Some(arrival) = arrival {
+                self.on_arrival(packet, arrival, std::mem::take(&mut assumed));
+                newest_sent = newest_sent.max(Some(packet.sent));
+            }
         }
         if let Some(sent) = newest_sent {
             self.on_round_trip(now - sent);

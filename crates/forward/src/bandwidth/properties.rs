@@ -22,7 +22,12 @@ enum Op {
         reference: i64,
         deltas: Vec<Option<i64>>,
     },
-    Bytes(Vec<u8>),
+    ByStream {
+        behind: u16,
+        timestamp: u32,
+        words: Vec<u16>,
+    },
+    Bytes(u8, Vec<u8>),
     Remb(u64),
     Report(u8, u32),
     Demand(u64, u64),
@@ -44,13 +49,29 @@ fn op() -> impl Strategy<Value = Op> {
                 reference: i64::from(reference),
                 deltas
             }),
-        proptest::collection::vec(any::<u8>(), 8..60).prop_map(Op::Bytes),
+        (
+            0..300u16,
+            any::<u32>(),
+            proptest::collection::vec(any::<u16>(), 0..120)
+        )
+            .prop_map(|(behind, timestamp, words)| Op::ByStream {
+                behind,
+                timestamp,
+                words
+            }),
+        (
+            prop_oneof![Just(15), Just(11)],
+            proptest::collection::vec(any::<u8>(), 8..60)
+        )
+            .prop_map(|(fmt, bytes)| Op::Bytes(fmt, bytes)),
         any::<u64>().prop_map(Op::Remb),
         (any::<u8>(), any::<u32>()).prop_map(|(lost, micros)| Op::Report(lost, micros)),
         (any::<u64>(), any::<u64>()).prop_map(|(wanted, sending)| Op::Demand(wanted, sending)),
         Just(Op::Timeout),
     ]
 }
+
+const STREAM: u32 = 77;
 
 struct Rig {
     estimator: BandwidthEstimator,
@@ -63,6 +84,8 @@ impl Rig {
         for message in compound(bytes) {
             if let Ok(Rtcp::TransportCc(feedback)) = message {
                 self.estimator.on_feedback(self.now, &feedback);
+            } else if let Ok(Rtcp::CongestionControl(feedback)) = message {
+                self.estimator.on_congestion_feedback(self.now, &feedback);
             }
         }
     }
@@ -76,6 +99,7 @@ impl Rig {
                     self.sequence = self.sequence.wrapping_add(1);
                     self.estimator
                         .on_sent(self.now, self.sequence, bytes, probe);
+                    self.estimator.on_stream(STREAM, self.sequence);
                 }
             }
             Op::Jump(by) => self.sequence = self.sequence.wrapping_add(by),
@@ -99,11 +123,28 @@ impl Rig {
                 let len = writer.finish();
                 self.feed(&bytes[..len]);
             }
-            Op::Bytes(mut body) => {
+            Op::ByStream {
+                behind,
+                timestamp,
+                words,
+            } => {
+                let mut body = vec![0, 0, 0, 1];
+                body.extend(STREAM.to_be_bytes());
+                body.extend(self.sequence.wrapping_sub(behind).to_be_bytes());
+                body.extend((words.len() as u16).to_be_bytes());
+                body.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+                body.resize(body.len().next_multiple_of(4), 0);
+                body.extend(timestamp.to_be_bytes());
+                let mut bytes = vec![0x8b, 205];
+                bytes.extend(((body.len() / 4) as u16).to_be_bytes());
+                bytes.extend(body);
+                self.feed(&bytes);
+            }
+            Op::Bytes(fmt, mut body) => {
                 // The right header around anything.
                 body.truncate(body.len() & !3);
                 let words = (body.len() / 4) as u16;
-                let mut bytes = vec![0x8f, 205];
+                let mut bytes = vec![0x80 | fmt, 205];
                 bytes.extend(words.to_be_bytes());
                 bytes.extend(body);
                 self.feed(&bytes);
@@ -155,7 +196,9 @@ proptest! {
     #[test]
     fn nothing_panics_and_limits_hold(ops in proptest::collection::vec(op(), 1..200)) {
         let config = BandwidthConfig::default();
-        let mut rig = Rig { estimator: BandwidthEstimator::new(config), now: Time::ZERO, sequence: 65_500 };
+        let mut estimator = BandwidthEstimator::new(config);
+        estimator.expect_congestion_feedback();
+        let mut rig = Rig { estimator, now: Time::ZERO, sequence: 65_500 };
         for op in ops {
             rig.apply(op);
             let estimator = &rig.estimator;

@@ -1,4 +1,4 @@
-//! What was sent with a transport-wide sequence number and has not been forgotten
+//! What was sent under a transport-wide sequence number, on the wire or of our own, and has not been forgotten
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
 //!
 //! Owns the fate of each packet: waiting, acknowledged, lost, or assumed to have arrived because the feedback that
@@ -146,6 +146,16 @@ impl SentPackets {
             }
         }
         assumed
+    }
+
+    /// Takes one packet for arrived that feedback jumped over; answers its bytes, or `None` if its fate is known.
+    pub(super) fn assume_arrived(&mut self, number: u64) -> Option<u16> {
+        let slot = self.slot(number)?;
+        if slot.fate != Fate::Waiting {
+            return None;
+        }
+        slot.fate = Fate::Assumed;
+        Some(slot.bytes)
     }
 
     /// Notes that a packet arrived.

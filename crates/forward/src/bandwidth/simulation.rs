@@ -10,6 +10,7 @@ use schalter_model::{Bitrate, Time};
 use schalter_rtp::RtcpWriter;
 use schalter_rtp::rtcp::{Rtcp, compound};
 
+use super::by_stream::{ByStream, Kind};
 use super::{BandwidthConfig, BandwidthEstimator, Probe, ProbeId};
 use crate::random::Random;
 use crate::twcc::TwccRecorder;
@@ -63,6 +64,8 @@ pub(super) struct Link {
     pub(super) outage: Option<(u64, u64)>,
     /// From a time in milliseconds on the way is so many milliseconds longer.
     pub(super) detour: Option<(u64, u64)>,
+    /// Feedback is by stream (RFC 8888) instead of transport-wide.
+    pub(super) by_stream: bool,
     /// Share of feedback that is lost, and by how many milliseconds some of it is late.
     pub(super) feedback_loss: f64,
     pub(super) feedback_late: u64,
@@ -87,6 +90,7 @@ impl Link {
             drift: 0,
             outage: None,
             detour: None,
+            by_stream: false,
             feedback_loss: 0.0,
             feedback_late: 0,
             greedy: None,
@@ -123,6 +127,7 @@ pub(super) struct Flow {
     random: Random,
     probe: Option<(Probe, f64, usize)>,
     recorder: TwccRecorder,
+    by_stream: Option<ByStream>,
     arriving: VecDeque<(Time, u16)>,
     feedback: VecDeque<(Time, Vec<u8>)>,
     last_arrival: Time,
@@ -154,26 +159,39 @@ pub(super) struct Simulation {
 
 impl Simulation {
     pub(super) fn new(seed: u64, link: Link, sources: &[(u64, Source)]) -> Self {
-        let flows = sources.iter().map(|(starts, source)| Flow {
-            estimator: BandwidthEstimator::new(BandwidthConfig::default()),
-            source: *source,
-            starts: *starts,
-            sequence: 65_000,
-            credit: 0.0,
-            backlog: 0.0,
-            random: Random::new(!seed),
-            probe: None,
-            recorder: TwccRecorder::new(Duration::from_millis(link.interval)),
-            arriving: VecDeque::new(),
-            feedback: VecDeque::new(),
-            last_arrival: Time::ZERO,
-            arrived: Vec::new(),
-            estimates: Vec::new(),
-            send_rates: Vec::new(),
-            probes: 0,
-        });
+        let estimator = || {
+            let mut estimator = BandwidthEstimator::new(BandwidthConfig::default());
+            if link.by_stream {
+                estimator.expect_congestion_feedback();
+            }
+            estimator
+        };
+        let flows: Vec<_> = sources
+            .iter()
+            .map(|(starts, source)| Flow {
+                estimator: estimator(),
+                source: *source,
+                starts: *starts,
+                sequence: 65_000,
+                credit: 0.0,
+                backlog: 0.0,
+                random: Random::new(!seed),
+                probe: None,
+                recorder: TwccRecorder::new(Duration::from_millis(link.interval)),
+                by_stream: link
+                    .by_stream
+                    .then(|| ByStream::new(Duration::from_millis(link.interval))),
+                arriving: VecDeque::new(),
+                feedback: VecDeque::new(),
+                last_arrival: Time::ZERO,
+                arrived: Vec::new(),
+                estimates: Vec::new(),
+                send_rates: Vec::new(),
+                probes: 0,
+            })
+            .collect();
         Self {
-            flows: flows.collect(),
+            flows,
             link,
             ms: 0,
             random: Random::new(seed),
@@ -338,12 +356,26 @@ impl Simulation {
         while let Some((at, sequence)) = flow.arriving.front().copied().filter(|(at, _)| *at <= now)
         {
             flow.arriving.pop_front();
-            flow.recorder.on_packet(skew(at), sequence, 1);
+            match &mut flow.by_stream {
+                Some(streams) => streams.on_packet(skew(at), sequence),
+                None => {
+                    flow.recorder.on_packet(skew(at), sequence, 1);
+                }
+            }
         }
-        while flow.recorder.due().is_some_and(|due| due <= skew(now)) {
+        let due = |flow: &Flow| match &flow.by_stream {
+            Some(streams) => streams.due(),
+            None => flow.recorder.due(),
+        };
+        while due(flow).is_some_and(|due| due <= skew(now)) {
             let mut bytes = vec![0; 1_200];
             let mut writer = RtcpWriter::new(&mut bytes);
-            flow.recorder.write(1, &mut writer, &mut Vec::new());
+            match &mut flow.by_stream {
+                Some(streams) => streams.write(skew(now), &mut writer),
+                None => {
+                    flow.recorder.write(1, &mut writer, &mut Vec::new());
+                }
+            }
             let len = writer.finish();
             bytes.truncate(len);
             let draw = (self.random.next() >> 11) as f64 / (1u64 << 53) as f64;
@@ -358,6 +390,8 @@ impl Simulation {
             for message in compound(&bytes) {
                 if let Ok(Rtcp::TransportCc(feedback)) = message {
                     flow.estimator.on_feedback(now, &feedback);
+                } else if let Ok(Rtcp::CongestionControl(feedback)) = message {
+                    flow.estimator.on_congestion_feedback(now, &feedback);
                 }
             }
         }
@@ -371,6 +405,15 @@ impl Flow {
     fn packet(&mut self, now: Time, bytes: usize, probe: Option<ProbeId>) -> (u16, usize) {
         self.sequence = self.sequence.wrapping_add(1);
         self.estimator.on_sent(now, self.sequence, bytes, probe);
+        if let Some(streams) = &mut self.by_stream {
+            let kind = match (probe, bytes) {
+                (Some(_), _) => Kind::Repair,
+                (None, 120) => Kind::Sound,
+                (None, _) => Kind::Video,
+            };
+            let (ssrc, sequence) = streams.name(self.sequence, kind);
+            self.estimator.on_stream(ssrc, sequence);
+        }
         (self.sequence, bytes)
     }
 

@@ -443,6 +443,7 @@ impl Driver {
                 | Rtcp::Bye(_)
                 | Rtcp::Remb(_)
                 | Rtcp::TransportCc(_)
+                | Rtcp::CongestionControl(_)
                 | Rtcp::Unknown { .. } => {}
             }
         }

@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use schalter_rtp::rtcp::{Rtcp, RtcpWriter, TransportCc, compound};
+use schalter_rtp::rtcp::{
+    CongestionFeedback, Rtcp, RtcpWriter, StreamArrivals, TransportCc, compound,
+};
 
 fuzz_target!(|datagram: &[u8]| {
     for packet in compound(datagram) {
@@ -18,6 +20,7 @@ fuzz_target!(|datagram: &[u8]| {
             Rtcp::Fir(fir) => assert!(fir.entries().count() <= datagram.len() * 5),
             Rtcp::Remb(remb) => assert!(remb.ssrcs().count() <= datagram.len() * 5),
             Rtcp::TransportCc(feedback) => rewrite_feedback(feedback),
+            Rtcp::CongestionControl(feedback) => rewrite_congestion(feedback),
             Rtcp::Pli { .. } | Rtcp::Unknown { .. } => {}
         }
     }
@@ -69,4 +72,36 @@ fn rewrite_feedback(feedback: TransportCc<'_>) {
             .map(|delta| delta.is_some())
             .eq(feedback.deltas().map(|delta| delta.is_some()))
     );
+}
+
+fn rewrite_congestion(feedback: CongestionFeedback<'_>) {
+    let read: Vec<_> = feedback
+        .streams()
+        .map(|stream| {
+            let packets: Vec<_> = stream.packets().collect();
+            (stream.ssrc, stream.begin_sequence, packets)
+        })
+        .collect();
+    let streams: Vec<_> = read
+        .iter()
+        .map(|(ssrc, begin_sequence, packets)| StreamArrivals {
+            ssrc: *ssrc,
+            begin_sequence: *begin_sequence,
+            packets,
+        })
+        .collect();
+    let mut out = vec![0; 300_000];
+    let mut writer = RtcpWriter::new(&mut out);
+    writer
+        .congestion_control(feedback.sender_ssrc, feedback.report_timestamp, &streams)
+        .expect("what was read can be written");
+    let len = writer.finish();
+    let Some(Ok(Rtcp::CongestionControl(again))) = compound(&out[..len]).next() else {
+        panic!("lost")
+    };
+    assert_eq!(again.report_timestamp, feedback.report_timestamp);
+    let again = again
+        .streams()
+        .map(|stream| (stream.ssrc, stream.begin_sequence, stream.packets().collect()));
+    assert!(again.eq(read));
 }

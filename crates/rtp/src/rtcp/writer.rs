@@ -6,7 +6,7 @@
 use super::feedback::REMB_IDENTIFIER;
 use super::report::SDES_CNAME;
 use super::transport_cc::Feedback;
-use super::{ReportBlock, format, packet_type};
+use super::{ReportBlock, StreamArrivals, format, packet_type};
 use crate::RtcpError;
 use crate::wire::{Cursor, Full};
 
@@ -264,6 +264,33 @@ impl<'a> RtcpWriter<'a> {
             |cursor| feedback.write(fb_count, cursor),
         )?;
         Ok(feedback.packet_count())
+    }
+
+    /// Appends congestion control feedback on any number of streams (RFC 8888 §3.1).
+    ///
+    /// `report_timestamp` is now on the clock of the arrivals: the middle 32 bits of an NTP timestamp. The message takes
+    /// 16 bytes and [`StreamArrivals::encoded_len`] of each stream.
+    ///
+    /// # Errors
+    /// [`RtcpError::Unencodable`] for more than [`MAX_PACKET_REPORTS`](super::MAX_PACKET_REPORTS) packets of a stream,
+    /// an offset above [`MAX_ARRIVAL_OFFSET`](super::MAX_ARRIVAL_OFFSET), or more than 256 kB; [`RtcpError::NoSpace`].
+    pub fn congestion_control(
+        &mut self,
+        sender_ssrc: u32,
+        report_timestamp: u32,
+        streams: &[StreamArrivals<'_>],
+    ) -> Result<(), RtcpError> {
+        self.packet(
+            format::CONGESTION_CONTROL,
+            packet_type::TRANSPORT_FEEDBACK,
+            |cursor| {
+                cursor.put(&sender_ssrc.to_be_bytes())?;
+                for stream in streams {
+                    stream.write(cursor)?;
+                }
+                Ok(cursor.put(&report_timestamp.to_be_bytes())?)
+            },
+        )
     }
 
     fn feedback(

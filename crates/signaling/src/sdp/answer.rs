@@ -194,6 +194,8 @@ fn accepted<'s>(
         },
         track,
         rtx: kept.iter().any(|k| k.rtx.is_some()),
+        // We don't make such feedback, so that no publisher may count on it.
+        congestion_feedback: direction == Direction::SendOnly && section.feeds_back_by_stream(),
     }
 }
 

@@ -18,6 +18,9 @@ use super::parse::{SdpError, SdpProblem};
 /// Most simulcast encodings of a section; more are not answered, so that they are not sent.
 pub(super) const MAX_ENCODINGS: usize = 4;
 
+/// Feedback of RFC 8888 §6; written for all formats at once.
+pub(super) const CONGESTION_FEEDBACK: &str = "ack ccfb";
+
 /// Rids of LiveKit's clients, lowest quality first. They say what a layer is, wherever it is listed.
 const KNOWN_RIDS: [&str; 3] = ["q", "h", "f"];
 
@@ -41,6 +44,8 @@ pub struct Reception {
     pub codecs: Vec<CodecBinding>,
     /// The subscriber's header extension ids.
     pub extensions: ExtensionIds,
+    /// The subscriber feeds back by stream (RFC 8888), and not by transport-wide numbers.
+    pub congestion_feedback: bool,
 }
 
 /// A track as a subscriber's section names it.
@@ -69,6 +74,7 @@ impl Reception {
             mid: Some(Arc::clone(&self.mid)),
             codecs: self.codecs.clone(),
             extensions: self.extensions,
+            congestion_feedback: self.congestion_feedback,
             target,
         }
     }
@@ -170,7 +176,22 @@ impl MediaSection {
             kind,
             codecs,
             extensions: extension::ids(self, Flow::Down),
+            congestion_feedback: self.feeds_back_by_stream(),
         })
+    }
+
+    /// Whether packets sent on this section are reported by stream (RFC 8888 §6).
+    ///
+    /// An offer that names transport-wide numbers too gets these; an answer that agrees to RFC 8888 leaves them out
+    /// (libwebrtc's do).
+    pub(super) fn feeds_back_by_stream(&self) -> bool {
+        let is_named = self.formats.iter().any(|format| {
+            format
+                .feedback
+                .iter()
+                .any(|fb| &**fb == CONGESTION_FEEDBACK)
+        });
+        is_named && extension::ids(self, Flow::Down).transport_cc.is_none()
     }
 
     /// The rids under which the section sends and that we take, in its order.

@@ -182,5 +182,6 @@ fn offered<'s>(
         rids: Vec::new(),
         track,
         rtx: media == MediaKind::Video,
+        congestion_feedback: true,
     }
 }

@@ -8,7 +8,7 @@ use schalter_transport::{Fingerprint, LocalIce};
 use super::candidate::Candidate;
 use super::codec::CodecSet;
 use super::description::Direction;
-use super::media::SendTrack;
+use super::media::{CONGESTION_FEEDBACK, SendTrack};
 
 /// Our side of a connection, as descriptions state it.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,8 @@ pub(super) struct Section<'a> {
     pub(super) track: Option<&'a SendTrack>,
     /// Whether the formats include retransmission.
     pub(super) rtx: bool,
+    /// Whether feedback by stream (RFC 8888) is offered or agreed to.
+    pub(super) congestion_feedback: bool,
 }
 
 /// A description in the making.
@@ -151,6 +153,9 @@ impl<'a> Writer<'a> {
         self.line(format_args!("a=rtcp-rsize"));
         for format in &section.formats {
             self.format(format);
+        }
+        if section.congestion_feedback {
+            self.line(format_args!("a=rtcp-fb:* {CONGESTION_FEEDBACK}"));
         }
         for Extmap { id, direction, uri } in &section.extensions {
             match direction {

@@ -410,3 +410,36 @@ fn a_line_stays_one_line_whatever_ids_hold() {
     );
     assert!(!text.contains("\r\na=setup:active"));
 }
+
+#[test]
+fn feedback_by_stream_is_agreed_to_only_where_we_send_and_nothing_else_is_offered() {
+    const CCFB: &str = "a=rtcp-fb:* ack ccfb";
+    let video = |direction: &str, extension: &str| {
+        format!(
+            "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na={direction}\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n{CCFB}\r\n{extension}"
+        )
+    };
+    let wide =
+        "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
+    for (offer, agreed) in [
+        (video("recvonly", ""), true),
+        (video("recvonly", wide), false),
+        (video("sendonly", ""), false),
+    ] {
+        let offer = parse(&offer);
+        let text = answer(
+            &offer,
+            &Local::new().description(CodecSet::ALL),
+            |section| {
+                if section.direction.sends() {
+                    AnswerPlan::Receive(ReceiveOptions::default())
+                } else {
+                    AnswerPlan::Send(None)
+                }
+            },
+        );
+        let lines = section(&text, "0");
+        assert_eq!(lines.contains(&CCFB), agreed, "{text}");
+        assert_eq!(lines.iter().any(|line| line.contains("ccfb")), agreed);
+    }
+}

@@ -150,3 +150,36 @@ fn candidates_are_ranked_and_written_for_both_ways() {
     assert_eq!(json["sdpMLineIndex"], 0);
     assert!(json["usernameFragment"].is_null());
 }
+
+#[test]
+fn feedback_by_stream_is_offered_and_taken_where_the_answer_leaves_out_transport_wide_numbers() {
+    let text = server_offer(&Local::new().description(CodecSet::ALL), &sections());
+    for mid in ["1", "2", "3"] {
+        assert!(
+            section(&text, mid).contains(&"a=rtcp-fb:* ack ccfb"),
+            "{mid}"
+        );
+    }
+    assert!(!section(&text, "0").contains(&"a=rtcp-fb:* ack ccfb"));
+    const MUX: &str = "a=rtcp-mux\r\n";
+    const CCFB: &str = "a=rtcp-fb:* ack ccfb\r\n";
+    const WIDE: &str =
+        "a=extmap:5 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
+    assert!(CHROMIUM_DUAL_ANSWER.contains(MUX) && !CHROMIUM_DUAL_ANSWER.contains("transport-wide"));
+    let with = |lines: &str| CHROMIUM_DUAL_ANSWER.replace(MUX, &format!("{MUX}{lines}"));
+    // What libwebrtc makes of the offer with and without RFC 8888, and what one makes of it that repeats what it reads.
+    let (agreed, ignored) = (with(CCFB), with(WIDE));
+    let echoed = with(&format!("{CCFB}{WIDE}"));
+    for (answer, by_stream) in [(agreed, true), (ignored, false), (echoed, false)] {
+        let answer = parse(&answer);
+        let reception = answer
+            .section("2")
+            .unwrap()
+            .reception(CodecSet::ALL)
+            .unwrap();
+        assert_eq!(reception.congestion_feedback, by_stream);
+        assert_eq!(reception.extensions.transport_cc.is_none(), by_stream);
+        let config = reception.consumer_config(&track("TR", 1, None), ConsumerTarget::default());
+        assert_eq!(config.congestion_feedback, by_stream);
+    }
+}
