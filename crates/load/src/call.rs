@@ -74,6 +74,7 @@ impl CallPlan {
                     identity: format!("publisher-{publisher}"),
                     publish: Some((*publisher, self.feed)),
                     hears: if together { hears.clone() } else { Vec::new() },
+                    view: None,
                 });
                 if !together && !hears.is_empty() {
                     second.push(Participant {
@@ -81,6 +82,7 @@ impl CallPlan {
                         identity: format!("ears-{publisher}"),
                         publish: None,
                         hears,
+                        view: None,
                     });
                 }
             }
@@ -90,6 +92,7 @@ impl CallPlan {
                     identity: format!("subscriber-{subscriber}"),
                     publish: None,
                     hears: publishers.clone(),
+                    view: None,
                 });
             }
         }

@@ -9,6 +9,7 @@ use schalter_load::call::PeerOptions;
 use schalter_load::error::LoadError;
 use schalter_load::feed::FeedConfig;
 use schalter_load::janus::Janus;
+use schalter_load::link::LinkConfig;
 use schalter_load::livekit::LiveKit;
 use schalter_load::receive::Feedback;
 use schalter_load::report::Bounds;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Churn(ChurnArgs),
     /// Half-open sessions, forged and broken packets, while a call must not notice
     HalfOpen(HalfOpenArgs),
+    /// Receivers in a room that is there, each behind a link of its own; says once a second what each sees
+    Receive(ReceiveArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -265,6 +268,85 @@ pub(crate) struct HalfOpenArgs {
     pub(crate) json: bool,
 }
 
+/// Prints one JSON object per receiver and second: `receiver` (from 0), `seconds` since the start, `link_dropped`
+/// (datagrams, since the start) and `span` (since the last line) with `bytes`, `size` (of the last VP8 key frame),
+/// `sizes`, `frames_complete`, `frames_incomplete`, `longest_video_gap_ms`, `audio_packets`, `audio_lost`,
+/// `longest_audio_gap_ms`, `nacked` and `key_frame_requests`; at the end one with `whole` instead of `span`. Answers with
+/// transport-wide feedback, NACK and PLI as browsers do. Receives Opus and VP8 only.
+#[derive(Debug, Args)]
+pub(crate) struct ReceiveArgs {
+    /// Where the server listens, e.g. ws://127.0.0.1:7880
+    #[arg(long)]
+    pub(crate) url: String,
+    /// File with the receivers' tokens, one a line; each makes one receiver
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: PathBuf,
+    /// Limits of the receivers' links in the order of their tokens, e.g. none,300kbps,1.5mbps; those left out have none
+    #[arg(long, value_name = "RATE", value_delimiter = ',')]
+    pub(crate) limit: Vec<Rate>,
+    /// Bytes that may wait in front of a limited link
+    #[arg(long, value_name = "BYTES", default_value_t = 25_000)]
+    pub(crate) queue: u64,
+    /// Seconds to receive; without it, until SIGTERM, or until standard input closes
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<u64>,
+    /// SRTP profile to offer, the only one
+    #[arg(long, value_enum, default_value = "aes128-gcm")]
+    pub(crate) profile: Profile,
+    /// Local address of the receivers' sockets
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) local: IpAddr,
+}
+
+/// A link's bits per second; `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u64>);
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let (number, unit) = match (text.strip_suffix("kbps"), text.strip_suffix("mbps")) {
+            (Some(number), _) => (number, 1e3),
+            (None, Some(number)) => (number, 1e6),
+            (None, None) => return Err("needs kbps or mbps, or is none".to_owned()),
+        };
+        let number: f64 = number.parse().map_err(|_| "not a number".to_owned())?;
+        let rate = (number * unit) as u64;
+        if rate < 1_000 {
+            return Err("less than 1kbps".to_owned());
+        }
+        Ok(Self(Some(rate)))
+    }
+}
+
+impl ReceiveArgs {
+    pub(crate) fn options(&self) -> PeerOptions {
+        PeerOptions {
+            local: self.local,
+            profile: self.profile.into(),
+            feedback: Feedback {
+                // The viewer asks, and asks again.
+                nack: false,
+                transport_cc: true,
+            },
+            core: None,
+        }
+    }
+
+    /// The link of receiver `index`.
+    pub(crate) fn link(&self, index: usize) -> Option<LinkConfig> {
+        let bits_per_second = self.limit.get(index)?.0?;
+        Some(LinkConfig {
+            bits_per_second,
+            queue_bytes: self.queue,
+        })
+    }
+}
+
 impl PeerArgs {
     pub(crate) fn options(&self) -> PeerOptions {
         PeerOptions {
@@ -360,6 +442,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn links_have_rates_with_units() {
+        assert_eq!("none".parse(), Ok(Rate(None)));
+        assert_eq!("300kbps".parse(), Ok(Rate(Some(300_000))));
+        assert_eq!("1.5mbps".parse(), Ok(Rate(Some(1_500_000))));
+        for wrong in ["300", "xkbps", "0kbps", "-1mbps", "NaNmbps"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Load generator with real ICE, DTLS and SRTP: publishers and subscribers that cost little enough to leave the
 //! machine to the server under test.
 //!
-//! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), the thread that
+//! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), what a person would see of it
+//! ([`viewer`]) behind a thin link ([`link`]), the thread that
 //! drives all of them ([`engine`]), how servers are spoken to ([`livekit`], [`janus`]) and started ([`server`]), and
 //! what is measured ([`call`], [`report`]). The binary and the benches share it.
 
@@ -17,6 +18,7 @@ pub mod error;
 pub mod feed;
 pub mod histogram;
 pub mod janus;
+pub mod link;
 pub mod livekit;
 pub mod probe;
 pub mod process;
@@ -26,3 +28,4 @@ pub mod scenario;
 pub mod sdp;
 pub mod server;
 pub mod target;
+pub mod viewer;

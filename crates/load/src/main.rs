@@ -1,6 +1,7 @@
 //! `schalter-load`: the load generator's command line.
 
 mod cli;
+mod receive_command;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn run(command: Command) -> Result<(), LoadError> {
         Command::Smoke(args) => smoke(&args).await,
         Command::Churn(args) => churn(&args).await,
         Command::HalfOpen(args) => half_open(&args).await,
+        Command::Receive(args) => receive_command::run(&args).await,
     }
 }
 

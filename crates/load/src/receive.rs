@@ -303,6 +303,11 @@ impl Receiver {
         }
     }
 
+    /// The SSRC under which it reports.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
     /// Packets that no feed of ours sent: padding, silence.
     pub fn strangers(&self) -> u64 {
         self.strangers

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schalter_model::SrtpProfile;
 
 use crate::client::Certificate;
-use crate::engine::{Engine, PeerId};
+use crate::engine::{Engine, PeerId, ViewConfig};
 use crate::error::LoadError;
 use crate::feed::FeedConfig;
 use crate::janus::{self, Janus};
@@ -38,6 +38,8 @@ pub struct Participant {
     pub publish: Option<(u32, FeedConfig)>,
     /// Numbers of the publishers that it hears.
     pub hears: Vec<u32>,
+    /// Watches as a browser would, behind this link.
+    pub view: Option<ViewConfig>,
 }
 
 /// Where a peer's media goes: what a stranger would have to know to disturb it.

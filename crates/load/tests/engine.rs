@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use relay::Relay;
 use schalter_load::client::{Certificate, ClientConfig, ClientEvent, IceCredentials, IceRole};
-use schalter_load::engine::{Engine, NewPeer, Publish, Totals, bind};
+use schalter_load::engine::{Engine, NewPeer, Publish, Totals, ViewConfig, Watched, bind};
 use schalter_load::feed::{FeedConfig, FeedHeader, StreamIds};
+use schalter_load::link::LinkConfig;
 use schalter_load::probe::Kind;
 use schalter_load::receive::Feedback;
 use schalter_model::SrtpProfile;
@@ -25,6 +26,14 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A publisher and a subscriber through a relay that may lose packets.
 async fn call(drop_each: Option<u64>) -> Totals {
+    watched_call(drop_each, None).await.0
+}
+
+/// The same with a subscriber that watches.
+async fn watched_call(
+    drop_each: Option<u64>,
+    view: Option<ViewConfig>,
+) -> (Totals, Option<Watched>) {
     let certificate = Certificate::generate().unwrap();
     let relay = Relay::new(2, certificate.fingerprint());
     let stop = Arc::new(AtomicBool::new(false));
@@ -50,15 +59,21 @@ async fn call(drop_each: Option<u64>) -> Totals {
         ids: StreamIds::generate(),
         header: FeedHeader::default(),
     };
+    let mut watcher = None;
     // The subscriber first, so that it misses nothing.
     for (client, publish) in configs.into_iter().rev().zip([None, Some(publish)]) {
         let socket = bind(LOOPBACK).unwrap();
-        engine.add(NewPeer {
+        let view = if publish.is_none() { view } else { None };
+        let peer = engine.add(NewPeer {
             socket,
             client,
             publish,
             feedback: Feedback::default(),
+            view,
         });
+        if view.is_some() {
+            watcher = Some(peer);
+        }
         let news = tokio::time::timeout(Duration::from_secs(20), events.recv())
             .await
             .unwrap()
@@ -70,7 +85,11 @@ async fn call(drop_each: Option<u64>) -> Totals {
     engine.measure(false).await;
     // What is under way may still arrive.
     let mut totals = engine.totals().await;
-    for _ in 0..100 {
+    let watched = match watcher {
+        Some(peer) => engine.look(peer).await,
+        None => None,
+    };
+    for _ in 0..if view.is_some() { 0 } else { 100 } {
         let sent = totals.peers.iter().find_map(|peer| peer.sent).unwrap().1;
         if heard(&totals, Kind::Audio) == sent.audio && heard(&totals, Kind::Video) == sent.video {
             break;
@@ -81,7 +100,7 @@ async fn call(drop_each: Option<u64>) -> Totals {
     drop(engine);
     stop.store(true, Ordering::Release);
     relay.join().unwrap();
-    totals
+    (totals, watched)
 }
 
 fn heard(totals: &Totals, kind: Kind) -> u64 {
@@ -126,4 +145,33 @@ async fn losses_of_a_server_are_missed() {
         .sum();
     let lost = all - came;
     assert!(lost.abs_diff(all / 10) <= 2, "{lost} of {all}");
+}
+
+#[tokio::test]
+async fn a_viewer_without_a_limit_sees_whole_frames_and_hears_everything() {
+    let (_, watched) = watched_call(None, Some(ViewConfig::default())).await;
+    let view = watched.unwrap().whole;
+    assert!(view.frames_complete > 10, "{view:?}");
+    assert_eq!(
+        (view.frames_incomplete, view.audio_lost),
+        (0, 0),
+        "{view:?}"
+    );
+    assert_eq!(view.size, Some((640, 360)));
+}
+
+#[tokio::test]
+async fn a_thin_link_drops_what_it_cannot_carry() {
+    let link = LinkConfig {
+        bits_per_second: 300_000,
+        queue_bytes: 10_000,
+    };
+    let (_, watched) = watched_call(None, Some(ViewConfig { link: Some(link) })).await;
+    let watched = watched.unwrap();
+    assert!(watched.link_dropped > 10, "{watched:?}");
+    // Connecting took most of the first moments; what is carried never exceeds the rate for the time it took.
+    assert!(
+        watched.whole.bytes > 0 && watched.whole.bytes < 300_000 / 8 * 5,
+        "{watched:?}"
+    );
 }

@@ -11,16 +11,21 @@ use std::time::{Duration, Instant};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
-use schalter_rtp::rtcp::{Rtcp, compound};
+use schalter_rtp::rtcp::{Rtcp, RtcpWriter, compound};
 use tokio::sync::mpsc;
 
-use super::{Command, NewPeer, PeerEvent, PeerId, PeerStatus, PeerTotals, Publish, Totals};
+use super::{
+    Command, NewPeer, PeerEvent, PeerId, PeerStatus, PeerTotals, Publish, Totals, ViewConfig,
+    Watched,
+};
 use crate::client::{Certificate, ClientEvent, ClientPeer, Incoming};
 use crate::error::LoadError;
 use crate::feed::Publisher;
 use crate::histogram::Histogram;
+use crate::link::Link;
 use crate::probe::{Kind, wall_nanos};
 use crate::receive::{Arrival, Receiver};
+use crate::viewer::Viewer;
 
 /// Datagrams (or coalesced runs of them) taken from one socket at a time.
 const RECEIVE_BATCH: usize = 4;
@@ -46,7 +51,28 @@ struct Peer {
     publish: Option<Publish>,
     publisher: Option<Publisher>,
     receiver: Receiver,
+    watch: Option<Watch>,
     scheduled: Option<Instant>,
+}
+
+/// How often a watching peer looks at its link and at what it misses.
+const WATCH_EVERY: Duration = Duration::from_millis(2);
+
+/// What makes a peer watch.
+struct Watch {
+    link: Option<Link>,
+    viewer: Viewer,
+    next: Instant,
+}
+
+impl Watch {
+    fn new(now: Instant, config: ViewConfig) -> Self {
+        Self {
+            link: config.link.map(Link::new),
+            viewer: Viewer::default(),
+            next: now,
+        }
+    }
 }
 
 impl Peer {
@@ -57,7 +83,8 @@ impl Peer {
     fn next_due(&self) -> Option<Instant> {
         let media = self.client.connected().then(|| self.receiver.next_due());
         let feed = self.publisher.as_ref().map(Publisher::next_due);
-        [self.client.next_timeout(), media, feed]
+        let watch = self.watch.as_ref().map(|watch| watch.next);
+        [self.client.next_timeout(), media, feed, watch]
             .into_iter()
             .flatten()
             .min()
@@ -159,6 +186,16 @@ impl Driver {
                 let totals = self.collect();
                 let _ = answer.send(totals);
             }
+            Command::Look(id, answer) => {
+                if let Some(watch) = self.peer(id.0).and_then(|peer| peer.watch.as_mut()) {
+                    let now = wall_nanos();
+                    let _ = answer.send(Watched {
+                        span: watch.viewer.take_span(now),
+                        whole: watch.viewer.whole(now),
+                        link_dropped: watch.link.as_ref().map_or(0, Link::dropped),
+                    });
+                }
+            }
             Command::Inject(id, datagram) => {
                 if let Some(peer) = self.peer(id.0) {
                     peer.send(&datagram);
@@ -208,6 +245,7 @@ impl Driver {
             publish: new.publish,
             publisher: None,
             receiver: Receiver::new(now, new.feedback),
+            watch: new.view.map(|config| Watch::new(now, config)),
             scheduled: None,
         };
         let index = id.0 as usize;
@@ -268,7 +306,43 @@ impl Driver {
                 peer.client.on_timeout(now);
             }
             self.publish(now, index);
+            self.watch(now, index);
             self.after_input(now, index);
+        }
+    }
+
+    /// Lets a link deliver, and asks for what a viewer misses.
+    fn watch(&mut self, now: Instant, index: u32) {
+        let Some(watch) = self.peer(index).and_then(|peer| peer.watch.as_mut()) else {
+            return;
+        };
+        watch.next = now + WATCH_EVERY;
+        let wall = wall_nanos();
+        while let Some((at, mut datagram)) = self
+            .peer(index)
+            .and_then(|peer| peer.watch.as_mut()?.link.as_mut()?.pop(wall))
+        {
+            self.on_datagram(index, at, &mut datagram);
+        }
+        let Some(peer) = self.peer(index) else {
+            return;
+        };
+        let own = peer.receiver.ssrc();
+        loop {
+            let mut out = [0; 1_500];
+            let mut writer = RtcpWriter::new(&mut out);
+            let asked = peer
+                .watch
+                .as_mut()
+                .is_some_and(|watch| watch.viewer.ask(wall, own, &mut writer));
+            if !asked {
+                return;
+            }
+            let len = writer.finish();
+            let Some(sealed) = peer.client.seal_rtcp(&mut out, len) else {
+                return;
+            };
+            peer.send(&out[..sealed]);
         }
     }
 
@@ -371,7 +445,13 @@ impl Driver {
                     .timestamp
                     .map_or_else(wall_nanos, |at| u64::try_from(at.as_nanos()).unwrap_or(0));
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
-                    self.on_datagram(index, arrived, datagram);
+                    let link = self
+                        .peer(index)
+                        .and_then(|peer| peer.watch.as_mut()?.link.as_mut());
+                    match link {
+                        Some(link) => link.push(arrived, datagram),
+                        None => self.on_datagram(index, arrived, datagram),
+                    }
                 }
             }
             if count < RECEIVE_BATCH {
@@ -396,6 +476,9 @@ impl Driver {
                 if self.measuring {
                     self.totals.arrived += 1;
                     self.totals.arrived_bytes += len as u64;
+                }
+                if let Some(watch) = &mut peer.watch {
+                    watch.viewer.on_rtp(arrived, &datagram[..len]);
                 }
                 match peer.receiver.on_rtp(arrived, &datagram[..len]) {
                     Arrival::New(probe) if probe.measured => {

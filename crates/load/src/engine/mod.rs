@@ -12,14 +12,17 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use rustix::event::epoll;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{Certificate, ClientConfig, ClientEvent};
 use crate::error::LoadError;
 use crate::feed::{FeedConfig, FeedHeader, Sent, StreamIds};
 use crate::histogram::Histogram;
+use crate::link::LinkConfig;
 use crate::probe::Kind;
 use crate::receive::{Feedback, Heard};
+use crate::viewer::View;
 use driver::Driver;
 
 /// Names a peer of an [`Engine`].
@@ -50,6 +53,26 @@ pub struct NewPeer {
     pub publish: Option<Publish>,
     /// What it tells the server about what it hears.
     pub feedback: Feedback,
+    /// Watches as a browser would, instead of only counting marks.
+    pub view: Option<ViewConfig>,
+}
+
+/// How a peer watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewConfig {
+    /// The link in front of it; `None` for one without a limit.
+    pub link: Option<LinkConfig>,
+}
+
+/// What a watching peer saw.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Watched {
+    /// Since the last look.
+    pub span: View,
+    /// Since the start.
+    pub whole: View,
+    /// Datagrams dropped in front of its link, since the start.
+    pub link_dropped: u64,
 }
 
 /// News of a peer.
@@ -116,6 +139,7 @@ enum Command {
     Measure(bool, oneshot::Sender<()>),
     Status(oneshot::Sender<Vec<PeerStatus>>),
     Totals(oneshot::Sender<Totals>),
+    Look(PeerId, oneshot::Sender<Watched>),
     Inject(PeerId, Vec<u8>),
     Capture(PeerId, oneshot::Sender<Vec<Vec<u8>>>),
     Stop,
@@ -203,6 +227,13 @@ impl Engine {
         let (answer, wait) = oneshot::channel();
         self.tell(Command::Totals(answer));
         wait.await.unwrap_or_default()
+    }
+
+    /// What a peer with [`NewPeer::view`] saw; `None` for others.
+    pub async fn look(&self, peer: PeerId) -> Option<Watched> {
+        let (answer, wait) = oneshot::channel();
+        self.tell(Command::Look(peer, answer));
+        wait.await.ok()
     }
 
     /// Sends these bytes from a peer's socket as they are: what a broken or hostile client might send.

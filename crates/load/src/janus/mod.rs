@@ -250,6 +250,7 @@ impl Client {
                 profile: shared.profile,
             },
             publish,
+            view: None,
             feedback: Feedback {
                 transport_cc: false,
                 ..shared.feedback

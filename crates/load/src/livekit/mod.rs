@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use schalter_transport::Fingerprint;
 
-use crate::engine::PeerId;
+use crate::engine::{PeerId, ViewConfig};
 use crate::error::LoadError;
 use crate::target::{MediaPath, Participant, Shared};
 
@@ -17,6 +17,30 @@ pub use session::Knock;
 pub use token::{Grant, mint};
 
 pub(crate) use session::Handle;
+
+/// A receiver that was let in with a token, see [`LiveKit::watch`].
+pub struct Watcher {
+    peer: PeerId,
+    handle: Handle,
+}
+
+impl Watcher {
+    /// Its peer in the engine.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Whether the server has ended the signaling connection.
+    pub fn ended(&self) -> bool {
+        self.handle.ended()
+    }
+
+    /// Leaves the room in good order.
+    pub async fn leave(self, shared: &Shared) {
+        self.handle.leave().await;
+        shared.engine.remove(self.peer);
+    }
+}
 
 /// A server that speaks the LiveKit protocol.
 #[derive(Clone)]
@@ -41,6 +65,28 @@ impl LiveKit {
         };
         let token = mint(&self.key, &self.secret, &grant)?;
         session::join(&self.url, &token, shared, who).await
+    }
+
+    /// Joins with a token that somebody else made, as a receiver that watches everything in the room.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the server refuses, or its SDP can't be used.
+    pub async fn watch(
+        url: &str,
+        token: &str,
+        shared: &Arc<Shared>,
+        view: ViewConfig,
+    ) -> Result<Watcher, LoadError> {
+        let who = Participant {
+            room: String::new(),
+            identity: "a receiver".to_owned(),
+            publish: None,
+            // One section of each kind to begin with; the server asks for more.
+            hears: vec![0],
+            view: Some(view),
+        };
+        let (peer, _, handle) = session::join(url, token, shared, &who).await?;
+        Ok(Watcher { peer, handle })
     }
 
     /// Joins and offers, so that the server opens a transport, but never sends media; ends when dropped.

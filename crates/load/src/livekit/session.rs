@@ -452,6 +452,7 @@ impl Session {
                 profile: self.shared.profile,
             },
             publish,
+            view: who.view,
             feedback: if who.hears.is_empty() {
                 Feedback::default()
             } else {
