@@ -256,9 +256,25 @@ impl Track {
         ConsumerTarget {
             paused: wanted == Wanted::Nothing,
             max_encoding: best,
+            max_spatial: self.spatial_for(wanted, count),
             rank,
             ..ConsumerTarget::default()
         }
+    }
+
+    /// The highest spatial layer that a wish reaches: only one encoding that is many qualities carries them as such.
+    fn spatial_for(&self, wanted: Wanted, encodings: usize) -> u8 {
+        let Wanted::UpTo(quality) = wanted else {
+            return u8::MAX;
+        };
+        // What a client declares may be less than what it sends: who wants the best gets all of it.
+        if encodings > 1 || quality >= self.top() {
+            return u8::MAX;
+        }
+        let reached = self
+            .layers()
+            .filter(|layer| Quality::of(layer.quality) <= quality);
+        reached.count().saturating_sub(1) as u8
     }
 }
 

@@ -16,6 +16,7 @@ use schalter_signaling::JoinStage;
 use schalter_signaling::room::{ConnectionMode, Input};
 
 use crate::support::{Client, World, claims, leave_reason, microphone, refusal, shape};
+use crate::tracks::camera;
 
 fn subscription(sid: &str, subscribe: bool) -> Request {
     Request::Subscription(UpdateSubscription {
@@ -261,6 +262,32 @@ fn a_codec_nobody_shares_is_told_and_given_up() {
         Response::SubscriptionResponse(r) if r.err() == SubscriptionError::SeCodecUnsupported
     )));
     assert!(world.consumers().is_empty());
+}
+
+#[test]
+fn settings_choose_the_spatial_layer_of_a_single_encoding() {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let mut bob = world.join("bob");
+    let mut request = camera("svc");
+    request.simulcast_codecs[0].codec = "av1".into();
+    let sid = world.publish(&mut alice, request);
+    world.media_flows();
+    world.negotiate(&mut [&mut bob]);
+    let key = *world.consumers().keys().next().unwrap();
+    // quality, width → spatial layer
+    for (quality, width, max_spatial) in [(0, 0, 0), (1, 0, 1), (2, 0, u8::MAX), (2, 320, 0)] {
+        let settings = UpdateTrackSettings {
+            track_sids: vec![sid.clone()],
+            quality,
+            width,
+            height: width * 9 / 16,
+            ..UpdateTrackSettings::default()
+        };
+        world.request(&bob, Request::TrackSetting(settings));
+        let target = world.consumers()[&key];
+        assert_eq!((target.max_encoding, target.max_spatial), (0, max_spatial));
+    }
 }
 
 #[test]

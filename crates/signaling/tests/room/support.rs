@@ -375,7 +375,9 @@ impl World {
     pub(crate) fn publish(&mut self, client: &mut Client, request: AddTrackRequest) -> String {
         let cid = request.cid.clone();
         let video = request.r#type() == TrackType::Video;
-        let rids = if request.layers.len() > 1 {
+        // As the library does: qualities are encodings of VP8, and spatial layers of one encoding of AV1.
+        let is_svc = request.simulcast_codecs.iter().any(|c| c.codec == "av1");
+        let rids = if request.layers.len() > 1 && !is_svc {
             " q;h;f"
         } else {
             ""
