@@ -52,19 +52,20 @@ impl KeyframeGate {
 
     /// When the next request is to be sent; `None` if none is wanted.
     pub(crate) fn due(&self) -> Option<Time> {
-        let interval = if self.tries > PATIENT_TRIES {
+        let distance = if self.answered {
+            // Who wants another layer right after somebody else's need not wait for it.
+            SHORTEST
+        } else if self.tries > PATIENT_TRIES {
             self.interval * 4
         } else {
-            self.interval
+            // Browsers overhear a request that follows their last keyframe within 300 ms.
+            self.interval / 2
         };
-        let earliest = match (self.last_sent, self.sent_before) {
-            (None, _) => Time::ZERO,
-            (Some(last), _) if !self.answered => last + interval,
-            // Who wants another layer right after somebody else's need not wait for it.
-            (Some(last), None) => last + SHORTEST,
-            (Some(last), Some(before)) => (last + SHORTEST).max(before + interval * 2),
-        };
-        self.wanted.then_some(earliest)
+        let after_last = self.last_sent.map_or(Time::ZERO, |last| last + distance);
+        let after_both = self
+            .sent_before
+            .map_or(Time::ZERO, |before| before + self.interval * 2);
+        self.wanted.then_some(after_last.max(after_both))
     }
 
     pub(crate) fn on_sent(&mut self, now: Time) {
@@ -86,16 +87,15 @@ mod tests {
         gate.request();
         assert_eq!(gate.due(), Some(Time::ZERO));
         gate.on_sent(Time::from_millis(10));
-        assert_eq!(gate.due(), Some(Time::from_millis(510)));
+        assert_eq!(gate.due(), Some(Time::from_millis(260)));
         gate.on_keyframe();
         assert_eq!(gate.due(), None);
         gate.request();
         assert_eq!(gate.due(), Some(Time::from_millis(110)));
         gate.on_sent(Time::from_millis(110));
-        assert_eq!(gate.due(), Some(Time::from_millis(610)));
-        gate.on_keyframe();
-        gate.request();
         assert_eq!(gate.due(), Some(Time::from_millis(1_010)));
+        gate.on_sent(Time::from_millis(1_010));
+        assert_eq!(gate.due(), Some(Time::from_millis(1_260)));
     }
 
     #[test]
