@@ -166,7 +166,7 @@ impl Viewer {
         };
         let (shown, given_up) = video.advance(now);
         self.count(|view| view.frames_incomplete += given_up);
-        for (size, gap) in shown {
+        for ShownFrame { size, gap } in shown {
             self.count(|view| {
                 view.shown(size);
                 view.longest_video_gap_ms = view.longest_video_gap_ms.max(gap);
@@ -186,7 +186,7 @@ impl Viewer {
                 self.count(|view| view.key_frame_requests += 1);
                 return true;
             }
-            let missing = video.to_ask(now);
+            let missing = video.due_requests(now);
             if !missing.is_empty() && writer.nack(own, ssrc, &missing).is_ok() {
                 self.count(|view| view.nacked += missing.len() as u64);
                 return true;
@@ -223,6 +223,12 @@ impl Viewer {
     }
 }
 
+/// A frame that was whole: its size if it says one, and how long after the one before it came, in ms.
+struct ShownFrame {
+    size: Option<(u16, u16)>,
+    gap: u64,
+}
+
 impl Video {
     fn missing(&self, original: u16) -> Option<u64> {
         let next = self.next?;
@@ -247,7 +253,7 @@ impl Video {
     }
 
     /// Takes what is in order; answers the frames shown with their gap in ms, and the number of frames given up.
-    fn advance(&mut self, now: u64) -> (Vec<(Option<(u16, u16)>, u64)>, u64) {
+    fn advance(&mut self, now: u64) -> (Vec<ShownFrame>, u64) {
         let (mut shown, mut given_up) = (Vec::new(), 0);
         loop {
             if let Some(next) = self.next {
@@ -263,7 +269,8 @@ impl Video {
                             .last_frame
                             .map_or(0, |at| now.saturating_sub(at) / MILLI);
                         self.last_frame = Some(now);
-                        shown.push((frame.values().find_map(|piece| piece.size), gap));
+                        let size = frame.values().find_map(|piece| piece.size);
+                        shown.push(ShownFrame { size, gap });
                     }
                     continue;
                 }
@@ -305,17 +312,10 @@ impl Video {
 
     /// The last packet of the whole frame (or padding) that starts with `next`.
     fn whole_frame(&self, next: u64) -> Option<u64> {
-        let mut expected = next;
-        for (number, piece) in self.pieces.range(next..) {
-            if *number != expected {
-                return None;
-            }
-            if piece.marker || !piece.media {
-                return Some(*number);
-            }
-            expected += 1;
-        }
-        None
+        (next..)
+            .zip(self.pieces.range(next..))
+            .take_while(|(expected, (number, _))| expected == *number)
+            .find_map(|(number, (_, piece))| (piece.marker || !piece.media).then_some(number))
     }
 
     fn first_gap(&self, next: u64) -> Option<u64> {
@@ -334,7 +334,7 @@ impl Video {
         wanted
     }
 
-    fn to_ask(&mut self, now: u64) -> Vec<u16> {
+    fn due_requests(&mut self, now: u64) -> Vec<u16> {
         let Some(next) = self.next else {
             return Vec::new();
         };
