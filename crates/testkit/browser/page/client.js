@@ -1,6 +1,6 @@
 // In a page: one participant, made of the unmodified client library and of devices that can be recognised.
 import './peers.js';
-import { LogLevel, Room, RoomEvent, setLogLevel, Track } from 'livekit-client';
+import { LogLevel, Room, RoomEvent, setLogLevel, Track, VideoPreset } from 'livekit-client';
 import { clockCamera, listen, now, sleep, toneMic, watch } from './rig.js';
 
 setLogLevel(LogLevel.warn);
@@ -56,8 +56,8 @@ const mine = {};
  */
 const VIDEO_ENCODING = { maxBitrate: 1_500_000, maxFramerate: 30 };
 
-/** Publishes a camera, a microphone or both; resolves to the track sids. */
-async function publish({ id, hz, deviceAudio = false, width, height, fps, video = {}, audio = {} }) {
+/** Publishes a camera, a microphone or both; resolves to the track sids. `lower` are the layers below the camera's own. */
+async function publish({ id, hz, deviceAudio = false, width, height, fps, lower, video = {}, audio = {} }) {
   const sids = {};
   if (hz !== undefined || deviceAudio) {
     const stream = deviceAudio ? await navigator.mediaDevices.getUserMedia({ audio: true }) : toneMic(hz);
@@ -66,6 +66,7 @@ async function publish({ id, hz, deviceAudio = false, width, height, fps, video 
   }
   if (id !== undefined) {
     const [track] = clockCamera({ id, width, height, fps }).getVideoTracks();
+    if (lower) video.videoSimulcastLayers = lower.map((layer) => new VideoPreset(layer.width, layer.height, layer.maxBitrate, layer.maxFramerate));
     mine.video = (await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, name: 'camera', simulcast: false, videoEncoding: VIDEO_ENCODING, ...video })).track;
     sids.video = mine.video.sid;
   }
@@ -82,7 +83,19 @@ async function until(check, ms, what) {
   }
 }
 
+/** Asks for a quality of somebody's picture; resolves to the ms until it is seen in `size`. */
+async function askFor(identity, quality, size, ms) {
+  const publication = [...room.remoteParticipants.values()].find((p) => p.identity === identity).videoTrackPublications.values().next().value;
+  const { meter } = videos.get(identity);
+  const asked = now();
+  publication.setVideoQuality(quality);
+  await until(() => meter.report().size === size, ms, `${identity} in ${size}`);
+  const change = meter.report().changes.at(-1);
+  return change && change.at >= asked ? change.at - asked : 0;
+}
+
 window.client = {
+  askFor,
   join,
   publish,
   unpublish: (kind) => room.localParticipant.unpublishTrack(mine[kind].mediaStreamTrack, true),
