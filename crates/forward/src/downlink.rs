@@ -9,20 +9,17 @@ use std::time::Duration;
 use schalter_model::{Bitrate, ProbeCounters, Time};
 use schalter_rtp::rtcp::{CongestionFeedback, TransportCc};
 
-use crate::allocate::{Demand, MAX_STEPS, Rank, Steps, allocate};
+use crate::allocate::{Demand, allocate};
 use crate::bandwidth::{BandwidthConfig, BandwidthEstimator};
 use crate::caution::{Caution, Climbs};
-use crate::consumer::{Consumer, Grant};
+use crate::consumer::Grant;
 use crate::egress::Lane;
-use crate::encoding::Encoding;
 use crate::event::ForwardEvent;
-use crate::layer::Layer;
 use crate::owner::Owner;
 use crate::pace::{PROBE_PACKETS, Pace};
-use crate::producer::Producer;
 use crate::quality::LinkView;
 use crate::router::Router;
-use crate::slab::Slab;
+use crate::share::{Share, share};
 
 /// How often links are looked at beside what feedback causes: probes and outages need a clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,10 +32,6 @@ const DEEP: Duration = Duration::from_millis(150);
 const AHEAD: Duration = Duration::from_millis(100);
 /// Nothing is held back for longer, whatever forecasts say.
 const HELD: Duration = Duration::from_millis(1_500);
-/// What a layer is taken to need while nothing of it was measured.
-const UNMEASURED: Bitrate = Bitrate::from_kbps(150);
-/// Frames a second that sign language takes (EN 301 549 §6.5.3).
-const SIGNING_FRAME_RATE: f32 = 19.0;
 /// How long the first probes may take to show that a link is wider than believed.
 const PROVING: Duration = Duration::from_secs(2);
 /// Without a sign of distress for so long the lowest layers are sent, whatever the estimate says: media itself is the probe.
@@ -99,20 +92,6 @@ impl Trust {
 pub(crate) struct Allotment {
     /// Nothing is sent, because the link is too thin.
     pub(crate) paused: bool,
-}
-
-/// One video track in the division.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
-    consumer: u32,
-    demand: Demand,
-    layers: [Layer; MAX_STEPS],
-    /// What each step takes at this moment, be it a keyframe.
-    flows: [Bitrate; MAX_STEPS],
-    /// The last step is all there is.
-    complete: bool,
-    /// Its rates are known.
-    settled: bool,
 }
 
 impl Downlink {
@@ -555,100 +534,3 @@ impl Router {
 
 /// Packets of padding that one probe may take: 16 Mbit/s for 40 ms in packets of the longest padding.
 const MAX_PADDING_PACKETS: usize = 300;
-
-/// What a track can be had in, from the lowest layer up.
-fn share(
-    now: Time,
-    index: u32,
-    consumer: &Consumer,
-    producer: &Producer,
-    encodings: &Slab<Encoding>,
-) -> Share {
-    let mut steps = Steps::default();
-    let mut layers = [Layer::default(); MAX_STEPS];
-    let mut flows = [Bitrate::ZERO; MAX_STEPS];
-    let mut offer = |steps: &mut Steps, layer: Layer, rate: Bitrate, flow: Bitrate| {
-        let place = steps.as_slice().len();
-        if steps.push(rate) {
-            layers[place] = layer;
-            flows[place] = flow;
-        }
-    };
-    let signs = consumer.target.rank == Rank::SIGNING;
-    let (mut complete, mut settled) = (true, true);
-    let slots = (0_u8..)
-        .zip(&producer.slots)
-        .take(producer.encoding_count());
-    for (encoding, slot) in slots {
-        if encoding > consumer.target.max_encoding && !steps.as_slice().is_empty() {
-            break;
-        }
-        let Some(source) = encodings.of(*slot).filter(|encoding| encoding.active) else {
-            // What comes up later has to be asked for: three cameras' first frames are a second of a slow link.
-            complete = false;
-            continue;
-        };
-        settled &= source.is_settled(now);
-        let rates = &source.layers;
-        let top_spatial = (rates.spatial_count() - 1).min(consumer.target.max_spatial);
-        let top = (rates.temporal_count() - 1).min(consumer.target.max_temporal);
-        for spatial in 0..=top_spatial {
-            let is_lowest = steps.as_slice().is_empty();
-            // At the lowest layer fewer frames are better than none; further up a smaller picture is better than a jerky
-            // one, and hands are not understood below 20 frames a second (EN 301 549 §6.5.3).
-            let from = if is_lowest { 0 } else { top };
-            for temporal in from..=top {
-                let layer = Layer {
-                    encoding,
-                    spatial,
-                    temporal,
-                };
-                let below = steps.as_slice().last().copied().unwrap_or_default();
-                let settled = source.is_settled(now);
-                let rate = if !settled && is_lowest && temporal == top {
-                    source.usual_rate().unwrap_or(UNMEASURED)
-                } else if !settled && temporal < top {
-                    Bitrate::ZERO
-                } else if is_lowest || temporal < top {
-                    rates.rate(spatial, temporal)
-                } else {
-                    source.expected_rate(now, layer, below)
-                };
-                let too_few = signs && rates.frame_rate(spatial, temporal) < SIGNING_FRAME_RATE;
-                if temporal < top && (rate == Bitrate::ZERO || too_few) {
-                    continue;
-                }
-                let flow = rates.rate(spatial, temporal);
-                match rate {
-                    Bitrate::ZERO if steps.as_slice().is_empty() => {
-                        offer(&mut steps, layer, UNMEASURED, flow);
-                    }
-                    // Nobody knows yet what it takes.
-                    Bitrate::ZERO => complete = false,
-                    expected => offer(&mut steps, layer, expected, flow),
-                }
-            }
-        }
-    }
-    let current = match consumer.grant {
-        Grant::Nothing => None,
-        Grant::Everything => steps.as_slice().len().checked_sub(1),
-        Grant::UpTo(layer) => {
-            let offered = &layers[..steps.as_slice().len()];
-            offered.iter().rposition(|offered| *offered <= layer)
-        }
-    };
-    Share {
-        consumer: index,
-        demand: Demand {
-            rank: consumer.target.rank,
-            steps,
-            current: current.and_then(|step| u8::try_from(step).ok()),
-            never_paused: signs,
-        },
-        layers,
-        flows,
-        complete,
-        settled,
-    }
-}

@@ -46,6 +46,7 @@ mod router;
 mod score;
 mod select;
 mod settings;
+mod share;
 mod slab;
 mod twcc;
 mod write;

@@ -15,7 +15,6 @@ use crate::allocate::Demand;
 use crate::cache::PassedElements;
 use crate::config::{CodecBinding, ConsumerConfig, ConsumerTarget, ProducerConfig};
 use crate::consumer::{Consumer, ConsumerStats};
-use crate::downlink::Share;
 use crate::egress::Egress;
 use crate::encoding::Encoding;
 use crate::error::RouterError;
@@ -28,6 +27,7 @@ use crate::producer::{Producer, check};
 use crate::random::Random;
 use crate::report::REPORTERS_PER_GOODBYE;
 use crate::settings::{MAX_FORMATS, RouterConfig};
+use crate::share::Share;
 use crate::slab::Slab;
 
 /// What the router counts itself.
