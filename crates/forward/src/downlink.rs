@@ -403,7 +403,9 @@ impl Router {
         } else {
             link.caution.climbs(now, budget)
         };
-        if link.estimator.is_distressed(now, DEEP) {
+        // Before the first feedback there is none that stays away.
+        let is_known = matches!(link.trust, Trust::Measured(_));
+        if is_known && link.estimator.is_distressed(now, DEEP) {
             link.distress_at = Some(now);
         }
         // An estimate may be low because nothing showed more. What stops a picture is a queue, loss, or the receiver's word.
