@@ -16,7 +16,7 @@ use crate::consumer::Grant;
 use crate::egress::Lane;
 use crate::event::ForwardEvent;
 use crate::owner::Owner;
-use crate::pace::{PROBE_PACKETS, Pace};
+use crate::pace::{LONG_BURST, PROBE_PACKETS, Pace, SHORT_BURST};
 use crate::quality::LinkView;
 use crate::router::Router;
 use crate::share::{Share, share};
@@ -270,24 +270,24 @@ impl Router {
             return;
         }
         let pace = link.estimator.pacing_rate();
-        let rate = if link.estimator.send_rate() < link.estimator.estimate() {
+        let (rate, burst) = if link.estimator.send_rate() < link.estimator.estimate() {
             // While a queue drains on the way it is better to wait here, where sound overtakes.
-            pace
+            (pace, SHORT_BURST)
         } else {
             // What is let through must not pile up here, even where it is more than the link seems to carry.
             let rate = pace.max(link.sending);
             if link.wanted <= link.sending {
                 // There is room to spare: a keyframe, or what a publisher caught up with, need not wait.
-                rate.max(Bitrate::from_bps(
-                    link.estimator.estimate().as_bps() * UNCONSTRAINED / 2,
-                ))
+                let spare = link.estimator.estimate().as_bps() * UNCONSTRAINED / 2;
+                (rate.max(Bitrate::from_bps(spare)), LONG_BURST)
             } else {
-                rate
+                (rate, SHORT_BURST)
             }
         };
         let probe = link.estimator.next_probe(now);
         if let Some(pace) = self.egress.pace_mut(owner) {
-            pace.get_or_insert_with(|| Pace::new(rate)).set_rate(rate);
+            pace.get_or_insert_with(|| Pace::new(rate, burst))
+                .set(rate, burst);
         }
         if let Some(probe) = probe {
             self.tally.links.probes_sent += 1;

@@ -408,7 +408,10 @@ mod tests {
     fn a_paced_owner_waits_and_its_sound_does_not() {
         let mut egress = egress();
         let pace = egress.pace_mut(1).unwrap();
-        *pace = Some(Pace::new(schalter_model::Bitrate::from_kbps(8)));
+        *pace = Some(Pace::new(
+            schalter_model::Bitrate::from_kbps(8),
+            crate::pace::SHORT_BURST,
+        ));
         for _ in 0..3 {
             egress
                 .push(Time::ZERO, 1, Lane::Video, packet(1), true)
@@ -435,7 +438,7 @@ mod tests {
     fn padding_leaves_only_while_a_probe_lasts() {
         let mut egress = egress();
         let rate = schalter_model::Bitrate::from_kbps(8_000);
-        *egress.pace_mut(1).unwrap() = Some(Pace::new(rate));
+        *egress.pace_mut(1).unwrap() = Some(Pace::new(rate, crate::pace::SHORT_BURST));
         let probe = Probe {
             id: ProbeId::new(1),
             rate,

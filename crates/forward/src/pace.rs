@@ -10,9 +10,11 @@ use schalter_model::{Bitrate, Time};
 
 use crate::bandwidth::{Probe, ProbeId};
 
-/// Sent in one go before the line counts as busy: at 2 Mbit/s one packet, at 20 Mbit/s ten. Longer bursts cost fewer
-/// system calls and more of a router's queue.
-const BURST: Duration = Duration::from_millis(5);
+/// Sent in one go before the line counts as busy, where the link is short of bandwidth. Longer bursts cost fewer system
+/// calls and more of a router's queue.
+pub(crate) const SHORT_BURST: Duration = Duration::from_millis(5);
+/// The same where there is room to spare: a picture of 1.5 Mbit/s leaves in one call, a keyframe in several.
+pub(crate) const LONG_BURST: Duration = Duration::from_millis(10);
 /// A probe takes at least so many packets, or the gaps between them are too few to be measured.
 pub(crate) const PROBE_PACKETS: usize = 5;
 /// Slower than this nothing is paced: one packet of 1,200 bytes would wait a second.
@@ -31,21 +33,24 @@ struct Probing {
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     rate: Bitrate,
+    burst: Duration,
     free_at: Time,
     probing: Option<Probing>,
 }
 
 impl Pace {
-    pub(crate) fn new(rate: Bitrate) -> Self {
+    pub(crate) fn new(rate: Bitrate, burst: Duration) -> Self {
         Self {
             rate,
+            burst,
             free_at: Time::ZERO,
             probing: None,
         }
     }
 
-    pub(crate) fn set_rate(&mut self, rate: Bitrate) {
-        self.rate = rate;
+    /// `burst` is what may leave in one go, as time at `rate`.
+    pub(crate) fn set(&mut self, rate: Bitrate, burst: Duration) {
+        (self.rate, self.burst) = (rate, burst);
     }
 
     pub(crate) fn start_probe(&mut self, now: Time, probe: Probe) {
@@ -66,7 +71,9 @@ impl Pace {
     /// Whether something may leave.
     #[inline]
     pub(crate) fn is_open(&self, now: Time) -> bool {
-        self.free_at <= now + BURST
+        // A probe is measured by the gaps in it.
+        let burst = self.probing.map_or(self.burst, |_| SHORT_BURST);
+        self.free_at <= now + burst
     }
 
     /// When it opens for a whole burst again.
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_burst_leaves_at_once_and_the_rest_at_the_pace() {
-        let mut pace = Pace::new(Bitrate::from_kbps(8_000));
+        let mut pace = Pace::new(Bitrate::from_kbps(8_000), SHORT_BURST);
         let mut sent = 0;
         for micros in (0..20_000).step_by(100) {
             let now = Time::from_micros(micros);
@@ -113,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_probe_has_its_own_pace_until_its_bytes_are_sent() {
-        let mut pace = Pace::new(Bitrate::from_kbps(100));
+        let mut pace = Pace::new(Bitrate::from_kbps(100), SHORT_BURST);
         let now = Time::from_millis(1);
         pace.on_sent(now, 1_000);
         assert!(!pace.is_open(now));
