@@ -11,6 +11,11 @@ export function figure(test, what, value) {
   console.log(`${test}: ${what} = ${typeof value === 'number' ? Math.round(value * 10) / 10 : typeof value === 'string' ? value : JSON.stringify(value)}`);
 }
 
+/** Three layers of a 720p camera, as the library's own presets have them, and a microphone. */
+export const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { simulcast: true, videoEncoding: { maxBitrate: 1_700_000, maxFramerate: 30 } } };
+/** The sizes of its layers, by the library's numbers of qualities: 0 is LOW. */
+export const SIZES = ['320x180', '640x360', '1280x720'];
+
 export const sleep = (ms) => new Promise((later) => setTimeout(later, ms));
 
 /** Opens a page of playwright or puppeteer in a window of its own, so that it is never in the background. */
@@ -35,6 +40,17 @@ export async function join(page, server, { room, identity, name = identity, gran
 
 /** Calls a function of the page's `client`. */
 export const ask = (page, name, ...args) => page.evaluate(([n, a]) => window.client[n](...a), [name, args]);
+
+/** Waits until `page` sees `identity` in a size; answers how long it took in ms. */
+export async function untilSize(page, identity, size, ms) {
+  const begun = Date.now();
+  for (;;) {
+    const report = await ask(page, 'video', identity);
+    if (report?.size === size) return Date.now() - begun;
+    if (Date.now() - begun > ms) throw new Error(`${identity} is ${report?.size}, not ${size}, after ${ms} ms: ${JSON.stringify(report?.changes)}`);
+    await sleep(100);
+  }
+}
 
 /** Lets everything warm up (bandwidth estimation takes its time), then measures all receivers over the same span. */
 export async function measure(pages, { warmMs = 12_000, ms = 20_000 } = {}) {

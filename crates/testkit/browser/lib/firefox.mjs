@@ -36,7 +36,7 @@ const PREFS = {
 
 export async function launchFirefox({ prefs = {} } = {}) {
   const sound = await nullSink();
-  const browser = await puppeteer.launch({
+  const starting = puppeteer.launch({
     browser: 'firefox',
     executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
     headless: true,
@@ -44,6 +44,8 @@ export async function launchFirefox({ prefs = {} } = {}) {
     env: { ...process.env, MOZ_HEADLESS: '1', ...sound.env },
     protocolTimeout: 120_000,
   });
+  starting.catch(sound.stop);
+  const browser = await starting;
   browser.on('disconnected', sound.stop);
   return browser;
 }

@@ -9,6 +9,9 @@ const BINARY = process.env.SCHALTER_LOAD_BIN
   ?? (process.env.SCHALTER_BIN ? path.join(path.dirname(process.env.SCHALTER_BIN), 'schalter-load') : fileURLToPath(new URL('../../../../target/release/schalter-load', import.meta.url)));
 const STOP_MS = 10_000;
 
+/** A size as the load generator tells it, in the browsers' words. */
+export const sizeName = (size) => (size ? size.join('x') : 'none');
+
 /**
  * Starts a receiver for each of `limits` (kbit/s, 0 for none) in `room`. `stop()` lets them leave and answers what each
  * saw: `seconds`, a list of what was seen in each second, and `whole`.

@@ -1,11 +1,9 @@
 // A link that gets thin and wide again: the picture follows it, without a freeze, a broken frame or a gap in the sound.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { ask, checkAudio, figure, join, newRoom, openPage, sleep, stats } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
+import { describe, test } from 'node:test';
+import { SIMULCAST, ask, checkAudio, figure, sleep, stats, untilSize } from '../lib/call.mjs';
 import { udpRelay } from '../lib/network.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const WIDE_BPS = 3_000_000;
 const THIN_BPS = 300_000;
@@ -17,19 +15,6 @@ const QUEUE_MS = 300;
  * sends: 0.8 % of what is measured here.
  */
 const BARS = { gapMs: 1_000, backMs: 12_000, madeUp: 0.02 };
-/** Three layers of a 720p camera, as the library's own presets have them. */
-const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { simulcast: true, videoEncoding: { maxBitrate: 1_700_000, maxFramerate: 30 } } };
-
-/** Waits until `page` sees `identity` in a size; answers how long it took in ms. */
-async function untilSize(page, identity, size, ms) {
-  const begun = Date.now();
-  for (;;) {
-    const report = await ask(page, 'video', identity);
-    if (report?.size === size) return Date.now() - begun;
-    if (Date.now() - begun > ms) throw new Error(`${identity} is ${report?.size}, not ${size}, after ${ms} ms: ${JSON.stringify(report?.changes)}`);
-    await sleep(100);
-  }
-}
 
 /** Samples of sound that had to be made up, of all, since the statistics `before`. */
 async function concealed(page, before) {
@@ -39,69 +24,46 @@ async function concealed(page, before) {
 }
 
 describe('adaptation', { timeout: 240_000 }, () => {
-  let server;
-  let client;
-  let browser;
-  before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
-  });
+  const stage = setStage();
 
-  test('3 Mbit/s to 300 kbit/s and back, three layers of 720p', { timeout: 180_000 }, async () => {
-    const room = newRoom('step');
-    const relay = await udpRelay(server.udpPort);
+  test('3 Mbit/s to 300 kbit/s and back, three layers of 720p', { timeout: 180_000 }, async (t) => {
+    const relay = await untilEnd(t, udpRelay(stage.server.udpPort));
     const limit = (bps) => Object.assign(relay, { downBps: bps, queueBytes: (bps * QUEUE_MS) / 8_000 });
-    const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
-    try {
-      limit(WIDE_BPS);
-      await join(receiver, server, { room, identity: 'receiver', relayPort: relay.port });
-      await join(sender, server, { room, identity: 'sender' });
-      await ask(sender, 'publish', SIMULCAST);
-      await ask(receiver, 'seen', 'sender', 15_000);
-      figure('step', 'first at 720p after, ms', await untilSize(receiver, 'sender', '1280x720', 30_000));
-      await sleep(3_000);
+    limit(WIDE_BPS);
+    const { receiver } = await stage.oneWay(t, 'step', SIMULCAST, { receiving: { relayPort: relay.port } });
+    figure('step', 'first at 720p after, ms', await untilSize(receiver, 'sender', '1280x720', 30_000));
+    await sleep(3_000);
 
-      await ask(receiver, 'resetMeters');
-      const atThin = await stats(receiver);
-      limit(THIN_BPS);
-      await sleep(20_000);
-      const thin = await ask(receiver, 'video', 'sender');
-      figure('step', 'thin: size', thin.size);
-      figure('step', 'thin: fps', thin.fps);
-      figure('step', 'thin: longest gap, ms', thin.maxGapMs);
-      figure('step', 'thin: sizes', thin.changes.map((c) => c.size));
+    await ask(receiver, 'resetMeters');
+    const atThin = await stats(receiver);
+    limit(THIN_BPS);
+    await sleep(20_000);
+    const thin = await ask(receiver, 'video', 'sender');
+    figure('step', 'thin: size', thin.size);
+    figure('step', 'thin: fps', thin.fps);
+    figure('step', 'thin: longest gap, ms', thin.maxGapMs);
+    figure('step', 'thin: sizes', thin.changes.map((c) => c.size));
 
-      await ask(receiver, 'resetMeters');
-      limit(WIDE_BPS);
-      const back = await untilSize(receiver, 'sender', '1280x720', 30_000);
-      figure('step', 'back at 720p after, ms', back);
-      await sleep(8_000);
-      const wide = await ask(receiver, 'video', 'sender');
-      figure('step', 'wide: longest gap, ms', wide.maxGapMs);
-      figure('step', 'wide: sizes', wide.changes.map((c) => c.size));
-      const madeUp = await concealed(receiver, atThin);
-      figure('step', 'sound made up, %', madeUp * 100);
-      await checkAudio('step', receiver, { from: 'sender', hz: SIMULCAST.hz });
+    await ask(receiver, 'resetMeters');
+    limit(WIDE_BPS);
+    const back = await untilSize(receiver, 'sender', '1280x720', 30_000);
+    figure('step', 'back at 720p after, ms', back);
+    await sleep(8_000);
+    const wide = await ask(receiver, 'video', 'sender');
+    figure('step', 'wide: longest gap, ms', wide.maxGapMs);
+    figure('step', 'wide: sizes', wide.changes.map((c) => c.size));
+    const madeUp = await concealed(receiver, atThin);
+    figure('step', 'sound made up, %', madeUp * 100);
+    await checkAudio('step', receiver, { from: 'sender', hz: SIMULCAST.hz });
 
-      for (const [when, report] of Object.entries({ thin, wide })) {
-        assert.deepEqual(Object.keys(report.ids), [String(SIMULCAST.id)], `${when}: the frames are the sender's`);
-        assert.ok(report.good / report.frames >= 0.99, `${when}: ${report.good} of ${report.frames} frames are readable`);
-        assert.ok(report.maxGapMs <= BARS.gapMs, `${when}: the picture stood still for ${report.maxGapMs} ms: ${JSON.stringify(report.gaps)}`);
-      }
-      assert.equal(thin.size, '320x180');
-      assert.ok(back <= BARS.backMs, `back at 720p after ${back} ms`);
-      assert.equal(wide.size, '1280x720');
-      assert.ok(madeUp <= BARS.madeUp, `sound made up: ${madeUp}`);
-    } finally {
-      await sender.closeAll();
-      await receiver.closeAll();
-      await relay.close();
+    for (const [when, report] of Object.entries({ thin, wide })) {
+      assert.deepEqual(Object.keys(report.ids), [String(SIMULCAST.id)], `${when}: the frames are the sender's`);
+      assert.ok(report.good / report.frames >= 0.99, `${when}: ${report.good} of ${report.frames} frames are readable`);
+      assert.ok(report.maxGapMs <= BARS.gapMs, `${when}: the picture stood still for ${report.maxGapMs} ms: ${JSON.stringify(report.gaps)}`);
     }
+    assert.equal(thin.size, '320x180');
+    assert.ok(back <= BARS.backMs, `back at 720p after ${back} ms`);
+    assert.equal(wide.size, '1280x720');
+    assert.ok(madeUp <= BARS.madeUp, `sound made up: ${madeUp}`);
   });
 });

@@ -1,34 +1,23 @@
 // Messages reach those they are for, whole and in order, with their topic and the true sender.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { ask, figure, join, newRoom, openPage, sleep } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage } from '../lib/stage.mjs';
 
 /** Long enough for a message that must not arrive to arrive. */
 const QUIET_MS = 700;
 
 describe('data', { timeout: 120_000 }, () => {
-  let server;
-  let client;
-  let browser;
+  const stage = setStage();
   const people = {};
   before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
+    const { server, chromium, client } = stage;
     const room = newRoom('data');
     for (const identity of ['anna', 'ben', 'cem']) {
-      people[identity] = await openPage(browser, client.url);
+      people[identity] = await openPage(chromium, client.url);
       await join(people[identity], server, { room, identity, grant: identity === 'cem' ? { canPublishData: false } : {} });
     }
     for (const identity of ['ben', 'cem']) await ask(people.anna, 'happened', 'joined', { identity }, 5_000);
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
   });
 
   const texts = async (identity, prefix) => (await ask(people[identity], 'messages')).filter((m) => m.text.startsWith(prefix));

@@ -1,17 +1,12 @@
 // A receiver asks for layers: each comes soon, without a freeze or a broken frame, and what nobody asks for is not sent.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { ask, figure, join, newRoom, openPage, sleep, stats } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
+import { describe, test } from 'node:test';
+import { SIMULCAST, SIZES, ask, figure, sleep, stats } from '../lib/call.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { udpRelay } from '../lib/network.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const SEED = Number(process.env.SEED ?? 20_250_102);
-const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { simulcast: true, videoEncoding: { maxBitrate: 1_700_000, maxFramerate: 30 } } };
-/** By the library's names of qualities: 0 is LOW. */
-const SIZES = ['320x180', '640x360', '1280x720'];
 const SWITCHES = 50;
 /** A picture that stands still for longer is seen to. */
 const FREEZE_MS = 300;
@@ -80,153 +75,91 @@ async function eachLayer(name, receiver) {
 }
 
 describe('layers', { timeout: 240_000 }, () => {
-  let server;
-  let client;
-  let browser;
-  before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
-  });
+  const stage = setStage();
 
-  test('a storm of switches', { timeout: 120_000 }, async () => {
+  test('a storm of switches', { timeout: 120_000 }, async (t) => {
     console.log(`storm: seed = ${SEED}`);
-    const room = newRoom('storm');
-    const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
-    try {
-      await join(receiver, server, { room, identity: 'receiver' });
-      await join(sender, server, { room, identity: 'sender' });
-      await ask(sender, 'publish', SIMULCAST);
-      await ask(receiver, 'seen', 'sender', 15_000);
-      await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 20_000);
-      await sleep(8_000); // the sender's own ramp-up
-      await ask(receiver, 'resetMeters');
-      const [draw, took] = [draws(SEED), []];
-      let quality = 2;
-      for (let n = 0; n < SWITCHES; n++) {
-        quality = (quality + 1 + draw(2)) % 3;
-        took.push(await ask(receiver, 'askFor', 'sender', quality, SIZES[quality], 5_000));
-        await sleep(draw(300));
-      }
-      const seen = await ask(receiver, 'video', 'sender');
-      const freezes = seen.gaps.filter((gap) => gap.ms > FREEZE_MS);
-      figure('storm', 'until the layer is seen p50/p95/max, ms', [quantile(took, 0.5), quantile(took, 0.95), Math.max(...took)]);
-      figure('storm', `freezes over ${FREEZE_MS} ms`, freezes);
-      figure('storm', 'frames with the right barcode, %', (seen.good / seen.frames) * 100);
-      assert.deepEqual(Object.keys(seen.ids), [String(SIMULCAST.id)]);
-      assert.ok(seen.good / seen.frames >= 0.99, `${seen.good} of ${seen.frames} frames are readable`);
-      assert.ok(freezes.length <= 1, `it froze: ${JSON.stringify(freezes)}`);
-      // One that follows another within 300 ms is asked for twice: the browser overhears the first.
-      assert.ok(quantile(took, 0.25) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
-    } finally {
-      await sender.closeAll();
-      await receiver.closeAll();
+    const { receiver } = await stage.oneWay(t, 'storm', SIMULCAST);
+    await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 20_000);
+    await sleep(8_000); // the sender's own ramp-up
+    await ask(receiver, 'resetMeters');
+    const [draw, took] = [draws(SEED), []];
+    let quality = 2;
+    for (let n = 0; n < SWITCHES; n++) {
+      quality = (quality + 1 + draw(2)) % 3;
+      took.push(await ask(receiver, 'askFor', 'sender', quality, SIZES[quality], 5_000));
+      await sleep(draw(300));
     }
+    const seen = await ask(receiver, 'video', 'sender');
+    const freezes = seen.gaps.filter((gap) => gap.ms > FREEZE_MS);
+    figure('storm', 'until the layer is seen p50/p95/max, ms', [quantile(took, 0.5), quantile(took, 0.95), Math.max(...took)]);
+    figure('storm', `freezes over ${FREEZE_MS} ms`, freezes);
+    figure('storm', 'frames with the right barcode, %', (seen.good / seen.frames) * 100);
+    assert.deepEqual(Object.keys(seen.ids), [String(SIMULCAST.id)]);
+    assert.ok(seen.good / seen.frames >= 0.99, `${seen.good} of ${seen.frames} frames are readable`);
+    assert.ok(freezes.length <= 1, `it froze: ${JSON.stringify(freezes)}`);
+    // One that follows another within 300 ms is asked for twice: the browser overhears the first.
+    assert.ok(quantile(took, 0.25) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
   });
 
-  test('spatial layers of AV1', { timeout: 90_000 }, async () => {
-    const room = newRoom('svc');
-    const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
-    try {
-      await join(receiver, server, { room, identity: 'receiver' });
-      await join(sender, server, { room, identity: 'sender' });
-      const video = { videoCodec: 'av1', scalabilityMode: 'L3T3_KEY', backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: 15 } };
-      await ask(sender, 'publish', { ...SIMULCAST, fps: 15, video });
-      await ask(receiver, 'seen', 'sender', 20_000);
-      await eachLayer('AV1', receiver);
-      const codecs = (await stats(receiver)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').map((s) => s.codec);
-      assert.deepEqual(codecs, ['video/AV1']);
-    } finally {
-      await sender.closeAll();
-      await receiver.closeAll();
-    }
+  test('spatial layers of AV1', { timeout: 90_000 }, async (t) => {
+    const video = { videoCodec: 'av1', scalabilityMode: 'L3T3_KEY', backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: 15 } };
+    const { receiver } = await stage.oneWay(t, 'svc', { ...SIMULCAST, fps: 15, video }, { seenMs: 20_000 });
+    await eachLayer('AV1', receiver);
+    const codecs = (await stats(receiver)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').map((s) => s.codec);
+    assert.deepEqual(codecs, ['video/AV1']);
   });
 
-  test('encodings of Firefox', { timeout: 90_000 }, async () => {
-    const firefox = await launchFirefox();
-    const room = newRoom('firefox-layers');
-    const [sender, receiver] = [await openPage(firefox, client.url), await openPage(browser, client.url)];
-    try {
-      await join(receiver, server, { room, identity: 'receiver' });
-      await join(sender, server, { room, identity: 'sender' });
-      await ask(sender, 'publish', SIMULCAST);
-      await ask(receiver, 'seen', 'sender', 20_000);
-      await eachLayer('Firefox', receiver);
-    } finally {
-      await receiver.closeAll();
-      await firefox.close();
-    }
+  test('encodings of Firefox', { timeout: 90_000 }, async (t) => {
+    const firefox = await untilEnd(t, launchFirefox());
+    const { receiver } = await stage.oneWay(t, 'firefox-layers', SIMULCAST, { sending: { browser: firefox }, seenMs: 20_000 });
+    await eachLayer('Firefox', receiver);
   });
 
-  test('layers that nobody asks for', { timeout: 90_000 }, async () => {
-    const room = newRoom('unused');
-    const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
-    try {
-      await join(receiver, server, { room, identity: 'receiver' });
-      await join(sender, server, { room, identity: 'sender', options: { dynacast: true } });
-      await ask(sender, 'publish', SIMULCAST);
-      await ask(receiver, 'seen', 'sender', 15_000);
-      await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 20_000);
-      await sleep(5_000);
-      await ask(receiver, 'askFor', 'sender', 0, SIZES[0], 5_000);
-      const off = await untilOnlyLowest(sender, 10_000);
-      figure('unused', 'upper layers off after, ms', off);
-      await ask(receiver, 'resetMeters');
-      const back = await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 10_000);
-      figure('unused', 'the highest seen again after, ms', back);
-      await sleep(2_000);
-      const seen = await ask(receiver, 'video', 'sender');
-      figure('unused', 'longest gap, ms', seen.maxGapMs);
-      assert.ok(off <= 7_000, `off after ${off} ms`);
-      assert.ok(back <= 2_000, `back after ${back} ms`);
-      assert.ok(seen.maxGapMs <= 600, `the picture stood still for ${seen.maxGapMs} ms`);
-      assert.ok(seen.good / seen.frames >= 0.99, `${seen.good} of ${seen.frames} frames are readable`);
-    } finally {
-      await sender.closeAll();
-      await receiver.closeAll();
-    }
+  test('layers that nobody asks for', { timeout: 90_000 }, async (t) => {
+    const { sender, receiver } = await stage.oneWay(t, 'unused', SIMULCAST, { sending: { options: { dynacast: true } } });
+    await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 20_000);
+    await sleep(5_000);
+    await ask(receiver, 'askFor', 'sender', 0, SIZES[0], 5_000);
+    const off = await untilOnlyLowest(sender, 10_000);
+    figure('unused', 'upper layers off after, ms', off);
+    await ask(receiver, 'resetMeters');
+    const back = await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 10_000);
+    figure('unused', 'the highest seen again after, ms', back);
+    await sleep(2_000);
+    const seen = await ask(receiver, 'video', 'sender');
+    figure('unused', 'longest gap, ms', seen.maxGapMs);
+    assert.ok(off <= 7_000, `off after ${off} ms`);
+    assert.ok(back <= 2_000, `back after ${back} ms`);
+    assert.ok(seen.maxGapMs <= 600, `the picture stood still for ${seen.maxGapMs} ms`);
+    assert.ok(seen.good / seen.frames >= 0.99, `${seen.good} of ${seen.frames} frames are readable`);
   });
 
-  test('signing at 400 kbit/s', { timeout: 120_000 }, async () => {
-    const room = newRoom('signing');
-    const relay = await udpRelay(server.udpPort);
-    const [sender, receiver] = [await openPage(browser, client.url), await openPage(browser, client.url)];
+  test('signing at 400 kbit/s', { timeout: 120_000 }, async (t) => {
+    const relay = await untilEnd(t, udpRelay(stage.server.udpPort));
+    Object.assign(relay, { downBps: 400_000, queueBytes: 15_000 });
     const seconds = Number(process.env.SECONDS ?? 20);
-    try {
-      Object.assign(relay, { downBps: 400_000, queueBytes: 15_000 });
-      await join(receiver, server, { room, identity: 'receiver', relayPort: relay.port });
-      await join(sender, server, { room, identity: 'sender' });
-      const lower = [{ width: 320, height: 240, maxBitrate: 200_000, maxFramerate: 30 }];
-      await ask(sender, 'publish', { id: 5, hz: 660, width: 640, height: 480, lower, video: { name: 'signing', simulcast: true, videoEncoding: { maxBitrate: 900_000, maxFramerate: 30 } } });
-      await ask(receiver, 'seen', 'sender', 15_000);
-      await sleep(10_000);
-      const [rates, sizes, apart, buffered] = [[], {}, [], {}];
-      for (let n = 0; n < seconds; n++) {
-        await ask(receiver, 'resetMeters');
-        await sleep(1_000);
-        const seen = await ask(receiver, 'video', 'sender');
-        rates.push(seen.fps);
-        for (const [size, frames] of Object.entries(seen.sizes)) sizes[size] = (sizes[size] ?? 0) + frames;
-        const heard = await soundDelay(receiver, buffered);
-        if (seen.latency.p50 !== null) apart.push(Math.abs(seen.latency.p50 - heard));
-      }
-      const fluent = rates.filter((fps) => fps >= 20).length / rates.length;
-      figure('signing', 'seconds of 20 and more frames, %', fluent * 100);
-      figure('signing', 'fps lowest/median', [quantile(rates, 0), quantile(rates, 0.5)].map((fps) => Math.round(fps * 10) / 10));
-      figure('signing', 'sizes', sizes);
-      figure('signing', 'sound and picture apart p95, ms', quantile(apart, 0.95));
-      assert.ok(Object.keys(sizes).every((size) => size.split('x')[0] >= 320 && size.split('x')[1] >= 240), JSON.stringify(sizes));
-      assert.ok(fluent >= 0.95, `fps: ${rates.map((fps) => fps.toFixed(1))}`);
-      assert.ok(apart.length > 0 && quantile(apart, 0.95) <= 100, `apart: ${apart}`);
-    } finally {
-      await sender.closeAll();
-      await receiver.closeAll();
-      await relay.close();
+    const lower = [{ width: 320, height: 240, maxBitrate: 200_000, maxFramerate: 30 }];
+    const publish = { id: 5, hz: 660, width: 640, height: 480, lower, video: { name: 'signing', simulcast: true, videoEncoding: { maxBitrate: 900_000, maxFramerate: 30 } } };
+    const { receiver } = await stage.oneWay(t, 'signing', publish, { receiving: { relayPort: relay.port } });
+    await sleep(10_000);
+    const [rates, sizes, apart, buffered] = [[], {}, [], {}];
+    for (let n = 0; n < seconds; n++) {
+      await ask(receiver, 'resetMeters');
+      await sleep(1_000);
+      const seen = await ask(receiver, 'video', 'sender');
+      rates.push(seen.fps);
+      for (const [size, frames] of Object.entries(seen.sizes)) sizes[size] = (sizes[size] ?? 0) + frames;
+      const heard = await soundDelay(receiver, buffered);
+      if (seen.latency.p50 !== null) apart.push(Math.abs(seen.latency.p50 - heard));
     }
+    const fluent = rates.filter((fps) => fps >= 20).length / rates.length;
+    figure('signing', 'seconds of 20 and more frames, %', fluent * 100);
+    figure('signing', 'fps lowest/median', [quantile(rates, 0), quantile(rates, 0.5)].map((fps) => Math.round(fps * 10) / 10));
+    figure('signing', 'sizes', sizes);
+    figure('signing', 'sound and picture apart p95, ms', quantile(apart, 0.95));
+    assert.ok(Object.keys(sizes).every((size) => size.split('x')[0] >= 320 && size.split('x')[1] >= 240), JSON.stringify(sizes));
+    assert.ok(fluent >= 0.95, `fps: ${rates.map((fps) => fps.toFixed(1))}`);
+    assert.ok(apart.length > 0 && quantile(apart, 0.95) <= 100, `apart: ${apart}`);
   });
 });

@@ -1,36 +1,21 @@
 // Five of a hundred packets are lost in each direction, and people still see each other move.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { ask, checkAudio, checkVideo, figure, join, newRoom, openPage, sleep, stats } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
+import { describe, test } from 'node:test';
+import { ask, checkAudio, checkVideo, figure, join, newRoom, sleep, stats } from '../lib/call.mjs';
 import { udpRelay } from '../lib/network.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const SEED = Number(process.env.SEED ?? 20_250_101);
 
 describe('loss', { timeout: 180_000 }, () => {
-  let server;
-  let client;
-  let browser;
-  let relay;
-  before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
-    relay = await udpRelay(server.udpPort, { seed: SEED });
-  });
-  after(async () => {
-    await browser?.close();
-    await relay?.close();
-    await client?.close();
-    await server?.stop();
-  });
+  const stage = setStage();
 
-  test('5 % each way', { timeout: 120_000 }, async () => {
+  test('5 % each way', { timeout: 120_000 }, async (t) => {
     console.log(`loss: seed = ${SEED}`);
     const room = newRoom('loss');
-    const [anna, ben] = [await openPage(browser, client.url), await openPage(browser, client.url)];
+    const { server } = stage;
+    const relay = await untilEnd(t, udpRelay(server.udpPort, { seed: SEED }));
+    const [anna, ben] = [await stage.page(t), await stage.page(t)];
     await join(anna, server, { room, identity: 'anna', relayPort: relay.port });
     await join(ben, server, { room, identity: 'ben', relayPort: relay.port });
     await ask(anna, 'publish', { id: 1, hz: 440 });

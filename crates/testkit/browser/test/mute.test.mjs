@@ -1,33 +1,22 @@
 // Muting, unmuting, unpublishing and publishing again.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { ask, checkAudio, figure, join, newRoom, openPage, sleep } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage } from '../lib/stage.mjs';
 
 describe('mute and unpublish', { timeout: 180_000 }, () => {
-  let server;
-  let client;
-  let browser;
+  const stage = setStage();
   let anna;
   let ben;
   before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
+    const { server, chromium, client } = stage;
     const room = newRoom('mute');
-    [anna, ben] = [await openPage(browser, client.url), await openPage(browser, client.url)];
+    [anna, ben] = [await openPage(chromium, client.url), await openPage(chromium, client.url)];
     await join(anna, server, { room, identity: 'anna' });
     await join(ben, server, { room, identity: 'ben' });
     await ask(anna, 'publish', { id: 1, hz: 440 });
     await Promise.all([ask(ben, 'seen', 'anna', 10_000), ask(ben, 'heard', 'anna', 10_000)]);
     await sleep(2_000);
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
   });
 
   test('a muted camera shows nothing, and comes back', { timeout: 30_000 }, async () => {

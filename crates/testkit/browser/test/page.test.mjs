@@ -3,35 +3,27 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { violations } from '../lib/axe.mjs';
 import { figure, newRoom, sleep } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { bundle } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const pictures = process.env.SCREENSHOTS ?? fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-page-'));
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 describe('page', { timeout: 400_000 }, () => {
-  let server;
-  let browser;
+  const stage = setStage({ client: false });
   let devices;
   before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    browser = await launchChromium();
     devices = await bundle('devices.js');
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.stop();
     console.log(`pictures: ${pictures}`);
   });
 
   /** Opens a link in a fresh profile whose camera and microphone are recognisable. */
   async function visit(link, { id, hz }) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+    const context = await stage.chromium.newContext({ viewport: { width: 1280, height: 800 } });
     const page = await context.newPage();
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(error.message));
@@ -88,8 +80,8 @@ describe('page', { timeout: 400_000 }, () => {
 
   test('two people meet by keyboard, mute, and leave', { timeout: 180_000 }, async () => {
     const room = newRoom('page');
-    const official = await visit(server.link({ room, identity: 'amt', name: 'Frau Schröder' }), { id: 1, hz: 440 });
-    const citizen = await visit(server.link({ room, identity: 'kim', name: HOSTILE }), { id: 2, hz: 880 });
+    const official = await visit(stage.server.link({ room, identity: 'amt', name: 'Frau Schröder' }), { id: 1, hz: 440 });
+    const citizen = await visit(stage.server.link({ room, identity: 'kim', name: HOSTILE }), { id: 2, hz: 880 });
     await official.waitForSelector('html[data-state=prejoin] h1');
     await axeEverywhere(official, 'prejoin');
     await joinByKeyboard(official);
@@ -129,7 +121,7 @@ describe('page', { timeout: 400_000 }, () => {
 
     for (const page of [official, citizen]) {
       assert.deepEqual(page.complaints, [], 'no errors, and nothing against the content security policy');
-      const foreign = page.requests.filter((url) => !/^(data|blob):/.test(url) && !url.startsWith(server.url));
+      const foreign = page.requests.filter((url) => !/^(data|blob):/.test(url) && !url.startsWith(stage.server.url));
       assert.deepEqual(foreign, [], 'nothing is loaded from elsewhere');
       assert.ok(page.requests.filter((url) => !url.includes('/rtc')).every((url) => !url.split('#')[0].includes('token')), 'the link stays in the browser');
       await page.context().close();
@@ -138,7 +130,7 @@ describe('page', { timeout: 400_000 }, () => {
 
   test('without a camera one can still take part', { timeout: 60_000 }, async () => {
     const room = newRoom('page');
-    const page = await visit(server.link({ room, identity: 'kim', name: 'Kim', video: { canUpdateOwnMetadata: true } }), { id: 2, hz: 880 });
+    const page = await visit(stage.server.link({ room, identity: 'kim', name: 'Kim', video: { canUpdateOwnMetadata: true } }), { id: 2, hz: 880 });
     await page.waitForSelector('html[data-state=prejoin] h1');
     if (await page.locator('#ask').isVisible()) await page.click('#ask');
     await page.waitForSelector('.stage video:not([hidden])');
@@ -151,7 +143,7 @@ describe('page', { timeout: 400_000 }, () => {
   });
 
   test('a link that is not valid says so', { timeout: 60_000 }, async () => {
-    const link = server.link({ room: newRoom('page'), identity: 'kim' });
+    const link = stage.server.link({ room: newRoom('page'), identity: 'kim' });
     const page = await visit(`${link.slice(0, -6)}AAAAAA`, { id: 2, hz: 880 });
     await page.waitForSelector('html[data-state=prejoin] h1');
     if (await page.locator('#ask').isVisible()) await page.click('#ask');
@@ -164,28 +156,24 @@ describe('page', { timeout: 400_000 }, () => {
   });
 
   test('without a link the page says what is needed', { timeout: 30_000 }, async () => {
-    const page = await visit(server.url, { id: 2, hz: 880 });
+    const page = await visit(stage.server.url, { id: 2, hz: 880 });
     await page.waitForSelector('html[data-state=start] h1');
     await axeEverywhere(page, 'start');
     await page.context().close();
   });
 
-  test('Firefox opens the page and joins', { timeout: 90_000 }, async () => {
-    const firefox = await launchFirefox();
-    try {
-      const page = await firefox.newPage();
-      const complaints = [];
-      page.on('console', (message) => /Content.Security.Policy/.test(message.text()) && complaints.push(message.text()));
-      await page.goto(server.link({ room: newRoom('page'), identity: 'fox', name: 'Fox' }));
-      await page.waitForSelector('#ask, .stage');
-      if (await page.$('#ask')) await page.click('#ask');
-      await page.waitForSelector('.stage video:not([hidden])', { timeout: 15_000 });
-      await page.click('#join');
-      await page.waitForSelector('html[data-state=connected]', { timeout: 20_000 });
-      await page.waitForSelector('article[data-identity=fox] video:not([hidden])', { timeout: 15_000 });
-      assert.deepEqual(complaints, []);
-    } finally {
-      await firefox.close();
-    }
+  test('Firefox opens the page and joins', { timeout: 90_000 }, async (t) => {
+    const firefox = await untilEnd(t, launchFirefox());
+    const page = await firefox.newPage();
+    const complaints = [];
+    page.on('console', (message) => /Content.Security.Policy/.test(message.text()) && complaints.push(message.text()));
+    await page.goto(stage.server.link({ room: newRoom('page'), identity: 'fox', name: 'Fox' }));
+    await page.waitForSelector('#ask, .stage');
+    if (await page.$('#ask')) await page.click('#ask');
+    await page.waitForSelector('.stage video:not([hidden])', { timeout: 15_000 });
+    await page.click('#join');
+    await page.waitForSelector('html[data-state=connected]', { timeout: 20_000 });
+    await page.waitForSelector('article[data-identity=fox] video:not([hidden])', { timeout: 15_000 });
+    assert.deepEqual(complaints, []);
   });
 });

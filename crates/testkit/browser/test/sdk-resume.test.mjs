@@ -1,37 +1,31 @@
 // An SDK whose WebSocket is cut resumes: the same participant, media that never stops, and nobody who notices.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { figure, newRoom, sleep } from '../lib/call.mjs';
 import { tcpRelay } from '../lib/network.mjs';
 import { VERSIONS, checkMedia, startSdk } from '../lib/sdk.mjs';
-import { startServer } from '../lib/server.mjs';
+import { setStage, untilEnd } from '../lib/stage.mjs';
 
 /** Longer than the first attempt, after which these SDKs do not try to resume but begin a new session. */
 const OUTAGE_MS = 1_000;
 
 describe('reconnecting SDKs', { timeout: 90_000 }, () => {
-  let server;
-  before(async () => (server = await startServer()));
-  after(() => server?.stop());
+  const stage = setStage({ client: false, chromium: false });
 
   /** A call in which `cut` signals through a relay; `judge` gets both sides once they see and hear each other. */
-  async function call(cutKind, otherKind, judge) {
+  async function call(t, cutKind, otherKind, judge) {
+    const { server } = stage;
     const room = newRoom('resume');
-    const relay = await tcpRelay(server.port);
-    const [cut, other] = await Promise.all([startSdk(cutKind), startSdk(otherKind)]);
-    try {
-      const { sid } = await cut.join(server, { room, identity: 'cut', port: relay.port });
-      await other.join(server, { room, identity: 'other' });
-      await cut.publish({ id: 1, hz: 440 });
-      await other.publish({ id: 2, hz: 880 });
-      await Promise.all([cut.sees('other'), other.sees('cut'), cut.hears('other', 880), other.hears('cut', 440)]);
-      await sleep(1_500);
-      await Promise.all([cut.ask('reset'), other.ask('reset')]);
-      await judge({ relay, cut, other, sid });
-    } finally {
-      await Promise.all([cut.close(), other.close()]);
-      await relay.close();
-    }
+    const relay = await untilEnd(t, tcpRelay(server.port));
+    const [cut, other] = await Promise.all([untilEnd(t, startSdk(cutKind)), untilEnd(t, startSdk(otherKind))]);
+    const { sid } = await cut.join(server, { room, identity: 'cut', port: relay.port });
+    await other.join(server, { room, identity: 'other' });
+    await cut.publish({ id: 1, hz: 440 });
+    await other.publish({ id: 2, hz: 880 });
+    await Promise.all([cut.sees('other'), other.sees('cut'), cut.hears('other', 880), other.hears('cut', 440)]);
+    await sleep(1_500);
+    await Promise.all([cut.ask('reset'), other.ask('reset')]);
+    await judge({ relay, cut, other, sid });
   }
 
   const names = async (participant) => (await participant.state()).events.map((e) => e.name);
@@ -47,8 +41,8 @@ describe('reconnecting SDKs', { timeout: 90_000 }, () => {
   }
 
   for (const [cutKind, otherKind] of [['python', 'node'], ['node', 'python']]) {
-    test(`${VERSIONS[cutKind]} resumes, ${VERSIONS[otherKind]} notices nothing`, { timeout: 40_000 }, async () => {
-      await call(cutKind, otherKind, async ({ relay, cut, other, sid }) => {
+    test(`${VERSIONS[cutKind]} resumes, ${VERSIONS[otherKind]} notices nothing`, { timeout: 40_000 }, async (t) => {
+      await call(t, cutKind, otherKind, async ({ relay, cut, other, sid }) => {
         const start = Date.now();
         const before = relay.paths.length;
         assert.equal(await relay.cut(0), 1, 'signaling went through the relay');
@@ -71,8 +65,8 @@ describe('reconnecting SDKs', { timeout: 90_000 }, () => {
     });
   }
 
-  test(`${VERSIONS.python} begins a new session after a longer outage, and media comes back`, { timeout: 40_000 }, async () => {
-    await call('python', 'node', async ({ relay, cut, other, sid }) => {
+  test(`${VERSIONS.python} begins a new session after a longer outage, and media comes back`, { timeout: 40_000 }, async (t) => {
+    await call(t, 'python', 'node', async ({ relay, cut, other, sid }) => {
       const start = Date.now();
       await relay.cut(OUTAGE_MS);
       await cut.happened('reconnected', null, 15_000);

@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { ask, checkAudio, checkVideo, figure, newRoom, openPage, sleep } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
-import { bundle, serveClientPage } from '../lib/pages.mjs';
+import { bundle } from '../lib/pages.mjs';
 import { startServer } from '../lib/server.mjs';
+import { setStage } from '../lib/stage.mjs';
 
 const status = (url, options) => fetch(url, options).then((answer) => answer.status, (error) => error.cause?.code ?? error.message);
 
@@ -38,20 +38,12 @@ function upgrade(server, path, headers = {}) {
 }
 
 describe('server', { timeout: 400_000 }, () => {
-  let client;
-  let browser;
-  before(async () => {
-    client = await serveClientPage();
-    browser = await launchChromium();
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-  });
+  const stage = setStage({ server: false }); // each test has one of its own
 
   /** Two people who see each other. */
   async function call(server, { room = newRoom('server'), names = ['anna', 'ben'], claims = {} } = {}) {
-    const pages = [await openPage(browser, client.url), await openPage(browser, client.url)];
+    const { chromium, client } = stage;
+    const pages = [await openPage(chromium, client.url), await openPage(chromium, client.url)];
     for (const [i, page] of pages.entries()) {
       const token = server.token({ room, identity: names[i], name: `${names[i]}-name`, claims });
       await page.evaluate((wish) => window.client.join(wish), { url: server.wsUrl, token });
@@ -280,7 +272,7 @@ describe('server', { timeout: 400_000 }, () => {
       assert.equal(links?.length, 2, server.printed());
       const devices = await bundle('devices.js');
       for (const [i, link] of links.entries()) {
-        const context = await browser.newContext();
+        const context = await stage.chromium.newContext();
         const page = await context.newPage();
         visits.push(page);
         await page.addInitScript(`window.TEST_DEVICES = ${JSON.stringify({ id: i + 1, hz: [440, 880][i] })};\n${devices}`);

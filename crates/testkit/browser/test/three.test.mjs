@@ -1,9 +1,7 @@
 // Three people at 320×180: everybody gets the other two, and nobody gets mixed up.
-import { after, before, describe, test } from 'node:test';
-import { ask, checkAudio, checkVideo, join, measure, newRoom, openPage } from '../lib/call.mjs';
-import { launchChromium } from '../lib/chromium.mjs';
-import { serveClientPage } from '../lib/pages.mjs';
-import { startServer } from '../lib/server.mjs';
+import { describe, test } from 'node:test';
+import { ask, checkAudio, checkVideo, join, measure, newRoom } from '../lib/call.mjs';
+import { setStage } from '../lib/stage.mjs';
 
 const PEOPLE = [
   { identity: 'anna', id: 1, hz: 440 },
@@ -12,27 +10,15 @@ const PEOPLE = [
 ];
 
 describe('three people', { timeout: 180_000 }, () => {
-  let server;
-  let client;
-  let browser;
-  before(async () => {
-    server = await startServer(); // first: what fails here leaves nothing behind
-    client = await serveClientPage();
-    browser = await launchChromium();
-  });
-  after(async () => {
-    await browser?.close();
-    await client?.close();
-    await server?.stop();
-  });
+  const stage = setStage();
 
-  test('each sees and hears the other two', { timeout: 120_000 }, async () => {
+  test('each sees and hears the other two', { timeout: 120_000 }, async (t) => {
     const room = newRoom('three');
     const pages = [];
     for (const { identity, id, hz } of PEOPLE) {
-      const page = await openPage(browser, client.url);
+      const page = await stage.page(t);
       pages.push(page);
-      await join(page, server, { room, identity });
+      await join(page, stage.server, { room, identity });
       await ask(page, 'publish', { id, hz, width: 320, height: 180 });
     }
     const pairs = PEOPLE.flatMap((_, i) => PEOPLE.filter((__, j) => j !== i).map((other) => ({ page: pages[i], at: PEOPLE[i].identity, other })));

@@ -1,0 +1,90 @@
+// The stage of a test file: a server, the page of a participant and browsers, set before its tests and cleared after
+// them; and what one test opens for itself. Whatever was opened is closed, also when setting up fails half way.
+import { after, before } from 'node:test';
+import { ask, join, newRoom, openPage } from './call.mjs';
+import { launchChromium } from './chromium.mjs';
+import { launchFirefox } from './firefox.mjs';
+import { serveClientPage } from './pages.mjs';
+import { startServer } from './server.mjs';
+
+/** What has been opened, to be closed in the reverse order. */
+class Opened {
+  #closers = [];
+
+  /** Keeps `close` for what `opening` resolves to. Kept at once: what is still being opened is closed, too. */
+  async add(opening, close) {
+    const opened = Promise.resolve(opening);
+    this.#closers.push(() => opened.then(close, () => undefined)); // what did not open has told so itself
+    return opened;
+  }
+
+  /** Closes everything. One that can't be closed keeps none of the others open, and is told in the end. */
+  async close() {
+    const failures = [];
+    for (const close of this.#closers.splice(0).reverse()) await close().catch((failure) => failures.push(failure));
+    if (failures.length === 1) throw failures[0];
+    if (failures.length > 1) throw new AggregateError(failures, failures.map((failure) => failure.message).join('\n'));
+  }
+}
+
+const openedByTest = new WeakMap();
+
+/**
+ * Waits for what is being opened, and closes it when the test `t` (its context) ends, by `close` or the thing's own
+ * method of that name. What was opened last is closed first.
+ */
+export function untilEnd(t, opening, close = (thing) => thing.close()) {
+  if (!openedByTest.has(t)) {
+    const opened = new Opened();
+    openedByTest.set(t, opened);
+    t.after(() => opened.close());
+  }
+  return openedByTest.get(t).add(opening, close);
+}
+
+/**
+ * Sets the stage for the tests of the `describe` that calls this. `server` is merged into the server's configuration,
+ * `chromium` and `firefox` are options of their launchers; `false` leaves one out, as it leaves out the `client` page.
+ * The properties of the same names are there when the first test begins.
+ */
+export function setStage({ server = {}, client = true, chromium = {}, firefox = false } = {}) {
+  const opened = new Opened();
+  const stage = {
+    server: undefined,
+    client: undefined,
+    chromium: undefined,
+    firefox: undefined,
+
+    /** Opens the page of a participant in a window of its own, for as long as the test `t` runs. */
+    page: (t, browser = stage.chromium) => untilEnd(t, openPage(browser, stage.client.url), (page) => page.closeAll()),
+
+    /**
+     * Somebody who sends to somebody who receives, both in a new room named after `name`: answers their pages once the
+     * receiver sees what was published. `sending` and `receiving` are options of `join`, and may name a `browser`.
+     */
+    async oneWay(t, name, publish, { sending = {}, receiving = {}, seenMs = 15_000 } = {}) {
+      const room = newRoom(name);
+      const sender = await stage.page(t, sending.browser);
+      const receiver = await stage.page(t, receiving.browser);
+      await join(receiver, stage.server, { room, identity: 'receiver', ...receiving });
+      await join(sender, stage.server, { room, identity: 'sender', ...sending });
+      await ask(sender, 'publish', publish);
+      await ask(receiver, 'seen', 'sender', seenMs);
+      return { sender, receiver };
+    },
+  };
+
+  before(async () => {
+    try {
+      if (server) stage.server = await opened.add(startServer(server), (it) => it.stop());
+      if (client) stage.client = await opened.add(serveClientPage(), (it) => it.close());
+      if (chromium) stage.chromium = await opened.add(launchChromium(chromium), (it) => it.close());
+      if (firefox) stage.firefox = await opened.add(launchFirefox(firefox), (it) => it.close());
+    } catch (failure) {
+      await opened.close().catch((later) => console.error(later));
+      throw failure;
+    }
+  });
+  after(() => opened.close());
+  return stage;
+}
