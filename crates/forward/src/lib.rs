@@ -48,6 +48,7 @@ mod select;
 mod settings;
 mod share;
 mod slab;
+mod subscription;
 mod twcc;
 mod write;
 
