@@ -9,6 +9,7 @@ use std::time::Duration;
 use schalter_forward::*;
 use schalter_model::{Counters, MediaKind, RoomId, Time, TrackId};
 use schalter_rtp::extension::parse_transport_sequence;
+use schalter_rtp::rtcp::{ArrivalOffset, Ecn, PacketArrival, StreamArrivals};
 use schalter_rtp::{RtcpWriter, RtpHeader, RtpPacket};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -17,7 +18,17 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const SUBSCRIBERS: u32 = 50;
 
-fn router(max_temporal: u8) -> Router {
+/// How subscribers tell what arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Feedback {
+    None,
+    /// By transport-wide numbers.
+    Numbered,
+    /// By stream (RFC 8888).
+    ByStream,
+}
+
+fn router(max_temporal: u8, feedback: Feedback) -> Router {
     let vp8 = CodecBinding {
         payload_type: 96,
         codec: Codec::Vp8,
@@ -56,8 +67,13 @@ fn router(max_temporal: u8) -> Router {
             cname: Arc::from("c"),
             mid: Some("0".into()),
             codecs: vec![vp8],
-            extensions,
-            congestion_feedback: false,
+            extensions: ExtensionIds {
+                transport_cc: extensions
+                    .transport_cc
+                    .filter(|_| feedback != Feedback::ByStream),
+                ..extensions
+            },
+            congestion_feedback: feedback == Feedback::ByStream,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,
@@ -72,10 +88,18 @@ fn router(max_temporal: u8) -> Router {
     router
 }
 
+/// Packets of one stream that a subscriber has not reported yet.
+struct Unreported {
+    /// Transport-wide numbers, or the sequence numbers of the stream, with arrivals.
+    arrivals: Vec<(u16, Time)>,
+    ssrc: u32,
+}
+
 /// What subscribers tell of the packets that they got, over links that carry everything.
 struct Subscribers {
-    /// Transport-wide numbers and arrivals in ticks, by owner.
-    got: Vec<Vec<(u16, Option<i64>)>>,
+    feedback: Feedback,
+    /// By owner: pictures and retransmissions, or all in the first.
+    got: Vec<[Unreported; 2]>,
     due: Time,
     count: u8,
 }
@@ -84,11 +108,15 @@ impl Subscribers {
     const INTERVAL: Duration = Duration::from_millis(50);
     const WAY: Duration = Duration::from_millis(20);
 
-    fn new() -> Self {
-        let owner = || Vec::with_capacity(1_000);
+    fn new(feedback: Feedback) -> Self {
+        let stream = |ssrc| Unreported {
+            arrivals: Vec::with_capacity(1_000),
+            ssrc,
+        };
         Self {
-            got: std::iter::repeat_with(owner)
-                .take(SUBSCRIBERS as usize + 1)
+            feedback,
+            got: (0..=SUBSCRIBERS)
+                .map(|owner| [stream(1_000 + owner), stream(2_000 + owner)])
                 .collect(),
             due: Time::ZERO,
             count: 0,
@@ -96,10 +124,18 @@ impl Subscribers {
     }
 
     fn on_packet(&mut self, now: Time, owner: Owner, packet: &[u8]) {
-        let number = RtpPacket::parse(packet).unwrap().extension(2).unwrap();
-        let number = parse_transport_sequence(number).unwrap();
-        let ticks = ((now + Self::WAY).as_micros() / 250).cast_signed();
-        self.got[owner.0 as usize].push((number, Some(ticks)));
+        let packet = RtpPacket::parse(packet).unwrap();
+        let [pictures, repairs] = &mut self.got[owner.0 as usize];
+        let (stream, number) = match self.feedback {
+            Feedback::None => return,
+            Feedback::Numbered => {
+                let number = packet.extension(2).unwrap();
+                (pictures, parse_transport_sequence(number).unwrap())
+            }
+            Feedback::ByStream if packet.ssrc() == repairs.ssrc => (repairs, packet.sequence()),
+            Feedback::ByStream => (pictures, packet.sequence()),
+        };
+        stream.arrivals.push((number, now + Self::WAY));
     }
 
     fn feed_back(&mut self, now: Time, router: &mut Router) {
@@ -108,28 +144,62 @@ impl Subscribers {
         }
         self.due = now + Self::INTERVAL;
         self.count = self.count.wrapping_add(1);
-        for (owner, got) in (0..).zip(&mut self.got) {
-            if got.is_empty() {
-                continue;
+        for (owner, streams) in (0..).zip(&mut self.got) {
+            for stream in streams {
+                if stream.arrivals.is_empty() {
+                    continue;
+                }
+                let mut out = [0; 1_500];
+                let mut writer = RtcpWriter::new(&mut out);
+                if self.feedback == Feedback::ByStream {
+                    by_stream(now + Self::WAY, stream, &mut writer);
+                } else {
+                    numbered(stream, self.count, &mut writer);
+                }
+                stream.arrivals.clear();
+                let len = writer.finish();
+                router.on_rtcp(now, Owner(owner), &out[..len]).unwrap();
             }
-            let mut out = [0; 1_500];
-            let mut writer = RtcpWriter::new(&mut out);
-            let covered = writer.transport_cc(9, 1_000 + owner, self.count, got);
-            assert_eq!(covered.unwrap(), got.len());
-            got.clear();
-            let len = writer.finish();
-            router.on_rtcp(now, Owner(owner), &out[..len]).unwrap();
         }
     }
 }
 
+/// Room for a report, without the heap: what the test itself allocates would be counted.
+const REPORTED: usize = 256;
+
+fn numbered(stream: &Unreported, count: u8, writer: &mut RtcpWriter<'_>) {
+    let mut packets = [(0, None); REPORTED];
+    let packets = &mut packets[..stream.arrivals.len()];
+    for (slot, (number, at)) in packets.iter_mut().zip(&stream.arrivals) {
+        *slot = (*number, Some((at.as_micros() / 250).cast_signed()));
+    }
+    let covered = writer.transport_cc(9, stream.ssrc, count, packets);
+    assert_eq!(covered.unwrap(), packets.len());
+}
+
+fn by_stream(now: Time, stream: &Unreported, writer: &mut RtcpWriter<'_>) {
+    let begin = stream.arrivals[0].0;
+    let (mut packets, mut len) = ([None; REPORTED], 0);
+    for (number, at) in &stream.arrivals {
+        let place = usize::from(number.wrapping_sub(begin));
+        let before = (now - *at).as_micros() * 1_024 / 1_000_000;
+        packets[place] = Some(PacketArrival {
+            ecn: Ecn::NotCapable,
+            offset: ArrivalOffset::Before(before as u16),
+        });
+        len = len.max(place + 1);
+    }
+    let report = StreamArrivals {
+        ssrc: stream.ssrc,
+        begin_sequence: begin,
+        packets: &packets[..len],
+    };
+    let timestamp = (now.as_micros() * 65_536 / 1_000_000) as u32;
+    writer.congestion_control(9, timestamp, &[report]).unwrap();
+}
+
 /// Publishes and drains `packets` packets, RTCP included; answers how many went out.
-fn run(
-    router: &mut Router,
-    mut subscribers: Option<&mut Subscribers>,
-    from: u32,
-    packets: u32,
-) -> u64 {
+fn run(router: &mut Router, subscribers: &mut Subscribers, from: u32, packets: u32) -> u64 {
     let mut packet = [0; 1_200];
     let mut out = [0; 1_500];
     let mut sent = 0;
@@ -161,14 +231,10 @@ fn run(
         while let Some(owner) = router.next_ready(now) {
             while let Some(len) = router.pop(now, owner, &mut out) {
                 sent += 1;
-                if let Some(subscribers) = &mut subscribers {
-                    subscribers.on_packet(now, owner, &out[..len]);
-                }
+                subscribers.on_packet(now, owner, &out[..len]);
             }
         }
-        if let Some(subscribers) = &mut subscribers {
-            subscribers.feed_back(now, router);
-        }
+        subscribers.feed_back(now, router);
         while router.next_rtcp(now, &mut out).is_some() {}
         while router.poll_event().is_some() {}
     }
@@ -295,16 +361,17 @@ fn speakers_take_turns_without_allocation() {
 fn packets_cost_no_allocation_after_warm_up() {
     // One test for all, because all threads share the allocator.
     speakers_take_turns_without_allocation();
-    for (max_temporal, feeds_back, least) in [
-        (u8::MAX, false, 3_900),
-        (0, false, 1_950),
-        (u8::MAX, true, 3_900),
+    for (max_temporal, feedback, least) in [
+        (u8::MAX, Feedback::None, 3_900),
+        (0, Feedback::None, 1_950),
+        (u8::MAX, Feedback::Numbered, 3_900),
+        (u8::MAX, Feedback::ByStream, 3_900),
     ] {
-        let mut router = router(max_temporal);
-        let mut subscribers = feeds_back.then(Subscribers::new);
-        assert!(run(&mut router, subscribers.as_mut(), 0, 4_000) > 0);
+        let mut router = router(max_temporal, feedback);
+        let mut subscribers = Subscribers::new(feedback);
+        assert!(run(&mut router, &mut subscribers, 0, 4_000) > 0);
         let region = Region::new(ALLOCATOR);
-        let sent = run(&mut router, subscribers.as_mut(), 4_000, 4_000);
+        let sent = run(&mut router, &mut subscribers, 4_000, 4_000);
         let change = region.change();
         assert!(sent >= least * u64::from(SUBSCRIBERS), "{sent}");
         assert_eq!(
@@ -312,7 +379,7 @@ fn packets_cost_no_allocation_after_warm_up() {
             (0, 0),
             "{change:?}"
         );
-        if feeds_back {
+        if feedback != Feedback::None {
             let estimate = router.estimate(Owner(1)).unwrap();
             assert!(estimate.as_bps() > 1_500_000, "{estimate}");
         }
