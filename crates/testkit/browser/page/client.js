@@ -61,6 +61,7 @@ async function publish({ id, hz, deviceAudio = false, width, height, fps, lower,
   const sids = {};
   if (hz !== undefined || deviceAudio) {
     const stream = deviceAudio ? await navigator.mediaDevices.getUserMedia({ audio: true }) : toneMic(hz);
+    mine.loudness = stream.loudness;
     mine.audio = (await room.localParticipant.publishTrack(stream.getAudioTracks()[0], { source: Track.Source.Microphone, name: 'microphone', ...audio })).track;
     sids.audio = mine.audio.sid;
   }
@@ -101,6 +102,8 @@ window.client = {
   unpublish: (kind) => room.localParticipant.unpublishTrack(mine[kind].mediaStreamTrack, true),
   mute: (kind) => mine[kind].mute(),
   unmute: (kind) => mine[kind].unmute(),
+  /** How loud the own tone is, 0 to 1. */
+  speak: (gain) => void (mine.loudness.value = gain),
   leave: () => room.disconnect(),
   sid: () => room.localParticipant.sid,
   others: () => [...room.remoteParticipants.values()].map((p) => ({ identity: p.identity, sid: p.sid, name: p.name })),
@@ -114,6 +117,11 @@ window.client = {
   received: (text, ms) => until(() => messages.find((m) => m.text.startsWith(text)), ms, `message ${text}`),
   resetMeters: () => videos.forEach(({ meter }) => meter.reset()),
   video: (identity) => videos.get(identity)?.meter.report() ?? null,
+  /** Waits until somebody's sound has a level between `least` and `most`. */
+  level: (identity, least, most, ms) => until(() => {
+    const { rms } = audios.get(identity)();
+    return rms >= least && rms <= most;
+  }, ms, `${identity} between ${least} and ${most}`),
   audio: (identity) => audios.get(identity)?.() ?? null,
 };
 

@@ -36,7 +36,7 @@ export function clockCamera({ id, width = 640, height = 360, fps = 30 }) {
 let context;
 const audioContext = () => (context ??= new AudioContext({ sampleRate: 48000 }));
 
-/** A microphone that hears one tone. */
+/** A microphone that hears one tone; `loudness.value` of the stream changes it. */
 export function toneMic(hz, gain = 0.3) {
   const oscillator = audioContext().createOscillator();
   const volume = audioContext().createGain();
@@ -45,7 +45,7 @@ export function toneMic(hz, gain = 0.3) {
   volume.gain.value = gain;
   oscillator.connect(volume).connect(output);
   oscillator.start();
-  return output.stream;
+  return Object.assign(output.stream, { loudness: volume.gain });
 }
 
 /** A picture that stands still for so long is remembered as a freeze. */
