@@ -16,6 +16,7 @@ pub mod client;
 pub mod engine;
 pub mod error;
 pub mod feed;
+pub mod format;
 pub mod histogram;
 pub mod janus;
 pub mod link;
