@@ -276,6 +276,37 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_without_an_end_is_given_up_with_the_next_one() {
+        let mut viewer = Viewer::default();
+        let mut packet = |sequence: u16, timestamp, marker, payload: &[u8]| {
+            let mut out = vec![0; 100];
+            let header = RtpHeader {
+                marker,
+                payload_type: VP8,
+                sequence,
+                timestamp,
+                ssrc: 1,
+            };
+            let head = header.write(&[], &mut out).unwrap();
+            out.truncate(head);
+            out.extend_from_slice(payload);
+            viewer.on_rtp(1_000 * MILLI, &out);
+            viewer.whole(1_000 * MILLI)
+        };
+        packet(1, 0, true, &KEY);
+        let view = packet(2, 3_000, false, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (1, 0));
+        // Padding in a picture is no end of it.
+        packet(3, 3_000, false, &[]);
+        packet(4, 3_000, true, &INTER);
+        let view = packet(5, 6_000, false, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (2, 0));
+        let view = packet(6, 9_000, true, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (3, 1));
+        assert_eq!(view.codec, Some("VP8"));
+    }
+
+    #[test]
     fn sound_that_is_missing_is_counted_until_it_comes() {
         let mut viewer = Viewer::default();
         for (at, sequence) in [(0, 1), (20, 2), (80, 5), (85, 4)] {

@@ -434,6 +434,20 @@ mod tests {
     }
 
     #[test]
+    fn who_views_offers_more_than_it_sends() {
+        let remote = read(&offer(true).0).unwrap();
+        assert_eq!(remote.sections[1].formats, ["96", "97"]);
+        let viewed = &remote.sections[2];
+        assert_eq!(viewed.formats, ["96", "97", "98", "99", "45", "46"]);
+        assert!(viewed.has_extension(extension::DEPENDENCY_DESCRIPTOR));
+        for line in ["a=rtpmap:45 AV1/90000", "a=fmtp:46 apt=45"] {
+            assert!(viewed.codec_lines.iter().any(|had| had == line), "{line}");
+        }
+        let remote = read(&offer(false).0).unwrap();
+        assert_eq!(remote.sections[2].formats, ["96", "97"]);
+    }
+
+    #[test]
     fn every_line_ends_in_crlf() {
         let (text, _) = offer(true);
         assert!(

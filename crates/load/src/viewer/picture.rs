@@ -273,3 +273,110 @@ impl Decoder {
 /// A picture that can't be decoded though nothing of it is missing: what it refers to is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dependency descriptors of Chromium's L3T3_KEY at 720p, as they came: a key frame's first packet, then packets of three
+    /// bytes each. Frames 4, 5, 6 are the key picture's layers, 7, 8, 9 those of the next one, and so on.
+    const KEY: &str = "c0000480081485214eaaaaa8000600004000100002aa80a8000600004000100002a000a800060000400016d549241b5524\
+                       906d54923157e001974ca864330e222396eca8655304224390eca87753013f00b3027f016704ff02cf";
+    const SIZES: [Size; 3] = [(320, 180), (640, 360), (1_280, 720)];
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn av1(decoder: &mut Decoder, packets: &[&str]) -> Result<Option<Size>, Broken> {
+        let heads: Vec<Head> = packets
+            .iter()
+            .map(|value| Head::read(VideoCodec::Av1, &[0x10; 40], Some(&bytes(value))))
+            .collect();
+        decoder.picture(heads.iter())
+    }
+
+    fn vp9(decoder: &mut Decoder, packets: &[&str]) -> Result<Option<Size>, Broken> {
+        let heads: Vec<Head> = packets
+            .iter()
+            .map(|head| Head::read(VideoCodec::Vp9, &bytes(head), None))
+            .collect();
+        decoder.picture(heads.iter())
+    }
+
+    #[test]
+    fn a_picture_has_the_size_of_its_highest_layer() {
+        // From the base alone to all three.
+        for top in 0..3 {
+            let mut decoder = Decoder::default();
+            let key: &[&str] = &[KEY, "850005", "450005", "8a0006", "0a0006", "4a0006"];
+            let key = &key[..[1, 3, 6][top]];
+            assert_eq!(av1(&mut decoder, key), Ok(Some(SIZES[top])));
+            // Later pictures refer to their own layer only, and may come without the others.
+            let layers = [
+                ["c30007", "c2000a", "c4000d", "c10010"],
+                ["c80008", "c7000b", "c9000e", "c60011"],
+                ["cd0009", "cc000c", "ce000f", "cb0012"],
+            ];
+            for frame in layers[top] {
+                assert_eq!(av1(&mut decoder, &[frame]), Ok(Some(SIZES[top])));
+            }
+        }
+    }
+
+    #[test]
+    fn what_refers_to_a_frame_that_never_came_is_broken() {
+        let mut decoder = Decoder::default();
+        let key = [KEY, "c50005", "ca0006"];
+        assert_eq!(av1(&mut decoder, &key), Ok(Some(SIZES[2])));
+        assert_eq!(av1(&mut decoder, &["cc000c"]), Ok(Some(SIZES[2])));
+        // It refers to 11, which came with the middle layer only.
+        assert_eq!(av1(&mut decoder, &["c9000e"]), Err(Broken));
+        assert_eq!(av1(&mut decoder, &["ce000f"]), Ok(Some(SIZES[2])));
+        // A layer that can't be decoded breaks the picture, though the one above could.
+        assert_eq!(av1(&mut decoder, &["c10010", "c60011"]), Ok(Some(SIZES[1])));
+        assert_eq!(av1(&mut decoder, &["c4000d", "cb0012"]), Err(Broken));
+    }
+
+    #[test]
+    fn a_frame_lacks_nothing_between_its_first_and_last_packet() {
+        for packets in [
+            &[KEY, "450005"][..],
+            &[KEY, "850005"],
+            &[KEY, "850005", "ca0006"],
+        ] {
+            assert_eq!(av1(&mut Decoder::default(), packets), Err(Broken));
+        }
+        // A descriptor whose structure never came says nothing.
+        assert_eq!(av1(&mut Decoder::default(), &["cb0012"]), Err(Broken));
+    }
+
+    /// Descriptors of Chromium's VP9 L3T3_KEY, as they came, and a byte of payload: a key picture in one or two packets a layer.
+    const VP9_KEY: [&str; 5] = [
+        "bad0f01050014000b402800168050002d083",
+        "b4d0f0105400",
+        "bcd0f0138700",
+        "b9d0f0158700",
+        "b5d0f0153f00",
+    ];
+
+    #[test]
+    fn vp9_pictures_refer_to_pictures_and_to_the_layer_below() {
+        let mut decoder = Decoder::default();
+        assert_eq!(vp9(&mut decoder, &VP9_KEY), Ok(Some(SIZES[2])));
+        // The encoder left the highest layer out of this one.
+        let next = ["fdd0f1500287", "fdd0f1520287"];
+        assert_eq!(vp9(&mut decoder, &next), Ok(Some(SIZES[1])));
+        // Two pictures back, in the layer that is sent alone.
+        assert_eq!(vp9(&mut decoder, &["fdd0f2320487"]), Ok(Some(SIZES[1])));
+        // One back in the base layer, which was left out.
+        assert_eq!(vp9(&mut decoder, &["fdd0f3500287"]), Err(Broken));
+        // The key picture's higher layers need its lower ones.
+        let mut decoder = Decoder::default();
+        let [base, end, _, high, last] = VP9_KEY;
+        let key = [base, end, high, last];
+        assert_eq!(vp9(&mut decoder, &key), Err(Broken));
+    }
+}
