@@ -563,11 +563,6 @@ impl Consumer {
         }
     }
 
-    /// Whether its packets can say which section they belong to.
-    pub(crate) fn has_mid(&self) -> bool {
-        self.extensions.mid != 0 && self.mid.is_some()
-    }
-
     /// Length of the extension block that [`crate::write`] will write.
     #[inline]
     pub(crate) fn extension_len(

@@ -103,6 +103,11 @@ impl Consumer {
         })
     }
 
+    /// Whether its packets can say which section they belong to.
+    pub(crate) fn has_mid(&self) -> bool {
+        self.extensions.mid != 0 && self.mid.is_some()
+    }
+
     /// What padding is sent as: payload type and SSRC of retransmissions.
     pub(crate) fn padding_stream(&self) -> Option<(u8, u32)> {
         let form = self.forms.iter().flatten().next()?;
