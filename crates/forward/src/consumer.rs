@@ -539,7 +539,7 @@ impl Consumer {
         (sequence, shift): (u16, Shift),
         elements: &[u8],
     ) -> Pending {
-        let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
+        let with_mid = self.mid_left > 0 && self.has_mid();
         if with_mid {
             self.mid_left -= 1;
         }

@@ -1,4 +1,7 @@
 //! Packets that a subscriber is sent again: because it asked (RFC 4588), or to fill a probe of its link.
+//!
+//! All packets of the stream for retransmissions name their section: nobody reports on that stream, so that it is never known to
+//! be known, and Firefox takes nothing of it that doesn't, though our descriptions list its SSRC.
 
 use crate::cache::Stored;
 use crate::consumer::{Consumer, Part, Pending, content, payload_len};
@@ -34,7 +37,7 @@ impl Consumer {
             });
         let whole = self.part(stored);
         let (part, marker) = content(stored, whole, verdict.unwrap_or(Verdict::Leave));
-        let with_mid = self.mid_left > 0 && self.extensions.mid != 0 && self.mid.is_some();
+        let with_mid = (self.mid_left > 0 || retransmission) && self.has_mid();
         let payload = payload_len(stored, part) + if retransmission { 2 } else { 0 };
         self.stats.retransmitted += 1;
         let active_targets = self.announcement(source.slot, stored);
@@ -80,7 +83,8 @@ impl Consumer {
         }
         let form = self.forms.iter().flatten().next()?;
         form.rtx_payload_type?;
-        let header = 12 + self.extension_len(&[], false, None);
+        let with_mid = self.has_mid();
+        let header = 12 + self.extension_len(&[], with_mid, None);
         let padding = most.saturating_sub(header) / 4 * 4;
         let padding = padding.clamp(4, usize::from(MAX_PADDING)) as u8;
         let len = header + usize::from(padding);
@@ -94,9 +98,14 @@ impl Consumer {
             marker: false,
             part: Part::Padding(padding),
             active_targets: None,
-            with_mid: false,
+            with_mid,
             retransmission: true,
         })
+    }
+
+    /// Whether its packets can say which section they belong to.
+    pub(crate) fn has_mid(&self) -> bool {
+        self.extensions.mid != 0 && self.mid.is_some()
     }
 
     /// What padding is sent as: payload type and SSRC of retransmissions.

@@ -137,6 +137,9 @@ pub(crate) fn write_padding(
     let transport_value = encode_transport_sequence(*transport_sequence);
     let send_time = AbsSendTime::from_micros(now.as_micros()).encode();
     let mut list = ElementList::new();
+    if let Some(mid) = &consumer.mid {
+        list.push(ids.mid, mid.as_bytes());
+    }
     list.push(ids.transport_cc, &transport_value);
     list.push(ids.abs_send_time, &send_time);
     let header = RtpHeader {

@@ -2,6 +2,7 @@
 
 use schalter_forward::{CodecBinding, ConsumerConfig};
 use schalter_model::DropReason;
+use schalter_rtp::rtcp::ReportBlock;
 
 use crate::rig::*;
 
@@ -36,6 +37,65 @@ fn a_nack_is_answered_from_the_cache_as_rfc_4588_retransmission() {
         again[0].header.sequence.wrapping_add(1)
     );
     assert_eq!(rig.counters().rtx_out, 2);
+}
+
+/// The section of every packet that is sent on the stream for retransmissions, among `got`.
+fn repairs_with_mid(got: &[Got]) -> Vec<bool> {
+    let repairs = got.iter().filter(|got| got.header.ssrc == OUT_RTX);
+    repairs
+        .map(|got| got.elements.get(&9).is_some_and(|mid| mid == b"17"))
+        .collect()
+}
+
+#[test]
+fn whatever_is_sent_again_names_its_section() {
+    let mut rig = Rig::new(video(vec![encoding(100)]));
+    let with_rtx = CodecBinding {
+        rtx_payload_type: Some(99),
+        ..VP8
+    };
+    let mut config = subscription(vec![with_rtx]);
+    config.mid = Some("17".into());
+    config.extensions.mid = Some(9);
+    config.extensions.transport_cc = Some(5);
+    rig.subscribe(config);
+    rig.forward(&vp8(100, 10, 0, true));
+    // The subscriber knows the stream of the media itself: that names its section no longer.
+    let block = ReportBlock {
+        ssrc: OUT,
+        ..ReportBlock::default()
+    };
+    rig.control(SUBSCRIBER, |w| w.receiver_report(1, &[block]).unwrap());
+    let known = rig.forward(&vp8(100, 11, 3_000, false)).remove(0);
+    assert_eq!(known.elements.get(&9), None);
+    rig.nack(&[known.header.sequence]);
+    assert_eq!(repairs_with_mid(&rig.received()), [true]);
+    // Nor is there a report on what fills probes.
+    let mut all = Vec::new();
+    for n in 0..200 {
+        // Most of what a link is taken to carry at first: there is reason to look for more, and room to.
+        let mut packet = vp8(100, 12 + n, u32::from(n + 2) * 1_800, n == 0);
+        packet.payload.resize(1_200, 0);
+        let mut got = rig.forward(&packet);
+        for _ in 0..20 {
+            rig.wait(1);
+            got.extend(rig.received());
+        }
+        let ticks = (rig.now.as_micros() / 250) as i64;
+        let arrived: Vec<(u16, Option<i64>)> = got
+            .iter()
+            .map(|got| u16::from_be_bytes([got.elements[&5][0], got.elements[&5][1]]))
+            .map(|number| (number, Some(ticks)))
+            .collect();
+        rig.control(SUBSCRIBER, |w| {
+            w.transport_cc(1, OUT, n as u8, &arrived).unwrap();
+        });
+        all.extend(got);
+    }
+    let probes = repairs_with_mid(&all);
+    let padding = all.iter().filter(|got| got.payload.is_empty()).count();
+    assert!(padding > 5 && probes.len() >= padding, "{probes:?}");
+    assert!(probes.iter().all(|with_mid| *with_mid), "{probes:?}");
 }
 
 #[test]

@@ -269,10 +269,12 @@ pub(crate) struct HalfOpenArgs {
 }
 
 /// Prints one JSON object per receiver and second: `receiver` (from 0), `seconds` since the start, `link_dropped`
-/// (datagrams, since the start) and `span` (since the last line) with `bytes`, `size` (of the last VP8 key frame),
-/// `sizes`, `frames_complete`, `frames_incomplete`, `longest_video_gap_ms`, `audio_packets`, `audio_lost`,
+/// (datagrams, since the start) and `span` (since the last line) with `bytes`, `codec`, `size` (of the last picture that
+/// said it), `sizes`, `frames_complete`, `frames_incomplete`, `longest_video_gap_ms`, `audio_packets`, `audio_lost`,
 /// `longest_audio_gap_ms`, `nacked` and `key_frame_requests`; at the end one with `whole` instead of `span`. Answers with
-/// transport-wide feedback, NACK and PLI as browsers do. Receives Opus and VP8 only.
+/// transport-wide feedback, NACK and PLI as browsers do. Receives Opus, VP8, VP9 and AV1. Of layers a picture is complete
+/// if each that came can be decoded with what came before, by the dependency descriptor for AV1 and the payload
+/// descriptor for VP9, and has the size of the highest.
 #[derive(Debug, Args)]
 pub(crate) struct ReceiveArgs {
     /// Where the server listens, e.g. ws://127.0.0.1:7880

@@ -27,6 +27,8 @@ pub mod extension {
     pub const TRANSPORT_CC: u8 = 3;
     /// `sdes:mid`.
     pub const MID: u8 = 4;
+    /// AV1 dependency descriptor.
+    pub const DEPENDENCY_DESCRIPTOR: u8 = 12;
 }
 
 /// Packets at the start of a stream that carry `mid`. Browsers send it until the server has reported on the stream.

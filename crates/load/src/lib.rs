@@ -2,7 +2,7 @@
 //! machine to the server under test.
 //!
 //! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), what a person would see of it
-//! ([`viewer`]) behind a thin link ([`link`]), the thread that
+//! ([`viewer`], in which formats: [`format`]) behind a thin link ([`link`]), the thread that
 //! drives all of them ([`engine`]), how servers are spoken to ([`livekit`], [`janus`]) and started ([`server`]), and
 //! what is measured ([`call`], [`report`]). The binary and the benches share it.
 
@@ -16,6 +16,7 @@ pub mod client;
 pub mod engine;
 pub mod error;
 pub mod feed;
+pub mod format;
 pub mod histogram;
 pub mod janus;
 pub mod link;

@@ -1,35 +1,34 @@
 //! What a person in front of a receiver would see and hear: complete frames in order, their size, and how long the
-//! picture or the sound stood still. Asks for what is missing as browsers do: NACK again and again, then a key frame.
+//! picture or the sound stood still.
+//!
+//! Owns counting. Putting packets in order and asking for missing ones is [`stream`]'s, telling what can be decoded
+//! [`picture`]'s.
 
-use std::collections::BTreeMap;
+mod picture;
+mod stream;
 
 use rustc_hash::FxHashMap;
-use schalter_rtp::codec::vp8::Vp8Descriptor;
 use schalter_rtp::packet::RtpPacket;
 use schalter_rtp::rtcp::RtcpWriter;
 use schalter_rtp::seq::SequenceUnwrapper;
 use serde::Serialize;
 
-use crate::feed::{OPUS, VP8, VP8_RTX};
+use crate::feed::{OPUS, extension};
+use crate::format::VideoFormat;
+use picture::Head;
+use stream::{ShownFrame, Video};
 
 const MILLI: u64 = 1_000_000;
-/// Between two requests for the same packet, ns.
-const ASK_EVERY: u64 = 50 * MILLI;
-/// Packets asked for at a time.
-const ASK_MAX: usize = 64;
-/// How long the next packet may be missing before a key frame is asked for, and before one that came is taken, ns.
-const PATIENCE: u64 = 250 * MILLI;
-/// Between two requests for a key frame, ns.
-const KEY_EVERY: u64 = 500 * MILLI;
-/// Packets that may wait behind a missing one.
-const BUFFER: usize = 2_048;
 
 /// What was seen and heard in a span of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct View {
     /// RTP bytes, without SRTP, UDP and IP.
     pub bytes: u64,
-    /// Width and height in the last key frame, pixels.
+    /// Name of the last picture's format.
+    pub codec: Option<&'static str>,
+    /// Width and height of the last picture that said them, pixels: VP8 key frames do, and all of VP9 and AV1 whose key
+    /// frame listed the sizes of its layers. With layers, of the highest that could be decoded.
     pub size: Option<(u16, u16)>,
     /// Sizes in the order in which they came.
     pub sizes: Vec<(u16, u16)>,
@@ -49,28 +48,6 @@ pub struct View {
     pub nacked: u64,
     /// Key frames asked for.
     pub key_frame_requests: u64,
-}
-
-#[derive(Debug)]
-struct Piece {
-    timestamp: u32,
-    marker: bool,
-    media: bool,
-    key: bool,
-    size: Option<(u16, u16)>,
-}
-
-/// One video stream, put in order.
-#[derive(Debug, Default)]
-struct Video {
-    sequence: SequenceUnwrapper,
-    next: Option<u64>,
-    highest: u64,
-    pieces: BTreeMap<u64, Piece>,
-    stuck_since: Option<u64>,
-    asked_at: u64,
-    key_asked_at: u64,
-    last_frame: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -113,15 +90,21 @@ impl Viewer {
         self.count(|view| view.bytes += datagram.len() as u64);
         match packet.payload_type() {
             OPUS => self.on_audio(now, &packet),
-            VP8 => {
-                let video = self.videos.entry(packet.ssrc()).or_default();
-                let number = video.sequence.unwrap(packet.sequence());
-                video.insert(number, &packet, packet.payload());
-                self.play(now, packet.ssrc());
-            }
-            VP8_RTX => self.on_repair(now, &packet),
-            _ => {}
+            other => match VideoFormat::of(other) {
+                Some((format, false)) => self.on_video(now, &packet, format),
+                Some((format, true)) => self.on_repair(now, &packet, format),
+                None => {}
+            },
         }
+    }
+
+    fn on_video(&mut self, now: u64, packet: &RtpPacket<'_>, format: &VideoFormat) {
+        let head = head_of(packet, packet.payload(), format);
+        let video = self.videos.entry(packet.ssrc()).or_default();
+        let number = video.sequence.unwrap(packet.sequence());
+        video.insert(number, packet, head);
+        self.count(|view| view.codec = Some(format.name));
+        self.play(now, packet.ssrc());
     }
 
     fn on_audio(&mut self, now: u64, packet: &RtpPacket<'_>) {
@@ -143,7 +126,7 @@ impl Viewer {
     }
 
     /// RFC 4588 §4. The stream is the one that misses the number: no two of a receiver miss the same one for long.
-    fn on_repair(&mut self, now: u64, packet: &RtpPacket<'_>) {
+    fn on_repair(&mut self, now: u64, packet: &RtpPacket<'_>, format: &VideoFormat) {
         let Some((&[high, low], payload)) = packet.payload().split_first_chunk::<2>() else {
             return;
         };
@@ -155,7 +138,7 @@ impl Viewer {
         if let Some((ssrc, number)) = missed
             && let Some(video) = self.videos.get_mut(&ssrc)
         {
-            video.insert(number, packet, payload);
+            video.insert(number, packet, head_of(packet, payload, format));
             self.play(now, ssrc);
         }
     }
@@ -211,6 +194,7 @@ impl Viewer {
     pub fn take_span(&mut self, now: u64) -> View {
         let next = View {
             size: self.span.size,
+            codec: self.span.codec,
             ..View::default()
         };
         let span = std::mem::replace(&mut self.span, next);
@@ -223,134 +207,9 @@ impl Viewer {
     }
 }
 
-/// A frame that was whole: its size if it says one, and how long after the one before it came, in ms.
-struct ShownFrame {
-    size: Option<(u16, u16)>,
-    gap: u64,
-}
-
-impl Video {
-    fn missing(&self, original: u16) -> Option<u64> {
-        let next = self.next?;
-        let number = next + u64::from(original.wrapping_sub(next as u16));
-        (number <= self.highest && !self.pieces.contains_key(&number)).then_some(number)
-    }
-
-    fn insert(&mut self, number: u64, packet: &RtpPacket<'_>, payload: &[u8]) {
-        self.highest = self.highest.max(number);
-        if self.next.is_some_and(|next| number < next) || self.pieces.len() >= BUFFER {
-            return;
-        }
-        let head = Vp8Descriptor::parse(payload).ok();
-        let piece = Piece {
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            media: !payload.is_empty(),
-            key: head.is_some_and(|head| head.is_keyframe),
-            size: head.and_then(|head| head.size),
-        };
-        self.pieces.insert(number, piece);
-    }
-
-    /// Takes what is in order; answers the frames shown with their gap in ms, and the number of frames given up.
-    fn advance(&mut self, now: u64) -> (Vec<ShownFrame>, u64) {
-        let (mut shown, mut given_up) = (Vec::new(), 0);
-        loop {
-            if let Some(next) = self.next {
-                let end = self.whole_frame(next);
-                if let Some(end) = end {
-                    let rest = self.pieces.split_off(&(end + 1));
-                    let frame = std::mem::replace(&mut self.pieces, rest);
-                    self.next = Some(end + 1);
-                    self.stuck_since = None;
-                    // Padding between frames is nothing to see.
-                    if frame.values().any(|piece| piece.media) {
-                        let gap = self
-                            .last_frame
-                            .map_or(0, |at| now.saturating_sub(at) / MILLI);
-                        self.last_frame = Some(now);
-                        let size = frame.values().find_map(|piece| piece.size);
-                        shown.push(ShownFrame { size, gap });
-                    }
-                    continue;
-                }
-                if self.first_gap(next).is_none() {
-                    self.stuck_since = None;
-                    break;
-                }
-                let since = *self.stuck_since.get_or_insert(now);
-                if now.saturating_sub(since) < PATIENCE && self.pieces.len() < BUFFER {
-                    break;
-                }
-            }
-            // Decoding starts, or starts again, with a key frame; the newest there is.
-            let from = self.next.unwrap_or(0);
-            let key = self.pieces.range(from + 1..).rev().find(|(_, p)| p.key);
-            let start = match (self.next, key) {
-                (_, Some((number, _))) => Some(*number),
-                (None, None) => self.pieces.iter().find(|(_, p)| p.key).map(|(n, _)| *n),
-                (Some(_), None) => None,
-            };
-            let Some(start) = start else {
-                if self.pieces.len() >= BUFFER {
-                    self.pieces.clear();
-                }
-                break;
-            };
-            let rest = self.pieces.split_off(&start);
-            let skipped = std::mem::replace(&mut self.pieces, rest);
-            if self.next.is_some() {
-                let mut stamps: Vec<u32> = skipped.values().map(|p| p.timestamp).collect();
-                stamps.dedup();
-                given_up += stamps.len() as u64;
-            }
-            self.next = Some(start);
-            self.stuck_since = None;
-        }
-        (shown, given_up)
-    }
-
-    /// The last packet of the whole frame (or padding) that starts with `next`.
-    fn whole_frame(&self, next: u64) -> Option<u64> {
-        (next..)
-            .zip(self.pieces.range(next..))
-            .take_while(|(expected, (number, _))| expected == *number)
-            .find_map(|(number, (_, piece))| (piece.marker || !piece.media).then_some(number))
-    }
-
-    fn first_gap(&self, next: u64) -> Option<u64> {
-        (next..=self.highest).find(|number| !self.pieces.contains_key(number))
-    }
-
-    fn wants_key_frame(&mut self, now: u64) -> bool {
-        let stuck = self
-            .stuck_since
-            .is_some_and(|since| now.saturating_sub(since) >= PATIENCE);
-        let wanted =
-            (stuck || self.next.is_none()) && now.saturating_sub(self.key_asked_at) >= KEY_EVERY;
-        if wanted {
-            self.key_asked_at = now;
-        }
-        wanted
-    }
-
-    fn due_requests(&mut self, now: u64) -> Vec<u16> {
-        let Some(next) = self.next else {
-            return Vec::new();
-        };
-        if now.saturating_sub(self.asked_at) < ASK_EVERY {
-            return Vec::new();
-        }
-        let missing: Vec<u16> = (next..self.highest)
-            .filter(|number| !self.pieces.contains_key(number))
-            .take(ASK_MAX)
-            .map(|number| number as u16)
-            .collect();
-        if !missing.is_empty() {
-            self.asked_at = now;
-        }
-        missing
-    }
+fn head_of(packet: &RtpPacket<'_>, payload: &[u8], format: &VideoFormat) -> Head {
+    let descriptor = packet.extension(extension::DEPENDENCY_DESCRIPTOR);
+    Head::read(format.codec, payload, descriptor)
 }
 
 #[cfg(test)]
@@ -358,6 +217,7 @@ mod tests {
     use schalter_rtp::packet::RtpHeader;
 
     use super::*;
+    use crate::feed::{VP8, VP8_RTX};
 
     const KEY: [u8; 11] = [0x10, 0x10, 0x02, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xB4, 0];
     const INTER: [u8; 4] = [0x10, 0x11, 0x02, 0];
@@ -413,6 +273,37 @@ mod tests {
         assert_eq!((view.frames_complete, view.frames_incomplete), (2, 2));
         assert_eq!(view.longest_video_gap_ms, 433);
         assert_eq!(viewer.take_span(1_440 * MILLI).frames_complete, 0);
+    }
+
+    #[test]
+    fn a_picture_without_an_end_is_given_up_with_the_next_one() {
+        let mut viewer = Viewer::default();
+        let mut packet = |sequence: u16, timestamp, marker, payload: &[u8]| {
+            let mut out = vec![0; 100];
+            let header = RtpHeader {
+                marker,
+                payload_type: VP8,
+                sequence,
+                timestamp,
+                ssrc: 1,
+            };
+            let head = header.write(&[], &mut out).unwrap();
+            out.truncate(head);
+            out.extend_from_slice(payload);
+            viewer.on_rtp(1_000 * MILLI, &out);
+            viewer.whole(1_000 * MILLI)
+        };
+        packet(1, 0, true, &KEY);
+        let view = packet(2, 3_000, false, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (1, 0));
+        // Padding in a picture is no end of it.
+        packet(3, 3_000, false, &[]);
+        packet(4, 3_000, true, &INTER);
+        let view = packet(5, 6_000, false, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (2, 0));
+        let view = packet(6, 9_000, true, &INTER);
+        assert_eq!((view.frames_complete, view.frames_incomplete), (3, 1));
+        assert_eq!(view.codec, Some("VP8"));
     }
 
     #[test]

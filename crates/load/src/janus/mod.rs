@@ -203,6 +203,7 @@ impl Client {
             // Janus leaves the choice to us, and we are always the DTLS client.
             setup: Setup::Active,
             feedback: false,
+            views: false,
         };
         let (remote, publish) = match who.publish {
             Some((publisher, feed)) => {

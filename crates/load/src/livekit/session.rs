@@ -84,6 +84,7 @@ pub(super) async fn knock(
         candidate: NOWHERE,
         setup: Setup::ActPass,
         feedback: false,
+        views: false,
     };
     let section = Section {
         mid: "0".to_owned(),
@@ -235,6 +236,8 @@ struct Session {
     ice: IceCredentials,
     address: SocketAddr,
     sections: Vec<Section>,
+    /// Watches as a browser would.
+    views: bool,
     pending: Option<Pending>,
     offer_id: u32,
     outstanding: bool,
@@ -258,6 +261,7 @@ impl Session {
             ice: IceCredentials::generate(),
             address,
             sections: Vec::new(),
+            views: who.view.is_some(),
             pending: Some(Pending {
                 socket: udp,
                 publish,
@@ -352,6 +356,7 @@ impl Session {
             candidate: self.address,
             setup: Setup::ActPass,
             feedback: self.shared.feedback.transport_cc,
+            views: self.views,
         };
         let offer = SessionDescription {
             r#type: "offer".to_owned(),

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use schalter_transport::Fingerprint;
 
 use crate::client::IceCredentials;
-use crate::feed::{FeedHeader, OPUS, StreamIds, VP8, VP8_RTX, extension};
+use crate::feed::{FeedHeader, OPUS, StreamIds, extension};
+use crate::format::{VIEWED, VP8_FORMAT, VideoFormat};
 use crate::probe::Kind;
 
 pub use read::{Remote, RemoteSection, read, read_candidate};
@@ -18,6 +19,8 @@ const URI_ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/ab
 const URI_TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+const URI_DEPENDENCY_DESCRIPTOR: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// `a=setup` (RFC 8842 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,8 @@ pub struct Local<'a> {
     pub setup: Setup,
     /// Offer transport-wide congestion control in sections that receive.
     pub feedback: bool,
+    /// Offer all that a viewer can tell whole frames of in sections that receive, not VP8 alone.
+    pub views: bool,
 }
 
 fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
@@ -112,19 +117,27 @@ pub fn write_offer(version: u64, local: &Local<'_>, sections: &[Section]) -> Str
     let mut out = String::new();
     write_session(&mut out, version, sections.iter().map(|s| s.mid.as_str()));
     for section in sections {
-        let pts: &[u8] = match section.kind {
-            Kind::Audio => &[OPUS],
-            Kind::Video => &[VP8, VP8_RTX],
+        let formats: &[VideoFormat] = match (section.kind, section.send) {
+            (Kind::Audio, _) => &[],
+            (Kind::Video, None) if local.views => &VIEWED,
+            (Kind::Video, _) => &[VP8_FORMAT],
+        };
+        let pts: Vec<u8> = match section.kind {
+            Kind::Audio => vec![OPUS],
+            Kind::Video => formats
+                .iter()
+                .flat_map(|format| [format.payload_type, format.rtx])
+                .collect(),
         };
         let direction = if section.send.is_some() {
             Direction::SendOnly
         } else {
             Direction::RecvOnly
         };
-        write_section_head(&mut out, local, section.kind, pts, &section.mid, direction);
+        write_section_head(&mut out, local, section.kind, &pts, &section.mid, direction);
         match section.kind {
             Kind::Audio => write_audio(&mut out, local, section),
-            Kind::Video => write_video(&mut out, local, section),
+            Kind::Video => write_video(&mut out, local, section, formats),
         }
         if let Some(ids) = section.send {
             write_sources(&mut out, section, ids);
@@ -198,17 +211,30 @@ fn write_audio(out: &mut String, local: &Local<'_>, section: &Section) {
     );
 }
 
-fn write_video(out: &mut String, local: &Local<'_>, section: &Section) {
+fn write_video(out: &mut String, local: &Local<'_>, section: &Section, formats: &[VideoFormat]) {
     write_shared_extensions(out, local, section);
-    put(out, format_args!("a=rtpmap:{VP8} VP8/90000"));
-    if local.feedback || section.send.is_some() {
-        put(out, format_args!("a=rtcp-fb:{VP8} transport-cc"));
+    if local.views && section.send.is_none() {
+        let id = extension::DEPENDENCY_DESCRIPTOR;
+        put(
+            out,
+            format_args!("a=extmap:{id} {URI_DEPENDENCY_DESCRIPTOR}"),
+        );
     }
-    for feedback in ["ccm fir", "nack", "nack pli"] {
-        put(out, format_args!("a=rtcp-fb:{VP8} {feedback}"));
+    for format in formats {
+        let pt = format.payload_type;
+        put(out, format_args!("a=rtpmap:{pt} {}/90000", format.name));
+        if local.feedback || section.send.is_some() {
+            put(out, format_args!("a=rtcp-fb:{pt} transport-cc"));
+        }
+        for feedback in ["ccm fir", "nack", "nack pli"] {
+            put(out, format_args!("a=rtcp-fb:{pt} {feedback}"));
+        }
+        if let Some(parameters) = format.parameters {
+            put(out, format_args!("a=fmtp:{pt} {parameters}"));
+        }
+        put(out, format_args!("a=rtpmap:{} rtx/90000", format.rtx));
+        put(out, format_args!("a=fmtp:{} apt={pt}", format.rtx));
     }
-    put(out, format_args!("a=rtpmap:{VP8_RTX} rtx/90000"));
-    put(out, format_args!("a=fmtp:{VP8_RTX} apt={VP8}"));
 }
 
 fn write_shared_extensions(out: &mut String, local: &Local<'_>, section: &Section) {
@@ -364,6 +390,7 @@ mod tests {
             candidate: "127.0.0.1:5000".parse().unwrap(),
             setup: Setup::ActPass,
             feedback,
+            views: feedback,
         };
         (write_offer(1, &local, &sections()), ice)
     }
@@ -407,6 +434,20 @@ mod tests {
     }
 
     #[test]
+    fn who_views_offers_more_than_it_sends() {
+        let remote = read(&offer(true).0).unwrap();
+        assert_eq!(remote.sections[1].formats, ["96", "97"]);
+        let viewed = &remote.sections[2];
+        assert_eq!(viewed.formats, ["96", "97", "98", "99", "45", "46"]);
+        assert!(viewed.has_extension(extension::DEPENDENCY_DESCRIPTOR));
+        for line in ["a=rtpmap:45 AV1/90000", "a=fmtp:46 apt=45"] {
+            assert!(viewed.codec_lines.iter().any(|had| had == line), "{line}");
+        }
+        let remote = read(&offer(false).0).unwrap();
+        assert_eq!(remote.sections[2].formats, ["96", "97"]);
+    }
+
+    #[test]
     fn every_line_ends_in_crlf() {
         let (text, _) = offer(true);
         assert!(
@@ -430,6 +471,7 @@ mod tests {
             candidate: "127.0.0.1:5000".parse().unwrap(),
             setup: Setup::Active,
             feedback: false,
+            views: false,
         };
         let answer = read(&write_answer(1, &local, &remote)).unwrap();
         assert_eq!(answer.setup, Setup::Active);

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use schalter_transport::Fingerprint;
 
-use super::{Direction, Setup, URI_ABS_SEND_TIME, URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC};
+use super::{
+    Direction, Setup, URI_ABS_SEND_TIME, URI_AUDIO_LEVEL, URI_DEPENDENCY_DESCRIPTOR, URI_MID,
+    URI_TRANSPORT_CC,
+};
 use crate::client::IceCredentials;
 use crate::error::LoadError;
 use crate::feed::extension;
@@ -54,6 +57,7 @@ impl RemoteSection {
             extension::ABS_SEND_TIME => URI_ABS_SEND_TIME,
             extension::TRANSPORT_CC => URI_TRANSPORT_CC,
             extension::MID => URI_MID,
+            extension::DEPENDENCY_DESCRIPTOR => URI_DEPENDENCY_DESCRIPTOR,
             _ => return false,
         };
         self.extensions

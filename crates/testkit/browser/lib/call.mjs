@@ -109,6 +109,13 @@ export async function checkAudio(test, page, { from, hz }) {
 
 export const stats = (page) => page.evaluate(() => window.allStats());
 
+/** The share of the sound that had to be made up since the statistics `before`. */
+export async function concealed(page, before) {
+  const sum = (all, key) => all.filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio').reduce((total, s) => total + (s[key] ?? 0), 0);
+  const now = await stats(page);
+  return (sum(now, 'concealedSamples') - sum(before, 'concealedSamples')) / Math.max(1, sum(now, 'totalSamplesReceived') - sum(before, 'totalSamplesReceived'));
+}
+
 /** Checks that media is encrypted by an AEAD, and the codec that arrives. */
 export async function checkTransport(test, page, { codec } = {}) {
   const all = await stats(page);

@@ -71,10 +71,10 @@ async function eachLayer(name, receiver) {
   assert.deepEqual(Object.keys(seen.ids), [String(SIMULCAST.id)]);
   assert.ok(seen.good / seen.frames >= 0.99, `${seen.good} of ${seen.frames} frames are readable`);
   assert.ok(seen.maxGapMs <= 600, `the picture stood still for ${seen.maxGapMs} ms`);
-  assert.ok(Math.max(...took) <= 2_000, `layers take ${took} ms`);
+  assert.ok(quantile(took, 0.5) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
 }
 
-describe('layers', { timeout: 240_000 }, () => {
+describe('layers', { timeout: 300_000 }, () => {
   const stage = setStage();
 
   test('a storm of switches', { timeout: 120_000 }, async (t) => {
@@ -102,13 +102,15 @@ describe('layers', { timeout: 240_000 }, () => {
     assert.ok(quantile(took, 0.25) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
   });
 
-  test('spatial layers of AV1', { timeout: 90_000 }, async (t) => {
-    const video = { videoCodec: 'av1', scalabilityMode: 'L3T3_KEY', backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: 15 } };
-    const { receiver } = await stage.oneWay(t, 'svc', { ...SIMULCAST, fps: 15, video }, { seenMs: 20_000 });
-    await eachLayer('AV1', receiver);
-    const codecs = (await stats(receiver)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').map((s) => s.codec);
-    assert.deepEqual(codecs, ['video/AV1']);
-  });
+  for (const [codec, fps] of [['AV1', 15], ['VP9', 30]]) {
+    test(`spatial layers of ${codec}`, { timeout: 90_000 }, async (t) => {
+      const video = { videoCodec: codec.toLowerCase(), scalabilityMode: 'L3T3_KEY', backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: fps } };
+      const { receiver } = await stage.oneWay(t, 'svc', { ...SIMULCAST, fps, video }, { seenMs: 20_000 });
+      await eachLayer(codec, receiver);
+      const codecs = (await stats(receiver)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').map((s) => s.codec);
+      assert.deepEqual(codecs, [`video/${codec}`]);
+    });
+  }
 
   test('encodings of Firefox', { timeout: 90_000 }, async (t) => {
     const firefox = await untilEnd(t, launchFirefox());
