@@ -41,12 +41,15 @@ export async function join(page, server, { room, identity, name = identity, gran
 /** Calls a function of the page's `client`. */
 export const ask = (page, name, ...args) => page.evaluate(([n, a]) => window.client[n](...a), [name, args]);
 
-/** Waits until `page` sees `identity` in a size; answers how long it took in ms. */
+/**
+ * Waits until `page` is shown a frame of `identity` in a size, one that came after the meters' last reset: a picture that
+ * stands still has a size, too. Answers how long it took in ms.
+ */
 export async function untilSize(page, identity, size, ms) {
   const begun = Date.now();
   for (;;) {
     const report = await ask(page, 'video', identity);
-    if (report?.size === size) return Date.now() - begun;
+    if (report?.good > 0 && report.size === size) return Date.now() - begun;
     if (Date.now() - begun > ms) throw new Error(`${identity} is ${report?.size}, not ${size}, after ${ms} ms: ${JSON.stringify(report?.changes)}`);
     await sleep(100);
   }
@@ -71,7 +74,7 @@ const SATURATED = 0.95;
 const SATURATED_SHARE = 0.8;
 
 /** Idle and total time of all cores since boot, in ticks (proc(5)). */
-function cpuTimes() {
+export function cpuTimes() {
   const ticks = fs.readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].trim().split(/\s+/).slice(1, 9).map(Number);
   return { idle: ticks[3] + ticks[4], total: ticks.reduce((sum, tick) => sum + tick, 0) };
 }

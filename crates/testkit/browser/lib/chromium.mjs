@@ -1,6 +1,9 @@
 // Debian's Chromium by playwright-core, with the flags that WebRTC tests need.
 import { chromium } from 'playwright-core';
 
+/** Where the browser is. */
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
 const ARGS = [
   '--headless=new', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-quic', '--disable-gpu',
   '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
@@ -21,7 +24,7 @@ export function launchChromium({ extra = [], replace = {} } = {}) {
     return replace[name] === null ? [] : [`${name}=${replace[name]}`];
   });
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath: CHROMIUM,
     headless: true,
     args: [...args, ...extra],
     ignoreDefaultArgs: ['--headless', '--mute-audio'],

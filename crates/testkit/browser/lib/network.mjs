@@ -85,11 +85,11 @@ function bottleneck(relay, deliver) {
 }
 
 /**
- * Relays UDP to `port`, with one upstream socket per client. Can be changed at any time: `loss`, a share per direction;
+ * Relays UDP to `port` of `host`, with one upstream socket per client, itself at an address of `host`. Can be changed at any time: `loss`, a share per direction;
  * `downBps`, the bits per second of each client's way down (0: no limit), with `queueBytes` that may wait for it. `observe`
  * is told of each datagram before it may be lost: client, `up` or `down`, and the bytes.
  */
-export async function udpRelay(port, { seed = 1, observe } = {}) {
+export async function udpRelay(port, { host = '127.0.0.1', seed = 1, observe } = {}) {
   // A generator for each direction: how the two interleave depends on the machine, and must not change a draw.
   const draws = { up: random(seed), down: random(seed + 1) };
   const front = dgram.createSocket('udp4');
@@ -116,9 +116,9 @@ export async function udpRelay(port, { seed = 1, observe } = {}) {
       upstreams.set(name, upstream);
     }
     observe?.(name, 'up', data);
-    if (passes('up')) upstream.socket.send(data, port, '127.0.0.1');
+    if (passes('up')) upstream.socket.send(data, port, host);
   });
-  await new Promise((ready) => front.bind(0, '127.0.0.1', ready));
+  await new Promise((ready) => front.bind(0, host, ready));
   front.setRecvBufferSize(1 << 20);
   return Object.assign(relay, {
     port: front.address().port,

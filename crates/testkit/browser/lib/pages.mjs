@@ -10,12 +10,12 @@ export async function bundle(name) {
   return result.outputFiles[0].text;
 }
 
-/** Serves the blank page in which a participant lives. */
-export async function serveClientPage() {
+/** Serves the blank page in which a participant lives: of a room of ours, or what else `script` makes of it. */
+export async function serveClientPage(script = 'client.js') {
   return serve({
     files: {
       '/index.html': '<!doctype html><meta charset="utf-8"><title>client</title><body><script src="client.js"></script></body>',
-      '/client.js': await bundle('client.js'),
+      '/client.js': await bundle(script),
     },
   });
 }

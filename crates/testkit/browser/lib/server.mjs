@@ -8,7 +8,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { token } from './token.mjs';
 
-const BINARY = process.env.SCHALTER_BIN ?? fileURLToPath(new URL('../../../../target/release/schalter', import.meta.url));
+/** The built server. */
+export const BINARY = process.env.SCHALTER_BIN ?? fileURLToPath(new URL('../../../../target/release/schalter', import.meta.url));
 const KEY = 'devkey';
 const SECRET = 'a-secret-for-tests-that-is-long-enough-0123456789';
 const START_MS = 15_000;

@@ -1,7 +1,7 @@
 // In a page: one participant, made of the unmodified client library and of devices that can be recognised.
 import './peers.js';
 import { LogLevel, Room, RoomEvent, setLogLevel, Track, VideoPreset } from 'livekit-client';
-import { clockCamera, listen, now, sleep, toneMic, watch } from './rig.js';
+import { clockCamera, listen, now, show, sleep, toneMic, watch } from './rig.js';
 
 setLogLevel(LogLevel.warn);
 
@@ -20,17 +20,16 @@ async function join({ url, token, options = {}, relay }) {
     .on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
       note('subscribed', { identity: participant.identity, kind: track.kind, sid: publication.trackSid });
       if (track.kind === Track.Kind.Audio) return void audios.set(participant.identity, listen(track.mediaStreamTrack));
-      const video = Object.assign(document.createElement('video'), { muted: true, autoplay: true, playsInline: true, width: 320 });
-      document.body.append(video);
-      track.attach(video);
-      videos.set(participant.identity, { video, meter: watch(video) });
+      const video = show();
+      track.attach(video.element);
+      videos.set(participant.identity, video);
     })
     .on(RoomEvent.TrackUnsubscribed, (track, publication, participant) => {
       note('unsubscribed', { identity: participant.identity, kind: track.kind, sid: publication.trackSid });
       if (track.kind === Track.Kind.Audio) return void audios.delete(participant.identity);
       const entry = videos.get(participant.identity);
       entry?.meter.stop();
-      entry?.video.remove();
+      entry?.element.remove();
       videos.delete(participant.identity);
     })
     .on(RoomEvent.TrackMuted, (publication, participant) => note('muted', { identity: participant.identity, kind: publication.kind }))

@@ -30,3 +30,12 @@ window.allStats = async () => {
   }
   return all;
 };
+
+/** By kind, what the live connections send with: encodings, and what gives way first. */
+window.sending = () => {
+  const senders = peers.filter((peer) => peer.connectionState !== 'closed').flatMap((peer) => peer.getSenders()).filter((sender) => sender.track);
+  return Object.fromEntries(senders.map((sender) => {
+    const { encodings, degradationPreference } = sender.getParameters();
+    return [sender.track.kind, { encodings, degradationPreference, contentHint: sender.track.contentHint }];
+  }));
+};

@@ -48,6 +48,13 @@ export function toneMic(hz, gain = 0.3) {
   return Object.assign(output.stream, { loudness: volume.gain });
 }
 
+/** A video element in the page, with a meter of what it shows. */
+export function show() {
+  const element = Object.assign(document.createElement('video'), { muted: true, autoplay: true, playsInline: true, width: 320 });
+  document.body.append(element);
+  return { element, meter: watch(element) };
+}
+
 /** A picture that stands still for so long is remembered as a freeze. */
 const LONG_GAP_MS = 300;
 
@@ -56,8 +63,8 @@ const LONG_GAP_MS = 300;
  * for each of its own pictures: of two video frames between two of those it hands out only the later one, but counts both.
  */
 export function watch(video) {
-  const meter = {}; // `size`, `presented` and `lastGood` outlive a reset
-  const reset = () => Object.assign(meter, { frames: 0, shown: 0, good: 0, ids: {}, sizes: {}, latencies: [], gaps: [], changes: [], maxGapMs: 0, lastFrame: 0, lastGood: meter.lastGood ?? 0, since: now() });
+  const meter = {}; // `size`, `presented`, `lastFrame` and `lastGood` outlive a reset
+  const reset = () => Object.assign(meter, { frames: 0, shown: 0, good: 0, ids: {}, sizes: {}, latencies: [], gaps: [], changes: [], maxGapMs: 0, lastFrame: meter.lastFrame ?? 0, lastGood: meter.lastGood ?? 0, since: now() });
   reset();
   let stopped = false;
   const onFrame = (_, { presentedFrames }) => {
@@ -67,7 +74,7 @@ export function watch(video) {
     meter.shown += presentedFrames - (meter.presented ?? presentedFrames - 1);
     meter.presented = presentedFrames;
     if (meter.lastFrame) {
-      const gap = time - meter.lastFrame;
+      const gap = time - Math.max(meter.lastFrame, meter.since); // also of a picture that stood still at the reset
       meter.maxGapMs = Math.max(meter.maxGapMs, gap);
       if (gap >= LONG_GAP_MS) meter.gaps.push({ at: Math.round(time), ms: Math.round(gap) });
     }
@@ -94,10 +101,12 @@ export function watch(video) {
       const sorted = [...meter.latencies].sort((a, b) => a - b);
       const at = (share) => (sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] : null);
       // A freeze that still lasts counts as well.
-      const gap = Math.max(meter.maxGapMs, time - (meter.lastFrame || meter.since));
+      const open = time - Math.max(meter.lastFrame, meter.since);
+      const stands = open >= LONG_GAP_MS;
+      const stillMs = meter.gaps.reduce((sum, gap) => sum + gap.ms, stands ? open : 0);
       return {
         frames: meter.frames, good: meter.good, ids: meter.ids, sizes: meter.sizes, size: meter.size, gaps: meter.gaps, changes: meter.changes, fps: (meter.shown * 1000) / (time - meter.since),
-        maxGapMs: Math.round(gap), sinceGoodMs: Math.round(time - meter.lastGood), latency: { p50: at(0.5), p95: at(0.95), max: at(1) },
+        maxGapMs: Math.round(Math.max(meter.maxGapMs, open)), stands, stillMs: Math.round(stillMs), sinceGoodMs: Math.round(time - meter.lastGood), latency: { p50: at(0.5), p95: at(0.95), max: at(1) },
       };
     },
   };
