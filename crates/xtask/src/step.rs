@@ -48,6 +48,23 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     String::from_utf8(output.stdout).map_err(|_| format!("{shown}: output is not UTF-8"))
 }
 
+/// Runs a program to its end and keeps what it says, so that it does not mix with another's: output, then errors.
+pub(crate) fn captured(command: &mut Command) -> (String, Result<(), Failure>) {
+    let shown = show(command);
+    match command.output() {
+        Err(error) => (String::new(), Err(format!("{shown}: {error}"))),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            let result = if output.status.success() {
+                Ok(())
+            } else {
+                Err(format!("{shown}: {}", output.status))
+            };
+            (String::from_utf8_lossy(&said).into_owned(), result)
+        }
+    }
+}
+
 /// A program with arguments, run in `dir` (from the root).
 pub(crate) fn program(dir: &str, name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(name);

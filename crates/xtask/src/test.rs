@@ -1,8 +1,13 @@
 //! The gate: every check of the project, one after the other, with a summary at the end.
 
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::step::{Failure, cargo, output, program, root, run, say};
+use crate::step::{Failure, captured, cargo, output, program, root, run, say};
 use crate::{deps, install, web};
 
 /// Seconds that each fuzz target runs in the gate, and in `--long`.
@@ -167,18 +172,22 @@ const SOAK: [&str; 7] = [
     "40",
 ];
 
-/// Runs the load generator against the release binary.
+/// Runs the load generator against the release binary, both as [`release_build`] left them. `cargo run` would not do: for one
+/// package alone it resolves other features than for the two, and builds nearly everything a second time.
 fn load(arguments: &[&str]) -> Result<(), Failure> {
-    let mut generator = cargo(&[
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "-p",
-        "schalter-load",
-        "--",
-    ]);
-    run(generator.args(arguments))
+    run(Command::new(release_folder()?.join("schalter-load"))
+        .args(arguments)
+        .current_dir(root()))
+}
+
+/// Where release binaries are: beside the folder of this program, which cargo has built into the same target directory.
+fn release_folder() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+    let target = own
+        .ancestors()
+        .nth(2)
+        .ok_or("this program's folder has no parent")?;
+    Ok(target.join("release"))
 }
 
 fn release_build() -> Result<(), Failure> {
@@ -236,30 +245,57 @@ fn node_tests(script: &str) -> Result<(), Failure> {
     ))
 }
 
-/// Runs every fuzz target for `seconds`. No sanitizer: nothing here is `unsafe`, and stable Rust is enough.
+/// Runs every fuzz target for `seconds`, one on each core. No sanitizer: nothing here is `unsafe`, and stable Rust is enough.
 fn fuzz(seconds: u32) -> Result<(), Failure> {
     let target_dir = root().join("target/fuzz");
+    let options = ["--sanitizer", "none"];
+    let cargo = |package: &str, command: &str| {
+        let mut cargo = program(&format!("crates/{package}"), "cargo", &["fuzz", command]);
+        cargo.env("CARGO_TARGET_DIR", &target_dir);
+        cargo
+    };
+    let mut targets = Vec::new();
     for package in FUZZED {
-        let folder = format!("crates/{package}");
-        let cargo = || {
-            let mut command = program(&folder, "cargo", &["fuzz"]);
-            command.env("CARGO_TARGET_DIR", &target_dir);
-            command
-        };
-        let targets = output(cargo().arg("list"))?;
-        for target in targets.lines() {
-            say(&format!("--- {package}: {target}"));
-            let total = format!("-max_total_time={seconds}");
-            run(cargo().args([
-                "run",
-                "--sanitizer",
-                "none",
-                target,
-                "--",
-                &total,
-                "-verbosity=0",
-            ]))?;
-        }
+        // All at once: linking them one by one leaves a core idle.
+        run(cargo(package, "build").args(options))?;
+        let listed = output(&mut cargo(package, "list"))?;
+        targets.extend(listed.lines().map(|target| (*package, target.to_owned())));
     }
-    Ok(())
+    let total = format!("-max_total_time={seconds}");
+    each_on_a_core(&targets, |(package, target)| {
+        let mut command = cargo(package, "run");
+        command
+            .args(options)
+            .args([target, "--", &total, "-verbosity=0"]);
+        let (text, result) = captured(&mut command);
+        say(&format!("--- {package}: {target}\n{text}"));
+        result.map_err(|error| format!("{package}: {target}: {error}"))
+    })
+}
+
+/// Does `work` for all of `things`, as many at a time as there are cores. Answers all failures at the end.
+fn each_on_a_core<T: Sync>(
+    things: &[T],
+    work: impl Fn(&T) -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = work(thing) {
+                        failures.lock().expect("nobody panics with it").push(error);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panics with it");
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("; "))
+    }
 }

@@ -4,7 +4,8 @@ import { ask, checkAudio, checkTransport, checkVideo, join, measure, newRoom } f
 import { setStage } from '../lib/stage.mjs';
 import assert from 'node:assert/strict';
 
-describe('call in Chromium', { timeout: 240_000 }, () => {
+// Both modes at once: neither needs half of a machine, and most of the time both wait.
+describe('call in Chromium', { timeout: 240_000, concurrency: 2 }, () => {
   const stage = setStage();
 
   for (const singlePeerConnection of [true, false]) {

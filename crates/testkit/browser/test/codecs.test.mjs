@@ -10,7 +10,8 @@ const CODECS = [
   { videoCodec: 'av1', mimeType: 'video/AV1' },
 ];
 
-describe('codecs', { timeout: 300_000 }, () => {
+// Two at once: each takes a fifth of a small machine, and most of the time it waits.
+describe('codecs', { timeout: 300_000, concurrency: 2 }, () => {
   const stage = setStage();
 
   for (const { videoCodec, mimeType } of CODECS) {

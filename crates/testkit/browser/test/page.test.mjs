@@ -5,12 +5,13 @@ import os from 'node:os';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import { violations } from '../lib/axe.mjs';
-import { figure, newRoom, sleep } from '../lib/call.mjs';
+import { figure, newRoom } from '../lib/call.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { bundle } from '../lib/pages.mjs';
 import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const pictures = process.env.SCREENSHOTS ?? fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-page-'));
+const MIN_FPS = 15;
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 describe('page', { timeout: 400_000 }, () => {
@@ -55,14 +56,22 @@ describe('page', { timeout: 400_000 }, () => {
 
   const tile = (identity) => `article[data-identity="${identity}"][data-source="camera"]`;
 
-  async function measureTile(page, identity, ms) {
+  /** Measures the picture of `identity`, once a second of it had `fps` frames, or none has had them for long enough. */
+  async function measureTile(page, identity, { fps, ms }) {
     await page.waitForSelector(`${tile(identity)} video:not([hidden])`, { timeout: 15_000 });
-    return page.evaluate(async ([selector, time]) => {
+    return page.evaluate(async ([selector, wanted, time, patience]) => {
+      const sleep = (wait) => new Promise((later) => setTimeout(later, wait));
       const meter = window.testRig.watch(document.querySelector(`${selector} video`));
-      await new Promise((later) => setTimeout(later, time));
+      for (const end = performance.now() + patience; performance.now() < end;) {
+        meter.reset();
+        await sleep(1_000);
+        if (meter.report().fps >= wanted) break;
+      }
+      meter.reset();
+      await sleep(time);
       meter.stop();
       return meter.report();
-    }, [tile(identity), ms]);
+    }, [tile(identity), fps, ms, 10_000]);
   }
 
   async function axeEverywhere(page, screen) {
@@ -87,12 +96,11 @@ describe('page', { timeout: 400_000 }, () => {
     await joinByKeyboard(official);
     await joinByKeyboard(citizen);
 
-    await sleep(10_000);
-    for (const [page, from, id] of [[official, 'kim', 2], [citizen, 'amt', 1]]) {
-      const report = await measureTile(page, from, 8_000);
+    const [ofKim, ofAmt] = await Promise.all([measureTile(official, 'kim', { fps: MIN_FPS, ms: 8_000 }), measureTile(citizen, 'amt', { fps: MIN_FPS, ms: 8_000 })]);
+    for (const [report, from, id] of [[ofKim, 'kim', 2], [ofAmt, 'amt', 1]]) {
       figure('page', `${from} fps, latency p95`, `${report.fps.toFixed(1)}, ${report.latency.p95} ms`);
       assert.deepEqual(Object.keys(report.ids), [String(id)], `the picture of ${from} is ${from}'s`);
-      assert.ok(report.fps >= 15, `${report.fps} fps of ${from}`);
+      assert.ok(report.fps >= MIN_FPS, `${report.fps} fps of ${from}`);
     }
     await axeEverywhere(official, 'call');
 

@@ -7,7 +7,8 @@ import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const CUT_MS = 1_000;
 
-describe('reconnect', { timeout: 180_000 }, () => {
+// Both modes at once, each with a relay and a room of its own.
+describe('reconnect', { timeout: 180_000, concurrency: 2 }, () => {
   const stage = setStage();
 
   for (const singlePeerConnection of [true, false]) {

@@ -109,7 +109,8 @@ const WIDTHS = process.env.WIDTHS?.split(',').map(Number) ?? [1440, 768, 360, 32
 const SCHEMES = ['light', 'dark'];
 const LANGUAGES = ['de', 'en'];
 
-describe('screens', { timeout: 600_000 }, () => {
+// axe computes on one core at a time: as many screens at once as there are cores.
+describe('screens', { timeout: 600_000, concurrency: os.availableParallelism() }, () => {
   let browser;
   let server;
   before(async () => {

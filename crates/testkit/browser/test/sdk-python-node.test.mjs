@@ -9,7 +9,8 @@ import { setStage, untilEnd } from '../lib/stage.mjs';
 /** Long enough for a message that must not arrive to arrive. */
 const QUIET_MS = 700;
 
-describe(`${VERSIONS.python} and ${VERSIONS.node}`, { timeout: 90_000 }, () => {
+// Both modes at once, each with participants, a relay and a room of its own.
+describe(`${VERSIONS.python} and ${VERSIONS.node}`, { timeout: 90_000, concurrency: 2 }, () => {
   const stage = setStage({ client: false, chromium: false });
 
   for (const { mode, singlePeerConnection, simulcast, path } of [
