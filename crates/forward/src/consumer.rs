@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schalter_model::{MediaKind, Time, TrackId};
-use schalter_rtp::codec::av1::{ActiveTargets, DescriptorPatch};
+use schalter_rtp::codec::av1::ActiveTargets;
 
-use crate::cache::{Numbering, PASSED_KINDS, PassedKind, Stored, passed_elements};
+use crate::cache::{Numbering, Stored};
 use crate::config::{Codec, CodecBinding, ConsumerConfig, ConsumerTarget};
 use crate::downlink::Allotment;
 use crate::encoding::Encoding;
+use crate::extensions::EgressExtensions;
 use crate::follow::{Follower, Verdict};
 use crate::form::{Form, forms};
 use crate::layer::{Layer, Reach};
-use crate::producer::passed_ids;
+use crate::pending::{Part, Pending, Placement, content, payload_len};
 use crate::random::Random;
 use crate::resend::ResendLimit;
 use crate::rewrite::{Rewriter, Shift};
@@ -27,82 +28,6 @@ const MID_PACKETS: u16 = 250;
 const MAX_START_LAG: u64 = 128;
 /// Two ways to continue timestamps that differ by more than this mean that a sender report is wrong.
 const MAX_CLOCK_ERROR_SECS: u32 = 2;
-/// Largest element and id of one-byte header extensions (RFC 8285 §4.2).
-const ONE_BYTE_MAX: (u8, usize) = (14, 16);
-/// Largest element of two-byte header extensions (RFC 8285 §4.3).
-pub(crate) const MAX_ELEMENT_LEN: usize = 255;
-
-/// Which part of a cached payload is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Whole,
-    /// The primary block of RED.
-    RedPrimary,
-    /// Nothing: the packet was left out for this subscriber, but too late to close the gap.
-    Empty,
-    /// No media, only so many bytes that nobody reads.
-    Padding(u8),
-}
-
-/// A packet on its way to one subscriber: where its bytes are, and what differs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    pub(crate) seq: u64,
-    pub(crate) consumer: u32,
-    pub(crate) slot: u32,
-    pub(crate) shift: Shift,
-    /// Output sequence number.
-    pub(crate) sequence: u16,
-    /// Plaintext length.
-    pub(crate) len: u16,
-    pub(crate) part: Part,
-    pub(crate) marker: bool,
-    /// Decode targets that its dependency descriptor has to name.
-    pub(crate) active_targets: Option<ActiveTargets>,
-    pub(crate) with_mid: bool,
-    pub(crate) retransmission: bool,
-}
-
-/// What becomes of a packet for one consumer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Placement {
-    Send(Pending),
-    Nothing,
-    /// A segment may begin with this packet.
-    Start,
-}
-
-/// Header extensions of a subscriber.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct EgressExtensions {
-    /// Ids by [`crate::cache::PassedKind`], 0 for none.
-    pub(crate) passed: [u8; PASSED_KINDS],
-    pub(crate) mid: u8,
-    pub(crate) transport_cc: u8,
-    /// Packets have a transport-wide number, be it on the wire or not.
-    pub(crate) is_numbered: bool,
-    pub(crate) abs_send_time: u8,
-}
-
-impl EgressExtensions {
-    fn new(config: &ConsumerConfig) -> Self {
-        let ids = &config.extensions;
-        let transport_cc = ids.transport_cc.unwrap_or(0);
-        let is_numbered = transport_cc != 0 || config.congestion_feedback;
-        Self {
-            passed: passed_ids(ids),
-            mid: ids.mid.unwrap_or(0),
-            transport_cc,
-            is_numbered,
-            // Receivers that feed arrivals back do not need the time: it would be dead weight.
-            abs_send_time: if is_numbered {
-                0
-            } else {
-                ids.abs_send_time.unwrap_or(0)
-            },
-        }
-    }
-}
 
 /// Reception as the subscriber reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -563,46 +488,6 @@ impl Consumer {
         }
     }
 
-    /// Length of the extension block that [`crate::write`] will write.
-    #[inline]
-    pub(crate) fn extension_len(
-        &self,
-        elements: &[u8],
-        with_mid: bool,
-        active_targets: Option<ActiveTargets>,
-    ) -> usize {
-        let ids = &self.extensions;
-        let (mut count, mut bytes, mut one_byte) = (0, 0, true);
-        let mut add = |id: u8, len: usize| {
-            count += 1;
-            bytes += len;
-            one_byte &= id <= ONE_BYTE_MAX.0 && (1..=ONE_BYTE_MAX.1).contains(&len);
-        };
-        if with_mid {
-            add(ids.mid, self.mid.as_ref().map_or(0, |mid| mid.len()));
-        }
-        if ids.transport_cc != 0 {
-            add(ids.transport_cc, 2);
-        }
-        if ids.abs_send_time != 0 {
-            add(ids.abs_send_time, 3);
-        }
-        for (kind, value) in passed_elements(elements) {
-            if ids.passed[kind] != 0 {
-                let is_descriptor = kind == PassedKind::DependencyDescriptor as usize;
-                let len = match active_targets {
-                    Some(_) if is_descriptor => announced_len(value, active_targets),
-                    Some(_) | None => value.len(),
-                };
-                add(ids.passed[kind], len);
-            }
-        }
-        if count == 0 {
-            return 0;
-        }
-        4 + (bytes + count * if one_byte { 1 } else { 2 }).next_multiple_of(4)
-    }
-
     /// The subscriber reported on the stream: it knows the SSRC, the mid has done its work.
     pub(crate) fn on_report(&mut self, now: Time, block: &schalter_rtp::rtcp::ReportBlock) {
         self.mid_left = 0;
@@ -619,47 +504,10 @@ impl Consumer {
     }
 }
 
-/// Length of a dependency descriptor that names other decode targets; one that would be too long for an element keeps
-/// its own.
-pub(crate) fn announced_len(value: &[u8], active_targets: Option<ActiveTargets>) -> usize {
-    let patch = DescriptorPatch {
-        frame_number: None,
-        active_targets,
-    };
-    let len = patch.written_len(value);
-    if len > MAX_ELEMENT_LEN {
-        value.len()
-    } else {
-        len
-    }
-}
-
 /// A packet was left out, and so many picture ids with it.
 #[derive(Clone, Copy, Debug)]
 struct LeftOut {
     pictures: u16,
-}
-
-/// What is sent of a packet that has its place, and with which marker.
-pub(crate) fn content(stored: &Stored, part: Option<Part>, verdict: Verdict) -> (Part, bool) {
-    match (part, verdict) {
-        (Some(part), Verdict::Send { completes }) => {
-            (part, stored.marker || completes && stored.place.ends_frame)
-        }
-        // No picture ends where nothing is sent.
-        (None, Verdict::Send { .. } | Verdict::Leave) | (Some(_), Verdict::Leave) => {
-            (Part::Empty, false)
-        }
-    }
-}
-
-pub(crate) fn payload_len(stored: &Stored, part: Part) -> usize {
-    match part {
-        Part::Whole => usize::from(stored.payload_len),
-        Part::RedPrimary => usize::from(stored.payload_len - stored.red_primary_at),
-        Part::Empty => 0,
-        Part::Padding(len) => usize::from(len),
-    }
 }
 
 pub(crate) fn ticks(span: Duration, clock_rate: u32) -> u32 {

@@ -12,8 +12,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use schalter_model::Time;
 
 use crate::bandwidth::{Probe, ProbeId};
-use crate::consumer::Pending;
 use crate::pace::Pace;
+use crate::pending::Pending;
 use crate::settings::RouterConfig;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -310,7 +310,7 @@ impl Egress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumer::Part;
+    use crate::pending::Part;
     use crate::rewrite::Shift;
 
     fn packet(consumer: u32) -> Pending {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use schalter_model::{DropReason, ShardId, Time, TrackId};
 use schalter_rtp::RtpHeader;
 
-use crate::consumer::{Part, Placement};
 use crate::downlink::WIRE_OVERHEAD;
 use crate::egress::Lane;
 use crate::envelope::EnvelopeMeta;
 use crate::owner::Owner;
+use crate::pending::{Part, Placement};
 use crate::producer::passed_ids;
 use crate::router::Router;
 use crate::write::{write_envelope, write_packet, write_padding};

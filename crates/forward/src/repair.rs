@@ -4,9 +4,10 @@
 //! be known, and Firefox takes nothing of it that doesn't, though our descriptions list its SSRC.
 
 use crate::cache::Stored;
-use crate::consumer::{Consumer, Part, Pending, content, payload_len};
+use crate::consumer::Consumer;
 use crate::encoding::Encoding;
 use crate::follow::Verdict;
+use crate::pending::{Part, Pending, content, payload_len};
 use crate::resend::ResendLimit;
 use crate::rewrite::{Shift, Source};
 use crate::settings::RouterConfig;

@@ -8,7 +8,9 @@ use schalter_rtp::extension::{AbsSendTime, encode_transport_sequence};
 use schalter_rtp::{RtpHeader, RtpPacket};
 
 use crate::cache::{Numbering, PASSED_KINDS, PassedKind, Stored, passed_elements};
-use crate::consumer::{Consumer, MAX_ELEMENT_LEN, Part, Pending, announced_len};
+use crate::consumer::Consumer;
+use crate::extensions::{MAX_ELEMENT_LEN, announced_len};
+use crate::pending::{Part, Pending};
 
 /// Most elements of an outgoing packet: mid, transport-wide number, send time and what passes.
 const MAX_ELEMENTS: usize = 3 + PASSED_KINDS;
