@@ -152,9 +152,9 @@ async function inside({ rounds }) {
   }
 }
 
-const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } });
-const rounds = Number(options.rounds);
 try {
+  const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } });
+  const rounds = Number(options.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number above zero');
   if (process.env[INSIDE]) {
     for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void opened.close().finally(() => process.exit(MISSING)));
