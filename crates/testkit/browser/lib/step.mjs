@@ -1,6 +1,6 @@
 // One definition of the thin link, for the test and for the comparison: what a receiver sees and hears when its link goes from
 // 3 Mbit/s to 300 kbit/s and back, while a camera in three layers of up to 720p is sent.
-import { SIZES, ask, cpuTimes, sleep, stats, untilSize } from './call.mjs';
+import { SIZES, ask, concealed, cpuTimes, sleep, stats, untilSize } from './call.mjs';
 
 const WIDE_BPS = 3_000_000;
 const THIN_BPS = 300_000;
@@ -19,13 +19,6 @@ export const widen = (relay) => limit(relay, WIDE_BPS);
 const limit = (relay, bps) => Object.assign(relay, { downBps: bps, queueBytes: (bps * QUEUE_MS) / 8_000 });
 
 const untilWhole = (page, identity) => untilSize(page, identity, SIZES[2], WHOLE_PICTURE_MS);
-
-/** Samples of sound that had to be made up, of all, since the statistics `before`. */
-async function concealed(page, before) {
-  const sum = (all, key) => all.filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio').reduce((total, s) => total + (s[key] ?? 0), 0);
-  const now = await stats(page);
-  return (sum(now, 'concealedSamples') - sum(before, 'concealedSamples')) / Math.max(1, sum(now, 'totalSamplesReceived') - sum(before, 'totalSamplesReceived'));
-}
 
 /** Fails unless all that `page` receives comes through `relay`: otherwise no link was thin. */
 async function checkRelayed(page, relay) {
