@@ -10,14 +10,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use quinn_udp::{Transmit, UdpSocketState};
 use rustix::time::{ClockId, clock_gettime};
 use schalter_benches::median;
 use schalter_forward::{
@@ -36,6 +34,10 @@ use schalter_rtp::rtcp::{Rtcp, RtcpWriter, compound};
 use schalter_shard::control::{Command, Event};
 use schalter_shard::{Shard, ShardConfig};
 use schalter_transport::{Identity, LocalIce, RemoteIce};
+
+use crate::floor::Floor;
+
+mod floor;
 
 const SUBSCRIBERS: usize = 50;
 const BURST: usize = 5;
@@ -477,91 +479,6 @@ fn number_of(packet: &[u8]) -> u16 {
     let packet = RtpPacket::parse(packet).expect("the server sends RTP");
     let number = packet.extension(TRANSPORT_CC);
     number.map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
-}
-
-/// What no server can avoid.
-struct Floor {
-    keys: Vec<LessSafeKey>,
-    sink: Vec<(UdpSocket, SocketAddr)>,
-    socket: UdpSocket,
-    state: UdpSocketState,
-    source: Vec<u8>,
-    run: Vec<u8>,
-    sealed_len: usize,
-    nonce: u64,
-}
-
-impl Floor {
-    fn new(sealed_len: usize) -> io::Result<Self> {
-        let key = |index: usize| {
-            let key =
-                UnboundKey::new(&AES_128_GCM, &[index as u8; 16]).expect("16 bytes are a key");
-            LessSafeKey::new(key)
-        };
-        let sink = (0..SUBSCRIBERS)
-            .map(|_| {
-                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-                socket.set_nonblocking(true)?;
-                // As the generator's sockets and as a network card would have it: a run is taken in one piece.
-                UdpSocketState::new((&socket).into())?;
-                let address = socket.local_addr()?;
-                Ok((socket, address))
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self {
-            keys: (0..SUBSCRIBERS).map(key).collect(),
-            sink,
-            socket,
-            state,
-            source: vec![7; sealed_len],
-            run: vec![0; sealed_len * BURST],
-            sealed_len,
-            nonce: 0,
-        })
-    }
-
-    fn seal(&mut self, peer: usize) {
-        for packet in self.run.chunks_mut(self.sealed_len) {
-            let (body, tag) = packet.split_at_mut(self.sealed_len - 16);
-            body.copy_from_slice(&self.source[..self.sealed_len - 16]);
-            let (header, payload) = body.split_at_mut(12);
-            self.nonce += 1;
-            let mut nonce = [0; 12];
-            nonce[..8].copy_from_slice(&self.nonce.to_be_bytes());
-            let sealed = self.keys[peer]
-                .seal_in_place_separate_tag(
-                    Nonce::assume_unique_for_key(nonce),
-                    Aad::from(&*header),
-                    payload,
-                )
-                .expect("the library seals short packets");
-            tag.copy_from_slice(sealed.as_ref());
-        }
-    }
-
-    fn send(&self, peer: usize) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: self.sink[peer].1,
-            ecn: None,
-            contents: &self.run,
-            segment_size: Some(self.sealed_len),
-            src_ip: None,
-        };
-        self.state.try_send((&self.socket).into(), &transmit)
-    }
-
-    fn drain(&self) -> usize {
-        let mut buffer = vec![0; 65_536];
-        let mut received = 0;
-        for (socket, _) in &self.sink {
-            while let Ok(len) = socket.recv(&mut buffer) {
-                received += len / self.sealed_len;
-            }
-        }
-        received
-    }
 }
 
 /// What the rounds of one room took.
