@@ -31,9 +31,6 @@ export async function startJanus() {
   }
   return {
     wsUrl: `ws://127.0.0.1:${PORT}`,
-    /** As it names itself. */
-    version: /Janus version: \d+ \(([\d.]+)\)/.exec(log)?.[1],
-    log: () => log,
     async stop() {
       const early = ended;
       child.kill('SIGTERM');
