@@ -1,8 +1,8 @@
 //! What a person in front of a receiver would see and hear: complete frames in order, their size, and how long the
 //! picture or the sound stood still.
 //!
-//! Owns counting. Putting packets in order and asking for missing ones is [`stream`]'s, telling what can be decoded
-//! [`picture`]'s.
+//! Owns counting. Putting packets in order and asking for missing ones is `stream`'s, telling what can be decoded
+//! `picture`'s.
 
 mod picture;
 mod stream;
