@@ -103,11 +103,11 @@ describe('layers', { timeout: 300_000 }, () => {
     assert.ok(quantile(took, 0.25) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
   });
 
-  for (const [codec, fps] of [['AV1', 15], ['VP9', 30]]) {
-    test(`spatial layers of ${codec}`, { timeout: 90_000 }, async (t) => {
-      const video = { videoCodec: codec.toLowerCase(), scalabilityMode: 'L3T3_KEY', backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: fps } };
+  for (const [codec, mode, fps] of [['AV1', 'L3T3_KEY', 15], ['VP9', 'L3T3_KEY', 30], ['VP9', 'L3T3', 30]]) {
+    test(`spatial layers of ${codec}, ${mode}`, { timeout: 90_000 }, async (t) => {
+      const video = { videoCodec: codec.toLowerCase(), scalabilityMode: mode, backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: fps } };
       const { receiver } = await stage.oneWay(t, 'svc', { ...SIMULCAST, fps, video }, { seenMs: 20_000 });
-      await eachLayer(codec, receiver);
+      await eachLayer(`${codec} ${mode}`, receiver);
       const codecs = (await stats(receiver)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').map((s) => s.codec);
       assert.deepEqual(codecs, [`video/${codec}`]);
     });
