@@ -29,19 +29,21 @@ function configuration({ port, udpPort, adminPort, tokenFile, stateDir, override
   }, null, 2);
 }
 
-async function freePort(kind) {
-  if (kind === 'udp') {
-    const socket = dgram.createSocket('udp4');
-    await new Promise((ready, failed) => socket.once('error', failed).bind(0, '127.0.0.1', ready));
-    const { port } = socket.address();
-    await new Promise((closed) => socket.close(closed));
-    return port;
-  }
-  const listener = net.createServer();
-  await new Promise((ready) => listener.listen(0, '127.0.0.1', ready));
-  const { port } = listener.address();
-  await new Promise((closed) => listener.close(closed));
+async function freeUdpPort() {
+  const socket = dgram.createSocket('udp4');
+  await new Promise((ready, failed) => socket.once('error', failed).bind(0, '127.0.0.1', ready));
+  const { port } = socket.address();
+  await new Promise((closed) => socket.close(closed));
   return port;
+}
+
+/** Free ports for TCP, each another one: none is given back before all are found. */
+async function freeTcpPorts(count) {
+  const listeners = Array.from({ length: count }, () => net.createServer());
+  await Promise.all(listeners.map((listener) => new Promise((ready, failed) => listener.once('error', failed).listen(0, '127.0.0.1', ready))));
+  const ports = listeners.map((listener) => listener.address().port);
+  await Promise.all(listeners.map((listener) => new Promise((closed) => listener.close(closed))));
+  return ports;
 }
 
 /**
@@ -50,7 +52,7 @@ async function freePort(kind) {
 export async function startServer(override = {}) {
   if (!fs.existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it with \`cargo build --release\`, or set SCHALTER_BIN`);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-test-'));
-  const [port, adminPort, udpPort] = [await freePort('tcp'), await freePort('tcp'), await freePort('udp')];
+  const [[port, adminPort], udpPort] = [await freeTcpPorts(2), await freeUdpPort()];
   const tokenFile = path.join(folder, 'admin-token');
   const stateDir = path.join(folder, 'state');
   const configFile = path.join(folder, 'schalter.yaml');
