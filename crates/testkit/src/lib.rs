@@ -42,7 +42,7 @@ pub use plot::svg;
 pub use random::Random;
 pub use receiver::{Heard, Receiver, ReceiverStats};
 pub use replay::{Replay, Scenario, Seen, Sound, Watched};
-pub use seeds::{for_each_seed, is_long, seeds};
+pub use seeds::{for_each_seed, for_most_seeds, is_long, seeds};
 pub use sim::{Sim, SimConfig, identity};
 pub use source::{Source, SourceConfig};
 pub use timeline::{BIN, Timeline};
