@@ -77,6 +77,8 @@ pub(crate) struct Follower {
     humble: bool,
     /// Decode target that is followed, where there are any.
     target: Option<u8>,
+    /// Targets followed before it and the packets that ended them, newest first.
+    followed: [(u64, u8); PAST_GOALS],
     /// Packet that brought the structure that the target is of.
     structure: u64,
     /// Strands that the subscriber lacks nothing of.
@@ -109,6 +111,7 @@ impl Follower {
             opening: false,
             humble: false,
             target: None,
+            followed: [(0, 0); PAST_GOALS],
             structure: 0,
             intact: 0,
             spans: [[Span::NEVER; PAST_SPANS]; LAYER_SETS],
@@ -130,6 +133,7 @@ impl Follower {
         self.picture = None;
         self.opening = false;
         self.target = None;
+        self.followed = [(0, 0); PAST_GOALS];
         self.humble = false;
         self.intact = 0;
         self.spans = [[Span::NEVER; PAST_SPANS]; LAYER_SETS];
@@ -170,7 +174,7 @@ impl Follower {
         }
         let is_sent = match frame.scheme {
             Scheme::Layers => wants(self.reach, frame) && frame.needs & !self.intact == 0,
-            Scheme::Targets => self.is_of_target(frame, layers),
+            Scheme::Targets => self.is_of_target(stored.seq, frame, layers),
         };
         if is_sent {
             self.mend(frame.mends, stored.seq);
@@ -215,7 +219,10 @@ impl Follower {
                     let targets = &layers.frames.targets;
                     // On the way to the goal it may be another target that is followed.
                     let best = targets.best(usable, reach.spatial, reach.temporal);
-                    let followed = self.target.filter(|target| usable & 1 << target != 0);
+                    let before = self.followed.iter();
+                    let before = before.take_while(|(ended, _)| seq < *ended);
+                    let followed = self.target.into_iter().chain(before.map(|(_, was)| *was));
+                    let followed = followed.filter(|target| usable & 1 << target != 0);
                     let mut candidates = best.into_iter().chain(followed);
                     candidates.any(|target| frame.present & 1 << target != 0)
                 }
@@ -274,7 +281,7 @@ impl Follower {
     }
 
     /// Chooses the decode target to follow, and whether the frame is part of it.
-    fn is_of_target(&mut self, frame: &Frame, layers: &LayerRates) -> bool {
+    fn is_of_target(&mut self, seq: u64, frame: &Frame, layers: &LayerRates) -> bool {
         let intact = self.intact;
         let targets = &layers.frames.targets;
         let is_decodable = frame.needs & intact != 0 || frame.needs == u32::MAX;
@@ -288,7 +295,12 @@ impl Follower {
         };
         let best = targets.best(reachable, spatial, temporal);
         if let Some(best) = best {
-            self.target = self.step(frame, targets, best, is_decodable);
+            let next = self.step(frame, targets, best, is_decodable);
+            if let Some(target) = self.target.filter(|_| self.target != next) {
+                self.followed.rotate_right(1);
+                self.followed[0] = (seq, target);
+            }
+            self.target = next;
         }
         // Who lacks nothing gets what its target is, even if what it refers to was lost on the way here.
         self.target.is_some_and(|target| {

@@ -596,6 +596,31 @@ fn storm(kind: Kind, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A storm found it: on the way down another target is followed for a picture, and what of that picture comes late belongs to it.
+#[test]
+fn a_late_frame_is_judged_by_the_target_that_was_followed_at_its_place() {
+    let picture = Step::Picture { packets: 1 };
+    let late = |packet| Step::Delay {
+        packet,
+        of: 1,
+        pictures: 1,
+    };
+    let target = |spatial, temporal| Step::Target { spatial, temporal };
+    let steps = [
+        target(2, 0),
+        picture,
+        picture,
+        picture,
+        late(3),
+        target(0, 2),
+        late(0),
+        picture,
+        picture,
+    ];
+    let inter_layer = InterLayer::Always;
+    storm(Kind::Av1 { inter_layer }, &steps).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
