@@ -142,10 +142,26 @@ impl Decoder {
         self.known.contains(&frame)
     }
 
-    fn begin(&mut self, open: &mut Option<Open>, is_whole: &mut bool, next: Open) {
-        // The frame before it has no end.
-        *is_whole &= open.is_none() && next.is_decodable;
-        *open = Some(next);
+    /// Takes a packet of `frame`: `begins` says of its first whether what the frame refers to is there.
+    fn packet(
+        &mut self,
+        open: &mut Option<Open>,
+        is_whole: &mut bool,
+        frame: Known,
+        begins: Option<bool>,
+        ends: bool,
+    ) {
+        if let Some(is_decodable) = begins {
+            // One that is still open has no end.
+            *is_whole &= open.is_none() && is_decodable;
+            *open = Some(Open {
+                frame,
+                is_decodable,
+            });
+        }
+        if ends {
+            self.end(open, is_whole, frame);
+        }
     }
 
     fn end(&mut self, open: &mut Option<Open>, is_whole: &mut bool, frame: Known) {
@@ -178,7 +194,7 @@ impl Decoder {
         };
         let named = |number| Known { number, spatial: 0 };
         let frame = named(descriptor.frame_number);
-        if descriptor.start_of_frame {
+        let begins = descriptor.start_of_frame.then(|| {
             let refers = descriptor.frame_diffs();
             if descriptor.structure_attached && refers.is_empty() {
                 self.known.clear();
@@ -186,19 +202,9 @@ impl Decoder {
             let mut referred = refers
                 .iter()
                 .map(|back| named(frame.number.wrapping_sub(*back)));
-            let is_decodable = referred.all(|frame| self.is_known(frame));
-            self.begin(
-                open,
-                is_whole,
-                Open {
-                    frame,
-                    is_decodable,
-                },
-            );
-        }
-        if descriptor.end_of_frame {
-            self.end(open, is_whole, frame);
-        }
+            referred.all(|frame| self.is_known(frame))
+        });
+        self.packet(open, is_whole, frame, begins, descriptor.end_of_frame);
         descriptor.resolution.map(pixels)
     }
 
@@ -213,7 +219,7 @@ impl Decoder {
         let spatial = layers.map_or(0, |layers| layers.spatial_id);
         let number = descriptor.picture_id.map_or(0, |id| id.value());
         let frame = Known { number, spatial };
-        if descriptor.start_of_frame {
+        let begins = descriptor.start_of_frame.then(|| {
             if descriptor.is_keyframe() {
                 self.known.clear();
                 self.base = None;
@@ -222,20 +228,9 @@ impl Decoder {
                 spatial: spatial.wrapping_sub(1),
                 ..frame
             });
-            let is_decodable =
-                below.is_none_or(|below| self.is_known(below)) && self.follows(descriptor, frame);
-            self.begin(
-                open,
-                is_whole,
-                Open {
-                    frame,
-                    is_decodable,
-                },
-            );
-        }
-        if descriptor.end_of_frame {
-            self.end(open, is_whole, frame);
-        }
+            below.is_none_or(|below| self.is_known(below)) && self.follows(descriptor, frame)
+        });
+        self.packet(open, is_whole, frame, begins, descriptor.end_of_frame);
         self.sizes.and_then(|sizes| sizes.size(spatial))
     }
 
