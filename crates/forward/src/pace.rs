@@ -119,6 +119,32 @@ mod tests {
     }
 
     #[test]
+    fn a_long_burst_is_longer_and_a_probe_keeps_the_short_one() {
+        let now = Time::from_millis(1);
+        let at_once = |pace: &mut Pace| {
+            let mut sent = 0;
+            while pace.is_open(now) && sent < 100 {
+                pace.on_sent(now, 1_000);
+                sent += 1;
+            }
+            sent
+        };
+        // A packet takes 1 ms, and one more leaves while the line is open.
+        let rate = Bitrate::from_kbps(8_000);
+        let mut pace = Pace::new(rate, LONG_BURST);
+        assert_eq!(at_once(&mut pace), 11);
+        let probe = Probe {
+            id: ProbeId::new(1),
+            rate,
+            bytes: 50_000,
+        };
+        let mut pace = Pace::new(rate, LONG_BURST);
+        pace.start_probe(now, probe);
+        assert_eq!(at_once(&mut pace), 6);
+        assert!(pace.is_probing());
+    }
+
+    #[test]
     fn a_probe_has_its_own_pace_until_its_bytes_are_sent() {
         let mut pace = Pace::new(Bitrate::from_kbps(100), SHORT_BURST);
         let now = Time::from_millis(1);
