@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use schalter_model::{Path, ShardId, Time, Ufrag};
 use schalter_transport::LocalIce;
-use schalter_transport::ice::{IceLimits, IceLite, MAX_ICE_RESPONSE_LEN};
+use schalter_transport::ice::{ChallengeSecret, IceLimits, IceLite, MAX_ICE_RESPONSE_LEN};
 use schalter_transport::stun::{IntegrityKey, StunMessage, username_of};
 
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
@@ -39,11 +39,8 @@ fn check(datagram: &[u8]) {
         ufrag: Ufrag::new(0, ShardId(0), 0),
         password: "a password nobody knows".into(),
     };
-    let mut agent = IceLite::new(Time::ZERO, &ice, IceLimits::default());
-    let path = Path {
-        remote: ([192, 0, 2, 1], 9).into(),
-        local: None,
-    };
+    let mut agent = IceLite::new(Time::ZERO, &ice, ChallengeSecret::new([1; ChallengeSecret::LEN]), IceLimits::default());
+    let path = Path::udp(([192, 0, 2, 1], 9).into(), None);
     let mut out = [0; MAX_ICE_RESPONSE_LEN];
     let answer = agent.on_request(Time::ZERO, path, datagram, &mut out);
     assert!(answer.is_err() || answer.is_ok_and(|response| response.len == 0));

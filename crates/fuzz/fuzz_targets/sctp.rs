@@ -12,7 +12,7 @@ use schalter_transport::{DataChannelConfig, Reliability};
 use sctp::{MessageKind, Sctp, SctpLimits};
 
 // The module itself, so that the library needs no door for this.
-#[path = "../../src/sctp/mod.rs"]
+#[path = "../../transport/src/sctp/mod.rs"]
 mod sctp;
 
 const LIMITS: SctpLimits = SctpLimits {

@@ -11,6 +11,7 @@ use schalter_model::{Path, ShardId, Time, Ufrag};
 use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunWriter, TransactionId, attribute,
 };
+use schalter_transport::ice::ChallengeSecret;
 use schalter_transport::{
     ClientHello, CryptoProfile, Identity, LocalIce, Transport, TransportConfig, TransportLimits,
 };
@@ -22,21 +23,21 @@ const BODY: usize = RECORD_HEADER_LEN + 12;
 static IDENTITY: LazyLock<Arc<Identity>> =
     LazyLock::new(|| Arc::new(Identity::generate().expect("the crypto library makes keys")));
 
-/// First flights, as lists of datagrams: the seeds of the corpus, recorded from clients (see `tests/client_hellos.rs`).
+/// First flights, as lists of datagrams: the seeds of the corpus, recorded from clients (see `transport/tests/client_hellos.rs`).
 static HELLOS: [&[&[u8]]; 4] = [
     &[
-        include_bytes!("../../tests/data/chromium-hello-1.bin"),
-        include_bytes!("../../tests/data/chromium-hello-2.bin"),
+        include_bytes!("../../transport/tests/data/chromium-hello-1.bin"),
+        include_bytes!("../../transport/tests/data/chromium-hello-2.bin"),
     ],
     &[
-        include_bytes!("../../tests/data/firefox-hello-1.bin"),
-        include_bytes!("../../tests/data/firefox-hello-2.bin"),
+        include_bytes!("../../transport/tests/data/firefox-hello-1.bin"),
+        include_bytes!("../../transport/tests/data/firefox-hello-2.bin"),
     ],
     &[
-        include_bytes!("../../tests/data/gstreamer-hello-1.bin"),
-        include_bytes!("../../tests/data/gstreamer-hello-2.bin"),
+        include_bytes!("../../transport/tests/data/gstreamer-hello-1.bin"),
+        include_bytes!("../../transport/tests/data/gstreamer-hello-2.bin"),
     ],
-    &[include_bytes!("../../tests/data/rtc-dtls-hello-1.bin")],
+    &[include_bytes!("../../transport/tests/data/rtc-dtls-hello-1.bin")],
 ];
 
 fuzz_target!(|bytes: &[u8]| {
@@ -52,14 +53,12 @@ fuzz_target!(|bytes: &[u8]| {
             ufrag,
             password: PASSWORD.into(),
         },
+        challenges: ChallengeSecret::new([1; ChallengeSecret::LEN]),
         channels: Vec::new(),
         limits: TransportLimits::default(),
     };
     let mut transport = Transport::new(now, config).expect("no channels, nothing to refuse");
-    let path = Path {
-        remote: ([127, 0, 0, 1], 9).into(),
-        local: None,
-    };
+    let path = Path::udp(([127, 0, 0, 1], 9).into(), None);
     transport
         .on_stun(now, path, &check(ufrag))
         .expect("the check is well-formed");
