@@ -61,6 +61,7 @@ fn router(subscribers: u32) -> Router {
             codecs: vec![VP8],
             extensions,
             congestion_feedback: false,
+            continues: false,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,

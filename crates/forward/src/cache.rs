@@ -4,6 +4,8 @@
 //! sequence number. A packet is found as long as neither ring has come round. Also answers whether a sequence
 //! number was seen before.
 
+use schalter_model::Time;
+
 use crate::frame::Place;
 use crate::settings::CacheSize;
 
@@ -93,6 +95,8 @@ pub(crate) enum Numbering {
 pub(crate) struct Stored {
     /// Unwrapped source sequence number; 0 is an empty slot.
     pub(crate) seq: u64,
+    /// When it came.
+    pub(crate) arrived: Time,
     /// Where its bytes start, counted from the first byte ever stored.
     pub(crate) at: u64,
     pub(crate) timestamp: u32,
@@ -120,6 +124,7 @@ pub(crate) struct Stored {
 impl Stored {
     pub(crate) const EMPTY: Self = Self {
         seq: 0,
+        arrived: Time::ZERO,
         at: 0,
         timestamp: 0,
         elements_len: 0,

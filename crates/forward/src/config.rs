@@ -139,6 +139,9 @@ pub struct ConsumerConfig {
     pub extensions: ExtensionIds,
     /// The subscriber feeds back by stream (RFC 8888).
     pub congestion_feedback: bool,
+    /// [`Self::ssrc`] stays when the subscription ends: the subscriber gets no BYE, and the next subscription with the
+    /// same SSRC goes on after its numbers, whichever track that is of.
+    pub continues: bool,
     /// Where it starts.
     pub target: ConsumerTarget,
 }

@@ -20,7 +20,7 @@ use crate::layer::{Layer, Reach};
 use crate::pending::{Part, Pending, Placement, content, payload_len};
 use crate::random::Random;
 use crate::resend::ResendLimit;
-use crate::rewrite::{Rewriter, Shift};
+use crate::rewrite::{Rewriter, Shift, Tail};
 
 /// Packets that carry the mid while no receiver report has shown that the subscriber knows the stream.
 const MID_PACKETS: u16 = 250;
@@ -91,6 +91,8 @@ pub(crate) struct Consumer {
     pub(crate) extensions: EgressExtensions,
     pub(crate) mid: Option<Arc<str>>,
     pub(crate) stats: ConsumerStats,
+    /// The next subscription under its SSRC goes on after it.
+    pub(crate) continues: bool,
     first_timestamp: u32,
     pub(crate) forms: Box<[Option<Form>]>,
     pub(crate) resend: Option<ResendLimit>,
@@ -137,6 +139,7 @@ impl Consumer {
             extensions: EgressExtensions::new(config),
             mid: config.mid.clone(),
             stats: ConsumerStats::default(),
+            continues: config.continues,
             first_timestamp: (drawn >> 32) as u32,
             forms,
             resend: None,
@@ -162,7 +165,27 @@ impl Consumer {
         self.extensions = EgressExtensions::new(config);
         self.mid = config.mid.clone();
         self.cname = config.cname.clone();
+        self.continues = config.continues;
         true
+    }
+
+    /// What the next subscription under its SSRC goes on from; `None` if nothing was sent, or none does.
+    pub(crate) fn ended(&self) -> Option<EndedStream> {
+        Some(EndedStream {
+            ssrc: self.ssrc,
+            tail: self.rewriter.tail().filter(|_| self.continues)?,
+            rtx_sequence: self.rtx_sequence,
+            packets: self.stats.packets,
+            octets: self.stats.octets,
+        })
+    }
+
+    /// Goes on where another subscription ended.
+    pub(crate) fn go_on(&mut self, ended: EndedStream) {
+        self.rewriter = Rewriter::after(ended.tail);
+        self.rtx_sequence = ended.rtx_sequence;
+        self.stats.packets = ended.packets;
+        self.stats.octets = ended.octets;
     }
 
     /// The publisher's formats changed; the subscriber's stay what they were.
@@ -485,6 +508,7 @@ impl Consumer {
             active_targets,
             with_mid,
             retransmission: false,
+            since: Time::ZERO,
         }
     }
 
@@ -502,6 +526,16 @@ impl Consumer {
             self.stats.round_trip = Some((now - at).saturating_sub(held));
         }
     }
+}
+
+/// The end of a stream whose SSRC stays, for whichever track comes next on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndedStream {
+    pub(crate) ssrc: u32,
+    tail: Tail,
+    rtx_sequence: u16,
+    packets: u64,
+    octets: u64,
 }
 
 /// A packet was left out, and so many picture ids with it.

@@ -48,21 +48,31 @@ const SOUND_HEADERS: u64 = 50 * 68 * 8;
 const UNCONSTRAINED: u64 = 5;
 /// Retransmissions and reports, in percent of the media.
 const SPARE: u64 = 3;
+/// The lowest layers of what is shown go on up to this share of what the link seems to have for them, in percent. If it has
+/// less, a queue tells, and lowers the estimate further.
+const NEARLY: u64 = 140;
+/// From this share of what pictures take a receiver's estimate is no complaint, in percent: receivers that see a queue
+/// ask for 85 % of what arrives, which is less than what was sent.
+const FOLLOWS: u64 = 85;
 /// Bytes of IP and UDP headers and of an AEAD tag, which the link carries beside the plaintext packet.
 pub(crate) const WIRE_OVERHEAD: usize = 20 + 8 + 16;
 
 /// State of one link.
 #[derive(Debug)]
 pub(crate) struct Downlink {
-    estimator: BandwidthEstimator,
+    pub(crate) estimator: BandwidthEstimator,
+    /// What tracks may take together, however much the link carries.
+    limit: Option<Bitrate>,
     divided_at: Option<Time>,
     /// What the layers in force take.
     sending: Bitrate,
+    /// What those of pictures take.
+    pictures: Bitrate,
     /// What they would take if the link were wide.
     wanted: Bitrate,
     trust: Trust,
     /// When the link last showed that it is full.
-    distress_at: Option<Time>,
+    pub(crate) distress_at: Option<Time>,
     /// Since when some consumer is held back.
     held_at: Option<Time>,
     caution: Caution,
@@ -95,6 +105,15 @@ pub(crate) struct Allotment {
 }
 
 impl Downlink {
+    /// Whether a receiver's estimate says anything of the link. Some follow what arrives, sound not counted (aiortc): one
+    /// that is about what pictures take now says only that nothing more was sent. Taken for a limit it would stop them,
+    /// and without them no other estimate follows.
+    fn is_limited_by(&self, rate: Bitrate) -> bool {
+        let pictures = self.pictures.as_bps();
+        let follows = pictures > 0 && rate.as_bps() >= pictures * FOLLOWS / 100;
+        !follows || rate > self.estimator.estimate()
+    }
+
     /// What the link shows now; `None` if nobody measures it.
     pub(crate) fn view(&self, now: Time) -> Option<LinkView> {
         matches!(self.trust, Trust::Measured(_)).then(|| LinkView {
@@ -128,8 +147,10 @@ impl Router {
         if state.downlink.is_none() {
             state.downlink = Some(Box::new(Downlink {
                 estimator: BandwidthEstimator::new(config),
+                limit: None,
                 divided_at: None,
                 sending: Bitrate::ZERO,
+                pictures: Bitrate::ZERO,
                 wanted: Bitrate::ZERO,
                 trust: Trust::Until(now + TRUST),
                 distress_at: None,
@@ -138,6 +159,18 @@ impl Router {
             }));
             self.measured.push(owner);
             self.links_at.get_or_insert(now + TICK);
+        }
+    }
+
+    /// Has an owner's tracks take no more than `limit` together, as if its link carried no more; `None` lifts that. Sound is
+    /// sent all the same.
+    pub fn limit_link(&mut self, now: Time, owner: Owner, limit: Option<Bitrate>) {
+        if limit.is_some() {
+            self.measure_link(now, owner.0);
+        }
+        if let Some(link) = self.link_mut(owner.0) {
+            link.limit = limit;
+            self.divide_soon(now, owner.0);
         }
     }
 
@@ -188,7 +221,11 @@ impl Router {
             && link.estimator.expects_congestion_feedback()
         {
             link.trust.begin(now);
-            link.estimator.on_congestion_feedback(now, feedback);
+            self.hear(now, owner, |router| {
+                if let Some(link) = router.link_mut(owner) {
+                    link.estimator.on_congestion_feedback(now, feedback);
+                }
+            });
             self.tally.congestion_feedback += 1;
             self.look_at_link(now, owner);
         }
@@ -197,7 +234,11 @@ impl Router {
     pub(crate) fn on_transport_cc(&mut self, now: Time, owner: u32, feedback: &TransportCc<'_>) {
         if let Some(link) = self.link_mut(owner) {
             link.trust.begin(now);
-            link.estimator.on_feedback(now, feedback);
+            self.hear(now, owner, |router| {
+                if let Some(link) = router.link_mut(owner) {
+                    link.estimator.on_feedback(now, feedback);
+                }
+            });
             self.look_at_link(now, owner);
         }
     }
@@ -206,7 +247,9 @@ impl Router {
         self.measure_link(now, owner);
         if let Some(link) = self.link_mut(owner) {
             link.trust.begin(now);
-            link.estimator.on_remb(now, rate);
+            if link.is_limited_by(rate) {
+                link.estimator.on_remb(now, rate);
+            }
             self.look_at_link(now, owner);
         }
     }
@@ -229,7 +272,7 @@ impl Router {
         Some(link.estimator.estimate())
     }
 
-    fn link_mut(&mut self, owner: u32) -> Option<&mut Downlink> {
+    pub(crate) fn link_mut(&mut self, owner: u32) -> Option<&mut Downlink> {
         self.owner_mut(owner)?.downlink.as_deref_mut()
     }
 
@@ -374,9 +417,10 @@ impl Router {
         if matches!(link.trust, Trust::Until(until) if until <= now) {
             link.trust = Trust::Given;
         }
-        if link.trust == Trust::Given {
+        if link.trust == Trust::Given && link.limit.is_none() {
             for share in &shares {
                 self.set_grant(now, share.consumer, Grant::Everything, false);
+                self.tell_pause(share.consumer, false);
             }
             self.scratch.shares = shares;
             return;
@@ -392,11 +436,14 @@ impl Router {
         };
         // A short drain is the pace's; only a deep queue or an outage is worth another layer.
         let is_drain = link.estimator.queue_delay() > DEEP || link.estimator.is_silent();
-        let rate = if is_drain {
-            link.estimator.send_rate()
-        } else {
-            link.estimator.estimate()
+        let rate = match (link.trust, link.limit) {
+            // Nobody measures it: the limit is all that is known.
+            (Trust::Given, Some(limit)) => limit,
+            _ if is_drain => link.estimator.send_rate(),
+            _ => link.estimator.estimate(),
         };
+        let bound = link.limit.filter(|limit| *limit <= rate);
+        let rate = bound.unwrap_or(rate);
         let budget = rate.as_bps().saturating_sub(sound) * (100 - SPARE) / 100;
         let climbs = if is_drain {
             Climbs::NONE
@@ -410,14 +457,18 @@ impl Router {
         }
         // An estimate may be low because nothing showed more. What stops a picture is a queue, loss, or the receiver's word.
         let is_calm = link.distress_at.is_none_or(|at| now - at >= CALM);
+        // An estimate is a little low after a fall, and a measured rate a little high at times.
+        let shown = shares.iter().filter(|share| share.demand.current.is_some());
+        let least = shown.filter_map(|share| share.demand.steps.as_slice().first());
+        let least: u64 = least.map(|rate| rate.as_bps()).sum();
+        let nearly_fits = bound.is_none() && least * 100 <= budget * NEARLY;
         let mut demands = std::mem::take(&mut self.scratch.demands);
         demands.clear();
         demands.extend(shares.iter().map(|share| Demand {
-            // What a drain would gain by a pause, the keyframe after it would cost.
+            // What a pause would gain in a drain, or where little is missing, the keyframe after it would cost.
             never_paused: share.demand.never_paused
-                || is_guess
-                || is_calm
-                || is_drain && share.demand.current.is_some(),
+                || (is_guess || is_calm) && bound.is_none()
+                || (is_drain || nearly_fits) && share.demand.current.is_some(),
             ..share.demand
         }));
         let mut chosen = std::mem::take(&mut self.scratch.chosen);
@@ -443,7 +494,7 @@ impl Router {
         }
         if let Some(link) = self.link_mut(owner) {
             // What fell because a rate was not what was expected says nothing of the link.
-            if fell && settled {
+            if fell && settled && bound.is_none() {
                 link.caution.on_fall(now, before, is_drain);
             }
             if climbed {
@@ -451,9 +502,12 @@ impl Router {
             }
             let with_spare = |bps: u64| Bitrate::from_bps(bps + bps * (SPARE + 10) / 100);
             link.sending = with_spare(sending);
+            link.pictures = Bitrate::from_bps(sending - sound);
             link.wanted = with_spare(wanted);
+            // Probes for what will not be sent show nothing.
+            let probed = bound.map_or(link.wanted, |limit| link.wanted.min(limit));
             link.estimator
-                .set_demand(now, with_spare(wanted), with_spare(sending));
+                .set_demand(now, probed.max(link.sending), link.sending);
         }
         self.scratch.shares = shares;
         self.scratch.demands = demands;
@@ -474,16 +528,25 @@ impl Router {
             None | Some(_) => Grant::Everything,
         };
         let paused = grant == Grant::Nothing;
-        let told = std::mem::replace(&mut consumer.allotment.paused, paused);
-        let (owner, track) = (Owner(consumer.owner), consumer.track);
-        let link = self.link_mut(owner.0);
+        let owner = consumer.owner;
+        let link = self.link_mut(owner);
         let hold = link.is_some_and(|link| link.estimator.forecast() > AHEAD);
         if self.set_grant(now, share.consumer, grant, hold)
-            && let Some(link) = self.link_mut(owner.0)
+            && let Some(link) = self.link_mut(owner)
         {
             link.held_at.get_or_insert(now);
         }
+        let told = self.tell_pause(share.consumer, paused);
         self.count_step(share.demand.current, step, (told, paused));
+    }
+
+    /// Says whether a track is paused, if that is news. Answers what was said before.
+    fn tell_pause(&mut self, consumer: u32, paused: bool) -> bool {
+        let Some(consumer) = self.consumers.of_mut(consumer) else {
+            return paused;
+        };
+        let told = std::mem::replace(&mut consumer.allotment.paused, paused);
+        let (owner, track) = (Owner(consumer.owner), consumer.track);
         if told != paused {
             self.tell(ForwardEvent::StreamState {
                 owner,
@@ -491,6 +554,7 @@ impl Router {
                 paused,
             });
         }
+        told
     }
 
     /// Queues padding for a probe: recent packets again where a stream has retransmissions, because that repairs what may

@@ -4,7 +4,8 @@
 //! deadline that all owners of an ingress batch share, so that a frame leaves in one run and there is no timer per
 //! owner. Within an owner sound goes first, then what was asked for again, then video, then padding.
 //!
-//! An owner whose link is measured is paced ([`crate::pace`]): sound never waits for that, everything else does.
+//! An owner whose link is measured is paced ([`crate::pace`]): sound never waits for that, everything else does. An owner
+//! behind a connection that is full ([`Intake`]) is held back until it takes more.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -12,6 +13,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use schalter_model::Time;
 
 use crate::bandwidth::{Probe, ProbeId};
+use crate::intake::Intake;
 use crate::pace::Pace;
 use crate::pending::Pending;
 use crate::settings::RouterConfig;
@@ -26,6 +28,8 @@ enum Release {
     Ready,
     /// Has packets that wait for the pace; the time is in the heap.
     Paced(Time),
+    /// Has packets that wait for the connection to take more.
+    Held,
 }
 
 /// What a packet is to its owner: the order in which they leave.
@@ -54,14 +58,21 @@ struct Outbox {
     /// Next transport-wide sequence number.
     transport_sequence: u16,
     pace: Option<Pace>,
+    intake: Intake,
 }
 
 impl Outbox {
     /// The lane whose packet may leave now.
     #[inline]
     fn open_lane(&self, now: Time) -> Option<Lane> {
+        if self.intake == Intake::Nothing {
+            return None;
+        }
         if !self.lanes[Lane::Sound as usize].is_empty() {
             return Some(Lane::Sound);
+        }
+        if self.intake == Intake::Sound {
+            return None;
         }
         if self.pace.as_ref().is_some_and(|pace| !pace.is_open(now)) {
             return None;
@@ -124,6 +135,10 @@ impl Egress {
             outbox.pending = 0;
             outbox.transport_sequence = 0;
             outbox.pace = None;
+            outbox.intake = Intake::Everything;
+            if outbox.release == Release::Held {
+                outbox.release = Release::Idle;
+            }
         }
     }
 
@@ -142,6 +157,45 @@ impl Egress {
     /// The pace of an owner, to begin or change it.
     pub(crate) fn pace_mut(&mut self, owner: u32) -> Option<&mut Option<Pace>> {
         Some(&mut self.boxes.get_mut(owner as usize)?.pace)
+    }
+
+    /// Sets what an owner's connection takes; answers what it took before.
+    pub(crate) fn set_intake(&mut self, owner: u32, intake: Intake) -> Intake {
+        let Some(outbox) = self.boxes.get_mut(owner as usize) else {
+            return intake;
+        };
+        if outbox.release == Release::Held {
+            if outbox.is_empty() {
+                outbox.release = Release::Idle;
+            } else if intake != Intake::Nothing {
+                outbox.release = Release::Ready;
+                self.ready.push_back(owner);
+            }
+        }
+        std::mem::replace(&mut outbox.intake, intake)
+    }
+
+    /// Drops an owner's sound that was queued before `since`; answers how many packets.
+    pub(crate) fn drop_sound_before(&mut self, owner: u32, since: Time) -> u64 {
+        let Some(outbox) = self.boxes.get_mut(owner as usize) else {
+            return 0;
+        };
+        let mut dropped = 0;
+        let lane = &mut outbox.lanes[Lane::Sound as usize];
+        while lane.pop_front_if(|pending| pending.since < since).is_some() {
+            dropped += 1;
+        }
+        outbox.pending -= dropped;
+        dropped as u64
+    }
+
+    /// Since when the first of an owner's pictures or repairs waits.
+    pub(crate) fn pictures_wait_since(&self, owner: u32) -> Option<Time> {
+        let outbox = self.boxes.get(owner as usize)?;
+        [Lane::Repair, Lane::Video]
+            .into_iter()
+            .filter_map(|lane| Some(outbox.lanes[lane as usize].front()?.since))
+            .min()
     }
 
     /// Packets that wait in an owner's video and repair lanes.
@@ -176,13 +230,21 @@ impl Egress {
         if outbox.pending >= self.max_pending {
             return Err(Full);
         }
-        outbox.lanes[lane as usize].push_back(pending);
+        outbox.lanes[lane as usize].push_back(Pending {
+            since: now,
+            ..pending
+        });
         if lane != Lane::Padding {
             outbox.pending += 1;
         }
         let at_once = urgent || outbox.pending >= self.burst_packets;
         match outbox.release {
             Release::Ready => {}
+            Release::Held if lane == Lane::Sound && outbox.intake == Intake::Sound => {
+                outbox.release = Release::Ready;
+                self.ready.push_back(owner);
+            }
+            Release::Held => {}
             // Sound overtakes the pace; the entry in the heap is found superseded.
             Release::Paced(_) if lane != Lane::Sound => {}
             Release::Paced(_) => {
@@ -228,6 +290,10 @@ impl Egress {
             }
             self.ready.pop_front();
             let opens = outbox.pace.as_ref().map(Pace::opens_at);
+            if outbox.intake != Intake::Everything && !outbox.is_empty() {
+                outbox.release = Release::Held;
+                continue;
+            }
             outbox.release = match opens {
                 Some(at) if !outbox.is_empty() => {
                     // Never at once: what is closed now was asked just now.
@@ -326,6 +392,7 @@ mod tests {
             active_targets: None,
             with_mid: false,
             retransmission: false,
+            since: Time::ZERO,
         }
     }
 

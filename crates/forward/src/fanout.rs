@@ -142,21 +142,26 @@ impl Router {
 
     /// Plaintext length, in bytes, of the packet that [`Self::pop`] will write next.
     ///
-    /// A packet that left the cache while it waited is dropped and counted here, so that the length is a promise.
+    /// A packet that waited for too long, or left the cache meanwhile, is dropped and counted here, so that the length is
+    /// a promise.
     #[inline]
     pub fn peek_len(&mut self, now: Time, owner: Owner) -> Option<usize> {
         loop {
             let pending = self.egress.peek(now, owner.0)?;
-            let is_there = matches!(pending.part, Part::Padding(_))
-                || self
-                    .encodings
-                    .of(pending.slot)
-                    .is_some_and(|encoding| encoding.cache.find(pending.seq).is_some());
-            if is_there {
-                return Some(usize::from(pending.len));
+            let len = usize::from(pending.len);
+            if matches!(pending.part, Part::Padding(_)) {
+                return Some(len);
             }
+            let encoding = self.encodings.of(pending.slot);
+            let reason = match encoding.and_then(|encoding| encoding.cache.find(pending.seq)) {
+                Some((stored, ..)) if now - stored.arrived < self.config.nack_max_age => {
+                    return Some(len);
+                }
+                Some(_) => DropReason::EgressStale,
+                None => DropReason::EgressFull,
+            };
             self.egress.discard(now, owner.0);
-            self.tally.drops.count(DropReason::EgressFull);
+            self.tally.drops.count(reason);
         }
     }
 

@@ -104,20 +104,29 @@ impl Router {
                 self.tally.rtx_missed += 1;
                 continue;
             }
+            let cached = self
+                .encodings
+                .of(source.slot)
+                .and_then(|encoding| encoding.cache.find(source.seq));
+            let fresh = cached.filter(|(s, _, _)| now - s.arrived < self.config.nack_max_age);
+            let Some((stored, elements, _)) = fresh else {
+                self.tally.rtx_missed += 1;
+                if consumer.kind() == MediaKind::Audio {
+                    continue;
+                }
+                // After an outage browsers ask for all of it, show the past and keep the delay (Chromium: 3.7 s after
+                // 3 s). What follows is of no use either until a keyframe comes: of what it goes to, as the keyframe of
+                // a layer that it leaves would fill the link.
+                let slot = self.goal_of(index).unwrap_or(source.slot);
+                self.want_keyframe(now, slot);
+                return;
+            };
             if !consumer
                 .resend_limit(&self.config)
                 .admit(now, source.output)
             {
                 continue;
             }
-            let cached = self
-                .encodings
-                .of(source.slot)
-                .and_then(|encoding| encoding.cache.find(source.seq));
-            let Some((stored, elements, _)) = cached else {
-                self.tally.rtx_missed += 1;
-                continue;
-            };
             let resent = consumer.resend(index, sequence, &source, stored, elements);
             if let Some(pending) = resent {
                 match self.egress.push(now, owner, Lane::Repair, pending, true) {
@@ -137,15 +146,20 @@ impl Router {
         if consumer.is_stopped() {
             return;
         }
-        let desired = consumer.desired.and_then(|encoding| {
-            let producer = self.producers.of(consumer.producer)?;
-            producer.slots.get(usize::from(encoding)).copied()
-        });
+        let desired = index.and_then(|index| self.goal_of(*index));
         let open = consumer.rewriter.open_segment().map(|open| open.slot);
         // While a switch waits, both help: the one it sees now, and the one it goes to.
         for slot in open.into_iter().chain(desired.filter(|d| Some(*d) != open)) {
             self.want_keyframe(now, slot);
         }
+    }
+
+    /// The encoding that a consumer is at, or switches to.
+    pub(crate) fn goal_of(&self, consumer: u32) -> Option<u32> {
+        let consumer = self.consumers.of(consumer)?;
+        let producer = self.producers.of(consumer.producer)?;
+        let encoding = consumer.desired?;
+        producer.slots.get(usize::from(encoding)).copied()
     }
 
     /// Asks the publisher for a keyframe on behalf of another shard ([`ForwardEvent::KeyframeNeeded`]).

@@ -98,9 +98,10 @@ struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// What the cache should know about it.
-    fn describe(&self, seq: u64, withheld: bool, frames: &mut FrameTracker) -> Stored {
+    fn describe(&self, now: Time, seq: u64, withheld: bool, frames: &mut FrameTracker) -> Stored {
         let mut stored = Stored {
             seq,
+            arrived: now,
             timestamp: self.timestamp,
             format: self.format,
             marker: self.marker,
@@ -227,7 +228,7 @@ impl Router {
         if producer.muted {
             encoding.nack.clear();
             encoding.last_arrival = Some(now);
-            let hidden = arrival.describe(received.seq, true, &mut encoding.layers.frames);
+            let hidden = arrival.describe(now, received.seq, true, &mut encoding.layers.frames);
             encoding.cache.insert(hidden, &[], &[]);
             return Err(DropReason::RtpMuted);
         }
@@ -353,7 +354,7 @@ impl Router {
         let Some(encoding) = self.encodings.of_mut(slot) else {
             return;
         };
-        let stored = arrival.describe(seq, false, &mut encoding.layers.frames);
+        let stored = arrival.describe(now, seq, false, &mut encoding.layers.frames);
         let bytes = (arrival.payload.len() + HEADERS) as u32;
         let Place { frame, ends_frame } = stored.place;
         // Repairs come in bursts and say nothing of what the encoder makes now.

@@ -4,6 +4,7 @@
 use schalter_model::Time;
 
 use crate::config::ExtensionIds;
+use crate::consumer::EndedStream;
 use crate::downlink::Downlink;
 use crate::twcc::TwccRecorder;
 
@@ -58,6 +59,10 @@ impl ElementKinds {
     }
 }
 
+/// Ended streams that a transport remembers, about 100 bytes each: more than a client has sections. Beyond them the
+/// oldest is forgotten, and what comes next under its SSRC starts anew.
+const MAX_ENDED: usize = 128;
+
 /// State of one transport.
 #[derive(Debug)]
 pub(crate) struct OwnerState {
@@ -71,6 +76,8 @@ pub(crate) struct OwnerState {
     pub(crate) ssrcs: usize,
     /// SSRCs whose consumers ended, until a BYE told the subscriber.
     pub(crate) goodbyes: Vec<u32>,
+    /// Streams whose SSRC stays and that carry nothing now.
+    pub(crate) ended: Vec<EndedStream>,
     pub(crate) receiver_report_at: Option<Time>,
     /// Where the receiver reports go on that did not fit in one compound.
     pub(crate) receiver_report_from: usize,
@@ -93,6 +100,7 @@ impl OwnerState {
             downlink: None,
             ssrcs: 0,
             goodbyes: Vec::new(),
+            ended: Vec::new(),
             receiver_report_at: None,
             receiver_report_from: 0,
             sender_report_at: None,
@@ -100,5 +108,19 @@ impl OwnerState {
             armed: Time::MAX,
             rtcp_queued: false,
         }
+    }
+
+    /// Remembers where a stream ended.
+    pub(crate) fn remember(&mut self, ended: EndedStream) {
+        if self.ended.len() == MAX_ENDED {
+            self.ended.remove(0);
+        }
+        self.ended.push(ended);
+    }
+
+    /// Where the stream with this SSRC ended, for the one that goes on.
+    pub(crate) fn take_ended(&mut self, ssrc: u32) -> Option<EndedStream> {
+        let place = self.ended.iter().position(|ended| ended.ssrc == ssrc)?;
+        Some(self.ended.remove(place))
     }
 }

@@ -1,5 +1,6 @@
 //! A packet on its way to one subscriber: a small note of what differs from the cached one, never a copy of it.
 
+use schalter_model::Time;
 use schalter_rtp::codec::av1::ActiveTargets;
 
 use crate::cache::Stored;
@@ -35,6 +36,8 @@ pub(crate) struct Pending {
     pub(crate) active_targets: Option<ActiveTargets>,
     pub(crate) with_mid: bool,
     pub(crate) retransmission: bool,
+    /// Since when it waits; set when it is queued.
+    pub(crate) since: Time,
 }
 
 /// What becomes of a packet for one consumer.

@@ -3,6 +3,8 @@
 //! All packets of the stream for retransmissions name their section: nobody reports on that stream, so that it is never known to
 //! be known, and Firefox takes nothing of it that doesn't, though our descriptions list its SSRC.
 
+use schalter_model::Time;
+
 use crate::cache::Stored;
 use crate::consumer::Consumer;
 use crate::encoding::Encoding;
@@ -55,6 +57,7 @@ impl Consumer {
             active_targets,
             with_mid,
             retransmission,
+            since: Time::ZERO,
         })
     }
 
@@ -101,6 +104,7 @@ impl Consumer {
             active_targets: None,
             with_mid,
             retransmission: true,
+            since: Time::ZERO,
         })
     }
 

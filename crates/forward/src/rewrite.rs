@@ -61,6 +61,15 @@ pub(crate) struct Last {
     pub(crate) at: Time,
 }
 
+/// Where a stream ended: what the next one under its SSRC goes on from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail {
+    next_output: u64,
+    last: Last,
+    picture_id: u16,
+    tl0picidx: u8,
+}
+
 /// State of one outgoing stream.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
@@ -93,6 +102,31 @@ impl Rewriter {
             tl0picidx: 0,
             closed: VecDeque::new(),
             ends: [None; MAX_ENCODINGS],
+        }
+    }
+
+    /// Where the stream ended; `None` if it never began.
+    pub(crate) fn tail(&self) -> Option<Tail> {
+        Some(Tail {
+            next_output: self.next_output,
+            // The encoding may be gone, and its slot another's.
+            last: Last {
+                slot: u32::MAX,
+                ..self.last?
+            },
+            picture_id: self.picture_id,
+            tl0picidx: self.tl0picidx,
+        })
+    }
+
+    /// A stream that goes on where another ended, and repairs nothing of that.
+    pub(crate) fn after(tail: Tail) -> Self {
+        Self {
+            next_output: tail.next_output,
+            last: Some(tail.last),
+            picture_id: tail.picture_id,
+            tl0picidx: tail.tl0picidx,
+            ..Self::new(0)
         }
     }
 
@@ -345,6 +379,25 @@ mod tests {
             rewriter.source_of(0xffff).map(|s| (s.slot, s.seq)),
             Some((0, 101))
         );
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_another_under_its_ssrc() {
+        let mut before = Rewriter::new(0xfffe);
+        assert!(before.tail().is_none());
+        before.begin(3, 100, Shift::default());
+        for seq in 100..103 {
+            send(&mut before, seq);
+        }
+        let mut after = Rewriter::after(before.tail().unwrap());
+        let (picture_id, _) = after.continue_numbers(&packet(7_000));
+        assert_eq!(7_000_u16.wrapping_add(picture_id), 103);
+        // The same slot may be another encoding's now: nothing of the old one is late here.
+        assert!(after.may_begin(3, 7));
+        assert_eq!(after.late(3, 101), None);
+        after.begin(3, 7_000, Shift::default());
+        assert_eq!(send(&mut after, 7_000), 1);
+        assert_eq!(after.source_of(0), None);
     }
 
     #[test]

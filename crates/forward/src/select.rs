@@ -281,6 +281,7 @@ mod tests {
                 codecs: vec![VP8],
                 extensions: ExtensionIds::default(),
                 congestion_feedback: false,
+                continues: false,
                 target: ConsumerTarget::default(),
             };
             let now = Time::from_millis(1);

@@ -61,7 +61,7 @@ pub struct RouterConfig {
     pub silent_after: Duration,
     /// How long a gap may be mere reordering, before it is asked for.
     pub reorder_wait: Duration,
-    /// A packet that stayed away for so long is given up.
+    /// A packet that stayed away for so long is given up, and one that is older is not sent again: a call has gone on.
     pub nack_max_age: Duration,
     /// How often one packet is asked for.
     pub nack_max_tries: u8,

@@ -70,9 +70,14 @@ impl Router {
                     return Err(RouterError::Limit);
                 }
                 let random = &mut self.random;
-                let consumer =
+                let mut consumer =
                     Consumer::new(owner.0, producer_index, track, &config, codecs, random)
                         .ok_or(RouterError::NoCommonCodec)?;
+                let state = self.owners.get_mut(owner.0 as usize);
+                let state = state.and_then(Option::as_mut);
+                if let Some(ended) = state.and_then(|state| state.take_ended(config.ssrc)) {
+                    consumer.go_on(ended);
+                }
                 let index = self.consumers.insert(consumer);
                 producer.consumers.push(index);
                 self.subscriptions.insert((owner.0, track), index);
@@ -118,7 +123,7 @@ impl Router {
         self.divide_soon(now, owner);
     }
 
-    /// Ends a subscription; the subscriber gets a BYE.
+    /// Ends a subscription; the subscriber gets a BYE, unless its stream stays ([`ConsumerConfig::continues`]).
     pub fn remove_consumer(&mut self, now: Time, owner: Owner, track: TrackId) {
         if let Some(&index) = self.subscriptions.get(&(owner.0, track)) {
             self.drop_consumer(now, index);
@@ -141,7 +146,11 @@ impl Router {
         }
         if let Some(state) = self.owner_mut(owner) {
             state.consumers.retain(|other| *other != index);
-            if consumer.stats.packets > 0 && state.goodbyes.len() < REPORTERS_PER_GOODBYE {
+            if consumer.continues {
+                if let Some(ended) = consumer.ended() {
+                    state.remember(ended);
+                }
+            } else if consumer.stats.packets > 0 && state.goodbyes.len() < REPORTERS_PER_GOODBYE {
                 state.goodbyes.push(consumer.ssrc);
             }
             self.arm(now, owner, now);

@@ -18,6 +18,7 @@ mod keyframes;
 mod layers_follow_goals;
 mod levels;
 mod loudest;
+mod one_stream_many_tracks;
 mod quality;
 mod red;
 mod reports;

@@ -74,11 +74,11 @@ fn unmuting_waits_for_a_keyframe_and_leaves_no_gap() {
     let mut rig = Rig::new(video(vec![encoding(100)]));
     rig.subscribe(subscription(vec![VP8]));
     let first = rig.forward(&vp8(100, 1, 0, true));
-    rig.wait(600);
+    rig.wait(400);
     rig.router.mute_producer(rig.now, TRACK, true);
     let dropped = rig.publish(&vp8(100, 2, 3_000, true));
     assert_eq!(dropped, Err(schalter_model::DropReason::RtpMuted));
-    rig.wait(600);
+    rig.wait(400);
     rig.router.mute_producer(rig.now, TRACK, false);
     assert_eq!(plis(&rig.rtcp()), [100]);
     assert_eq!(rig.forward(&vp8(100, 3, 6_000, false)), []);

@@ -74,6 +74,7 @@ fn router(max_temporal: u8, feedback: Feedback) -> Router {
                 ..extensions
             },
             congestion_feedback: feedback == Feedback::ByStream,
+            continues: false,
             target: ConsumerTarget {
                 paused: false,
                 max_encoding: 0,
@@ -283,6 +284,7 @@ fn hall() -> Router {
             ssrc: 1_000 + speaker,
             rtx_ssrc: None,
             congestion_feedback: true,
+            continues: false,
             cname: Arc::from("c"),
             mid: None,
             codecs: vec![opus],

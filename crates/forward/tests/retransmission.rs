@@ -39,6 +39,22 @@ fn a_nack_is_answered_from_the_cache_as_rfc_4588_retransmission() {
     assert_eq!(rig.counters().rtx_out, 2);
 }
 
+#[test]
+fn what_is_a_second_old_is_replaced_by_a_keyframe() {
+    let mut rig = watched();
+    let old = rig.forward(&vp8(100, 10, 0, true)).remove(0);
+    rig.wait(500);
+    let new = rig.forward(&vp8(100, 11, 45_000, false)).remove(0);
+    rig.wait(499);
+    rig.nack(&[old.header.sequence]);
+    assert_eq!(rig.received().len(), 1, "not a second old yet");
+    rig.wait(1);
+    rig.nack(&[old.header.sequence, new.header.sequence]);
+    assert_eq!(rig.received(), [], "what follows is of no use without it");
+    assert_eq!(plis(&rig.wait(200)), [100]);
+    assert_eq!(rig.counters().rtx_missed, 1);
+}
+
 /// The section of every packet that is sent on the stream for retransmissions, among `got`.
 fn repairs_with_mid(got: &[Got]) -> Vec<bool> {
     let repairs = got.iter().filter(|got| got.header.ssrc == OUT_RTX);
@@ -129,7 +145,7 @@ fn one_loss_is_answered_once_a_round_trip_and_floods_are_bounded() {
     for n in 1..600 {
         rig.forward(&vp8(100, 10 + n, u32::from(n) * 3_000, false));
     }
-    rig.wait(1_000);
+    rig.wait(900);
     let all: Vec<_> = (0..600).map(|n| first + n).collect();
     for part in all.chunks(100) {
         rig.nack(part);
@@ -149,9 +165,10 @@ fn what_the_cache_lost_is_counted_and_not_sent() {
     for n in 1..1_100 {
         rig.forward(&vp8(100, 10 + n, u32::from(n) * 3_000, false));
     }
-    rig.nack(&[first, first.wrapping_sub(5), first.wrapping_add(5_000)]);
+    rig.nack(&[first.wrapping_sub(5), first.wrapping_add(5_000), first]);
     assert_eq!(rig.received(), []);
     assert_eq!(rig.counters().rtx_missed, 3);
+    assert_eq!(plis(&rig.wait(200)), [100], "nothing else can mend it");
 }
 
 #[test]

@@ -99,6 +99,7 @@ pub(crate) fn subscription(codecs: Vec<CodecBinding>) -> ConsumerConfig {
         codecs,
         extensions: ExtensionIds::default(),
         congestion_feedback: false,
+        continues: false,
         target: ConsumerTarget {
             paused: false,
             max_encoding: 3,

@@ -1,6 +1,7 @@
 //! What a subscriber gets whose link does not carry everything: told by its own estimate (REMB) here.
 
 use schalter_forward::{ForwardEvent, Rank};
+use schalter_model::Bitrate;
 
 use crate::rig::*;
 
@@ -58,6 +59,30 @@ fn a_picture_that_does_not_fit_stops_says_so_and_comes_back() {
     assert_eq!(states(&mut rig), [false]);
     let links = rig.counters().links;
     assert_eq!((links.pauses, links.resumes), (1, 1));
+}
+
+#[test]
+fn an_estimate_that_follows_what_is_sent_limits_nothing() {
+    let (mut rig, mut n) = (watched(), 0);
+    two_seconds(&mut rig, &mut n, 5_000);
+    // Of some 780 kbit/s that are sent, headers counted.
+    for _ in 0..5 {
+        assert!(two_seconds(&mut rig, &mut n, 700) >= 70);
+    }
+    assert_eq!(states(&mut rig), []);
+    assert_eq!(two_seconds(&mut rig, &mut n, 500), 0);
+    assert_eq!(states(&mut rig), [true]);
+}
+
+#[test]
+fn a_picture_that_nearly_fits_goes_on() {
+    let (mut rig, mut n) = (watched(), 0);
+    two_seconds(&mut rig, &mut n, 5_000);
+    // A quarter less than is sent: an estimate after a fall is that low, and the picture would come back with a key frame.
+    for _ in 0..5 {
+        assert!(two_seconds(&mut rig, &mut n, 600) >= 70);
+    }
+    assert_eq!(states(&mut rig), []);
 }
 
 #[test]
@@ -148,4 +173,36 @@ fn what_a_full_link_made_give_up_is_not_repaired() {
     rig.nack(&[last]);
     rig.wait(200);
     assert_eq!(rig.received(), []);
+}
+
+#[test]
+fn a_limit_counts_as_a_link_that_carries_no_more_until_it_is_lifted() {
+    for measured in [true, false] {
+        let (mut rig, mut n) = (watched(), 0);
+        let kbps = |rig: &mut Rig, n: &mut u16| {
+            if measured {
+                return two_seconds(rig, n, 5_000);
+            }
+            (0..150)
+                .map(|frame| {
+                    *n += 1;
+                    let mut got = rig.forward(&big(*n, true));
+                    rig.wait(13);
+                    got.extend(rig.received());
+                    let media = got.iter().filter(|got| got.header.ssrc == OUT).count();
+                    if frame >= 75 { media } else { 0 }
+                })
+                .sum()
+        };
+        assert!(kbps(&mut rig, &mut n) >= 70, "measured: {measured}");
+        let limit = Some(Bitrate::from_kbps(150));
+        rig.router.limit_link(rig.now, SUBSCRIBER, limit);
+        kbps(&mut rig, &mut n);
+        assert_eq!(kbps(&mut rig, &mut n), 0, "measured: {measured}");
+        assert_eq!(states(&mut rig), [true], "measured: {measured}");
+        rig.router.limit_link(rig.now, SUBSCRIBER, None);
+        kbps(&mut rig, &mut n);
+        assert!(kbps(&mut rig, &mut n) >= 70, "measured: {measured}");
+        assert_eq!(states(&mut rig), [false], "measured: {measured}");
+    }
 }

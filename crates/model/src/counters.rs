@@ -1,6 +1,6 @@
 //! What a shard counts. Plain numbers, published by value; the exporter turns them into metrics.
 
-use crate::{DropReason, LinkCounters, QualityCounters, SrtpProfile};
+use crate::{DropReason, LinkCounters, QualityCounters, SrtpProfile, TurnCounters};
 
 /// Drops by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub struct Counters {
     pub rtx_in: u64,
     /// Retransmissions sent to subscribers.
     pub rtx_out: u64,
-    /// Requested packets that the cache no longer had, or that a switch to another encoding made useless.
+    /// Requested packets that were too old or no longer cached, or that a switch to another encoding made useless.
     pub rtx_missed: u64,
     /// Picture loss indications sent to publishers.
     pub pli_sent: u64,
@@ -137,6 +137,10 @@ pub struct Counters {
     pub consent_losses: u64,
     /// Times a peer's address changed while its session went on.
     pub address_changes: u64,
+    /// Connections that carry datagrams, now.
+    pub streams: u64,
+    /// Connections that were taken over.
+    pub streams_adopted: u64,
     /// Producers, now.
     pub producers: u64,
     /// Consumers, now.
@@ -145,6 +149,8 @@ pub struct Counters {
     pub links: LinkCounters,
     /// How media fares.
     pub quality: QualityCounters,
+    /// The TURN server.
+    pub turn: TurnCounters,
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ reasons! {
     StunUnknownUser = "stun_unknown_user",
     /// MESSAGE-INTEGRITY is missing or wrong.
     StunIntegrity = "stun_integrity",
+    /// An answer to a question that was not asked on this path, or too long ago.
+    StunUnknownTransaction = "stun_unknown_transaction",
     /// More unauthenticated requests than the limit allows.
     StunRateLimited = "stun_rate_limited",
     /// A STUN class or method that an ICE-lite agent does not serve.
@@ -78,12 +80,30 @@ reasons! {
     DataOverload = "data_overload",
     /// A bounded egress queue was full.
     EgressFull = "egress_full",
+    /// It waited for a link for longer than it is of use.
+    EgressStale = "egress_stale",
     /// A bounded mailbox between shards was full.
     MailboxFull = "mailbox_full",
     /// The kernel refused to send it.
     SendFailed = "send_failed",
     /// A limit on transports or half-open transports was reached.
     TransportLimit = "transport_limit",
+    /// Not well-formed TURN, or of a kind that a client doesn't send.
+    TurnMalformed = "turn_malformed",
+    /// Through a relay that isn't there, or from an address that has none.
+    TurnNoAllocation = "turn_no_allocation",
+    /// Through a relay whose client holds no permission for the peer (RFC 8656 §9), or an unbound channel.
+    TurnNoPermission = "turn_no_permission",
+    /// Through a relay to what is no media socket of this shard: relays reach nothing else.
+    TurnForeignPeer = "turn_foreign_peer",
+    /// More answers to who has not proven anything than the limit allows.
+    TurnRateLimited = "turn_rate_limited",
+    /// A connection's bytes are no frames, or no TLS; it was closed.
+    StreamMalformed = "stream_malformed",
+    /// The limit on connections of a worker was reached.
+    StreamLimit = "stream_limit",
+    /// Waited so long for a slow connection that it was of no use any more.
+    StreamLate = "stream_late",
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod link;
 mod quality;
 mod rate;
 mod time;
+mod turn;
 mod ufrag;
 
 pub use counters::{Counters, DropCounters, SrtpProfileCounters, TransportStateGauges};
@@ -20,6 +21,7 @@ pub use link::{LinkCounters, ProbeCounters, ProbeResult};
 pub use quality::QualityCounters;
 pub use rate::Bitrate;
 pub use time::{NtpTime, Time, WallClock};
+pub use turn::{TurnCounters, TurnRefusal, TurnRefusals};
 pub use ufrag::{InvalidUfrag, Ufrag};
 
 /// Which kind of media a track carries.
@@ -67,4 +69,37 @@ pub struct Path {
     pub remote: std::net::SocketAddr,
     /// The local address the datagram came to, where the kernel tells (`IP_PKTINFO`); replies leave from it.
     pub local: Option<std::net::IpAddr>,
+    /// What carries datagrams between the two.
+    pub carrier: Carrier,
 }
+
+impl Path {
+    /// A way over UDP.
+    pub const fn udp(remote: std::net::SocketAddr, local: Option<std::net::IpAddr>) -> Self {
+        Self {
+            remote,
+            local,
+            carrier: Carrier::Udp,
+        }
+    }
+}
+
+/// What carries datagrams on a [`Path`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// UDP itself.
+    #[default]
+    Udp,
+    /// A connection that keeps the bounds of datagrams by framing (RFC 4571, or TURN over TCP, RFC 8656 §12.5).
+    Stream(StreamId),
+    /// One of our own TURN relays; `remote` is the relayed transport address.
+    Relay(RelayId),
+}
+
+/// A connection of one worker, plain or over TLS, that carries datagrams. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u64);
+
+/// A TURN allocation of one worker. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayId(pub u64);

@@ -471,6 +471,12 @@ impl BandwidthEstimator {
             || !self.has_feedback(now)
     }
 
+    /// How long feedback has stayed away, if that is worth acting on.
+    pub(crate) fn silent_for(&self, now: Time) -> Option<Duration> {
+        let heard = self.silence.heard()?;
+        self.silence.is_silent().then(|| now - heard)
+    }
+
     /// Less is sent than the link is believed to carry, because it is silent or was lately.
     pub(crate) fn is_silent(&self) -> bool {
         self.silence.factor() < 1.0

@@ -12,7 +12,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The send rate's factor at each reduction, and its lowest value.
 const REDUCTION: f64 = 0.5;
 const LOWEST: f64 = 1.0 / 32.0;
-/// Growth of the factor once feedback is back: from the lowest to one in a second.
+/// The least factor once feedback is back: a keyframe should not take a second.
+const RETURN: f64 = 0.25;
+/// Growth of the factor then: to one in less than half a second.
 const RECOVERY: f64 = 2.0;
 const RECOVERY_STEP: Duration = Duration::from_millis(180);
 
@@ -57,7 +59,10 @@ impl Silence {
         match self.state {
             State::Fine => false,
             State::Silent { factor, .. } => {
-                self.state = State::Recovering { factor, since: now };
+                self.state = State::Recovering {
+                    factor: factor.max(RETURN),
+                    since: now,
+                };
                 true
             }
             State::Recovering { factor, since } => {
