@@ -79,6 +79,7 @@ impl Channels {
             .step_by(2)
             .find(|stream| !self.table.contains_key(stream))
             .ok_or(DataError::TooManyChannels)?;
+        self.sctp.want();
         self.table.insert(
             stream,
             Channel {

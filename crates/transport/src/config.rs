@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use schalter_model::SrtpProfile;
 
-use crate::ice::IceLimits;
+use crate::ice::{ChallengeSecret, IceLimits};
 use crate::srtp::{SrtpError, SrtpLimits};
 use crate::{ChannelId, CryptoProfile, DataChannelConfig, Identity, LocalIce};
 
@@ -37,7 +37,9 @@ impl Default for TransportLimits {
             dtls_handshake_timeout: Duration::from_secs(30),
             max_message_size: 65_535,
             max_channels: 64,
-            channel_send_buffer: 1024 * 1024,
+            // A file of a few megabytes comes in one burst, as fast as its sender reads it; a smaller buffer would end the
+            // session of everybody whose link is slower than that.
+            channel_send_buffer: 4 * 1024 * 1024,
             receive_buffer: 1024 * 1024,
         }
     }
@@ -55,6 +57,8 @@ pub struct TransportConfig {
     pub crypto: CryptoProfile,
     /// Our ICE credentials.
     pub ice: LocalIce,
+    /// What our questions to the peer's new paths are made unguessable with.
+    pub challenges: ChallengeSecret,
     /// Channels that we open once SCTP is up.
     pub channels: Vec<DataChannelConfig>,
     /// Bounds.

@@ -1,28 +1,33 @@
 //! ICE as a lite, controlled agent for one component with one candidate (RFC 8445 §2.5, §7.3, §8.2).
 //!
 //! Owns which checks are answered, which paths are validated, which one is selected, and consent: as a lite agent sends
-//! no checks of its own, the peer's checks stand for its consent (RFC 7675). Refuses to answer anything whose
-//! MESSAGE-INTEGRITY is missing or wrong, so that a spoofed source gets no bytes at all.
+//! no checks of its own, the peer's checks stand for its consent (RFC 7675). Where authentic media comes from a path that no
+//! check came on, it asks that path for proof, see `challenge`. Refuses to answer anything whose
+//! MESSAGE-INTEGRITY is missing or wrong, so that a spoofed source gets no bytes but few of such questions.
+
+mod answer;
+mod challenge;
+mod received;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use schalter_model::{DropReason, Path, Time, Ufrag};
+use schalter_model::{Carrier, DropReason, Path, Time, Ufrag};
 
-use crate::stun::{
-    BINDING, IntegrityKey, StunClass, StunError, StunMessage, StunWriter, TransactionId, attribute,
-};
+use crate::stun::{BINDING, IntegrityKey, StunClass, StunMessage, attribute};
 use crate::{LocalIce, RemoteIce};
+
+use answer::{refusal, respond};
+pub use challenge::ChallengeSecret;
+use challenge::{Challenges, Credentials, Unproven};
+use received::{RecentTransactions, ResponseBudget};
 
 /// Largest answer that [`IceLite::on_request`] writes, in bytes.
 pub const MAX_ICE_RESPONSE_LEN: usize = 128;
 
-/// Most types that an answer 420 lists; a peer that sends more learns of the rest next time.
-const MAX_UNKNOWN_LISTED: usize = 8;
 /// How many events wait for [`IceLite::poll_event`]; the oldest gives way. One call brings at most two.
 const MAX_EVENTS: usize = 8;
-/// How many transactions are remembered to recognise a check that a third party sends again from elsewhere.
-const REMEMBERED_TRANSACTIONS: usize = 32;
 /// How long a nomination keeps a path of lower priority from taking over. Long enough to span the checks of an agent
 /// that nominates every pair (RFC 5245 §8.1.1.2), short enough not to matter to one that moves.
 const NOMINATION_HOLD: Duration = Duration::from_secs(1);
@@ -40,6 +45,8 @@ pub struct IceLimits {
     pub max_paths: usize,
     /// Checks answered per second and transport.
     pub max_responses_per_second: u32,
+    /// Paths that are asked for proof within ten seconds, each with three packets at most.
+    pub max_challenges: usize,
 }
 
 impl Default for IceLimits {
@@ -52,6 +59,8 @@ impl Default for IceLimits {
             max_paths: 8,
             // Browsers pace all their checks at about one in 50 ms; four times that leaves room for restarts.
             max_responses_per_second: 80,
+            // A client has one NAT mapping at a time; some routers give it two or three others within seconds.
+            max_challenges: 4,
         }
     }
 }
@@ -102,10 +111,17 @@ pub struct IceLite {
     selected: Option<usize>,
     /// When [`Self::selected`] was last nominated; `None` while it is provisional.
     nominated_at: Option<Time>,
+    /// The last check on the path that was selected, after that path was lost. Consent is the peer's, not the path's.
+    lost_with: Option<Time>,
     /// When anything authentic last came, checks included.
     heard_at: Time,
     responses: ResponseBudget,
     transactions: RecentTransactions,
+    /// When the peer last nominated a path.
+    last_nomination: Option<Time>,
+    /// As whom the peer checked last.
+    checked_as: Option<Credentials>,
+    challenges: Challenges,
     events: VecDeque<IceEvent>,
 }
 
@@ -132,22 +148,32 @@ impl Generation {
     }
 }
 
+/// A user of the peer, with the key that its agent answers by.
+#[derive(Debug)]
+struct RemoteKey {
+    user: RemoteIce,
+    key: IntegrityKey,
+}
+
 /// Whose checks are the peer's. Its SDP and its checks race each other, so both the old and the new user pass during a
 /// restart, and anybody who knows our password passes until the first SDP.
 #[derive(Debug, Default)]
 struct RemoteUser {
-    known: Option<RemoteIce>,
-    before: Option<RemoteIce>,
+    known: Option<Arc<RemoteKey>>,
+    before: Option<Arc<RemoteKey>>,
     awaiting: bool,
 }
 
 impl RemoteUser {
     fn admits(&self, ufrag: &[u8]) -> bool {
-        let is = |user: &Option<RemoteIce>| {
-            user.as_ref()
-                .is_some_and(|user| user.ufrag.as_bytes() == ufrag)
-        };
-        self.awaiting || is(&self.known) || is(&self.before)
+        self.awaiting || self.named(ufrag).is_some()
+    }
+
+    fn named(&self, ufrag: &[u8]) -> Option<&Arc<RemoteKey>> {
+        [&self.known, &self.before]
+            .into_iter()
+            .flatten()
+            .find(|known| known.user.ufrag.as_bytes() == ufrag)
     }
 }
 
@@ -161,7 +187,7 @@ struct ValidPath {
 
 impl IceLite {
     /// Starts an agent that waits for checks from `now` on.
-    pub fn new(now: Time, local: &LocalIce, limits: IceLimits) -> Self {
+    pub fn new(now: Time, local: &LocalIce, secret: ChallengeSecret, limits: IceLimits) -> Self {
         Self {
             limits,
             state: State::Waiting { since: now },
@@ -174,9 +200,13 @@ impl IceLite {
             paths: Vec::with_capacity(limits.max_paths.max(2)),
             selected: None,
             nominated_at: None,
+            lost_with: None,
             heard_at: now,
             responses: ResponseBudget::default(),
             transactions: RecentTransactions::default(),
+            last_nomination: None,
+            checked_as: None,
+            challenges: Challenges::new(secret, limits.max_challenges),
             events: VecDeque::with_capacity(MAX_EVENTS),
         }
     }
@@ -184,8 +214,10 @@ impl IceLite {
     /// Tells the peer's credentials, at first or after it restarted.
     pub fn set_remote(&mut self, remote: RemoteIce) {
         self.remote.awaiting = false;
-        if self.remote.known.as_ref() != Some(&remote) {
-            self.remote.before = self.remote.known.replace(remote);
+        if self.remote.known.as_ref().map(|known| &known.user) != Some(&remote) {
+            let key = IntegrityKey::new(remote.password.as_bytes());
+            let told = Arc::new(RemoteKey { user: remote, key });
+            self.remote.before = self.remote.known.replace(told);
         }
     }
 
@@ -207,7 +239,7 @@ impl IceLite {
     }
 
     /// Takes a datagram that looks like STUN and writes the answer into `out`, which should hold
-    /// [`MAX_ICE_RESPONSE_LEN`] bytes.
+    /// [`MAX_ICE_RESPONSE_LEN`] bytes. A response to a question of ours is taken as well, and wants no answer.
     ///
     /// Nothing but the drop counter changes before MESSAGE-INTEGRITY is verified.
     ///
@@ -228,6 +260,10 @@ impl IceLite {
             (StunClass::Request, BINDING) => {}
             // A keepalive (RFC 8445 §11): no consent, no answer, no drop.
             (StunClass::Indication, BINDING) => return Ok(IceResponse { len: 0 }),
+            (StunClass::Success, BINDING) => {
+                self.on_response(now, path, &message)?;
+                return Ok(IceResponse { len: 0 });
+            }
             (
                 StunClass::Request | StunClass::Indication | StunClass::Success | StunClass::Error,
                 _,
@@ -261,9 +297,12 @@ impl IceLite {
 
         let (generation, _) = self.generation(local)?;
         let refusal = refusal(&message);
-        let len = respond(generation, &message, &path, refusal.as_ref(), out)
+        let len = respond(&generation.key, &message, &path, refusal.as_ref(), out)
             .map_err(|_| DropReason::Oversize)?;
+        let local = generation.ufrag;
         if refusal.is_none() {
+            let named = self.remote.named(remote).cloned();
+            self.checked_as = named.map(|remote| Credentials { local, remote });
             self.on_valid_check(now, path, &message, is_current);
         }
         Ok(IceResponse { len })
@@ -276,6 +315,65 @@ impl IceLite {
         if self.state == State::Disconnected {
             self.state = State::Connected;
             self.push(IceEvent::Reconnected);
+        }
+    }
+
+    /// Notes that authentic media which was not there before came from `path`. One that was not checked lately is asked for
+    /// proof, see [`Self::write_challenge`]; only UDP can bring media from elsewhere, a connection is its own proof.
+    pub fn on_media(&mut self, now: Time, path: &Path) {
+        self.on_traffic(now);
+        if self.selected() == Some(*path) {
+            return;
+        }
+        let checked = self.paths.iter().find(|valid| valid.path == *path);
+        // What was under way on a path that the peer left is no reason to ask: for longer than that, it checks each that it uses.
+        if checked.is_some_and(|valid| now < valid.last_check + self.limits.disconnect_after) {
+            return;
+        }
+        match (self.state, path.carrier) {
+            (State::Connected | State::Disconnected, Carrier::Udp) => {}
+            (State::Waiting { .. } | State::Failed, _)
+            | (_, Carrier::Stream(_) | Carrier::Relay(_)) => return,
+        }
+        self.challenges.want(now, path, self.checked_as.as_ref());
+    }
+
+    /// Whether [`Self::write_challenge`] has something to write.
+    pub fn has_challenge(&self) -> bool {
+        self.challenges.is_due()
+    }
+
+    /// Writes the next question into `out`, some 120 bytes; answers the path that it goes to and its length.
+    pub fn write_challenge(&mut self, now: Time, out: &mut [u8]) -> Option<(Path, usize)> {
+        self.challenges.write(now, out)
+    }
+
+    /// Asks nobody any more and takes no answer, as the transport is over.
+    pub fn stop_challenges(&mut self) {
+        self.challenges.clear();
+    }
+
+    /// Forgets a path that can't carry anything any more, such as a connection that was closed (RFC 6544 §7.4). If it was
+    /// the selected one, the path with the latest check takes its place; without any, nothing can be sent until the peer
+    /// checks another, and consent ends as if the path were silent.
+    pub fn forget_path(&mut self, path: &Path) {
+        let Some(gone) = self.paths.iter().position(|valid| valid.path == *path) else {
+            return;
+        };
+        let removed = self.paths.swap_remove(gone);
+        let moved = self.paths.len();
+        match self.selected {
+            Some(selected) if selected == gone => {
+                self.nominated_at = None;
+                let latest = |index: &usize| self.paths[*index].last_check;
+                self.selected = (0..self.paths.len()).max_by_key(latest);
+                match self.selected {
+                    Some(index) => self.push(IceEvent::PathChanged(self.paths[index].path)),
+                    None => self.lost_with = Some(removed.last_check),
+                }
+            }
+            Some(selected) if selected == moved => self.selected = Some(gone),
+            Some(_) | None => {}
         }
     }
 
@@ -337,6 +435,36 @@ impl IceLite {
             .ok_or(DropReason::StunUnknownUser)
     }
 
+    /// An answer to a question of ours: the peer is on `path`, and wants what comes there (RFC 7675 §5.1). It is sent to from now
+    /// on, unless the peer nominated one since it was asked: then media from there was what it left behind.
+    fn on_response(
+        &mut self,
+        now: Time,
+        path: Path,
+        message: &StunMessage<'_>,
+    ) -> Result<(), DropReason> {
+        let asked = self
+            .challenges
+            .on_response(now, &path, message)
+            .map_err(|unproven| match unproven {
+                Unproven::UnknownTransaction => DropReason::StunUnknownTransaction,
+                Unproven::Integrity => DropReason::StunIntegrity,
+            })?;
+        // The peer's candidate is the same as before; only a NAT shows it in another place.
+        let priority = self.selected.map_or(0, |index| self.paths[index].priority);
+        let (index, _) = self.validate(now, path, priority, false);
+        self.heard_at = self.heard_at.max(now);
+        let is_outdated = self.last_nomination.is_some_and(|at| at > asked);
+        if self.selected.is_none() || !is_outdated && self.selected != Some(index) {
+            self.selected = Some(index);
+            self.lost_with = None;
+            self.nominated_at = None;
+            self.push(IceEvent::PathChanged(path));
+        }
+        self.on_traffic(now);
+        Ok(())
+    }
+
     fn on_valid_check(
         &mut self,
         now: Time,
@@ -351,6 +479,9 @@ impl IceLite {
         let (index, was_nominated) =
             self.validate(now, path, message.priority().unwrap_or(0), nominates);
         self.heard_at = self.heard_at.max(now);
+        if nominates {
+            self.last_nomination = Some(now);
+        }
 
         if nominates && is_current && self.previous.take().is_some() {
             self.remote.before = None;
@@ -362,7 +493,7 @@ impl IceLite {
             Some(_) => was_quiet,
         };
         if takes_over {
-            let is_first = self.selected.is_none();
+            let is_first = self.selected.is_none() && self.lost_with.take().is_none();
             self.selected = Some(index);
             self.nominated_at = None;
             self.push(if is_first {
@@ -436,9 +567,10 @@ impl IceLite {
     }
 
     fn consent_ends(&self) -> Time {
-        let last = self
-            .selected
-            .map_or(Time::ZERO, |index| self.paths[index].last_check);
+        let last = match self.selected {
+            Some(index) => self.paths[index].last_check,
+            None => self.lost_with.unwrap_or(Time::ZERO),
+        };
         last + self.limits.consent_expires_after
     }
 
@@ -448,6 +580,7 @@ impl IceLite {
 
     fn fail(&mut self, failure: IceFailure) {
         self.state = State::Failed;
+        self.challenges.clear();
         self.push(IceEvent::Failed(failure));
     }
 
@@ -456,116 +589,5 @@ impl IceLite {
             self.events.pop_front();
         }
         self.events.push_back(event);
-    }
-}
-
-/// Why an authentic request gets an error for an answer.
-enum Refusal {
-    /// 420, with the types.
-    UnknownAttributes {
-        types: [u16; MAX_UNKNOWN_LISTED],
-        len: usize,
-    },
-    /// 487: the peer thinks it is controlled, but a lite agent never controls (RFC 8445 §6.1.1).
-    RoleConflict,
-}
-
-fn refusal(message: &StunMessage<'_>) -> Option<Refusal> {
-    let mut types = [0; MAX_UNKNOWN_LISTED];
-    let mut len = 0;
-    let mut is_controlled = false;
-    for (kind, _) in message.attributes() {
-        match kind {
-            attribute::USERNAME | attribute::PRIORITY | attribute::USE_CANDIDATE => {}
-            attribute::ICE_CONTROLLED => is_controlled = true,
-            0x0000..=0x7FFF if len < MAX_UNKNOWN_LISTED => {
-                types[len] = kind;
-                len += 1;
-            }
-            _ => {}
-        }
-    }
-    if len > 0 {
-        return Some(Refusal::UnknownAttributes { types, len });
-    }
-    is_controlled.then_some(Refusal::RoleConflict)
-}
-
-fn respond(
-    generation: &Generation,
-    request: &StunMessage<'_>,
-    path: &Path,
-    refusal: Option<&Refusal>,
-    out: &mut [u8],
-) -> Result<usize, StunError> {
-    let class = match refusal {
-        None => StunClass::Success,
-        Some(_) => StunClass::Error,
-    };
-    let mut writer = StunWriter::new(out, class, BINDING, request.transaction_id())?;
-    match refusal {
-        None => writer.xor_mapped_address(path.remote)?,
-        Some(Refusal::RoleConflict) => writer.error_code(487)?,
-        Some(Refusal::UnknownAttributes { types, len }) => {
-            writer.error_code(420)?;
-            let mut value = [0; MAX_UNKNOWN_LISTED * 2];
-            for (slot, kind) in value.as_chunks_mut().0.iter_mut().zip(types) {
-                *slot = kind.to_be_bytes();
-            }
-            writer.attribute(attribute::UNKNOWN_ATTRIBUTES, &value[..len * 2])?;
-        }
-    }
-    writer.integrity(&generation.key)?;
-    writer.fingerprint()
-}
-
-/// Answers left in the running second.
-#[derive(Debug, Default)]
-struct ResponseBudget {
-    since: Time,
-    used: u32,
-}
-
-impl ResponseBudget {
-    fn take(&mut self, now: Time, per_second: u32) -> bool {
-        if now - self.since >= Duration::from_secs(1) {
-            self.since = now;
-            self.used = 0;
-        }
-        self.used += u32::from(self.used < per_second + 1);
-        self.used <= per_second
-    }
-}
-
-/// A ring of the last transactions and the paths they came on.
-#[derive(Debug)]
-struct RecentTransactions {
-    ring: [Option<(TransactionId, Path)>; REMEMBERED_TRANSACTIONS],
-    next: usize,
-}
-
-impl Default for RecentTransactions {
-    fn default() -> Self {
-        Self {
-            ring: [None; REMEMBERED_TRANSACTIONS],
-            next: 0,
-        }
-    }
-}
-
-impl RecentTransactions {
-    fn seen_elsewhere(&self, id: TransactionId, path: &Path) -> bool {
-        self.ring
-            .iter()
-            .flatten()
-            .any(|(known, at)| *known == id && at != path)
-    }
-
-    fn remember(&mut self, id: TransactionId, path: Path) {
-        let is_known = self.ring.iter().flatten().any(|(known, _)| *known == id);
-        if !is_known {
-            self.ring[self.next] = Some((id, path));
-            self.next = (self.next + 1) % REMEMBERED_TRANSACTIONS;
-        }
     }
 }

@@ -9,7 +9,6 @@ mod identity;
 mod params;
 mod sctp;
 pub mod srtp;
-pub mod stun;
 mod transport;
 
 pub use config::{
@@ -23,4 +22,6 @@ pub use params::{
     ChannelId, CryptoProfile, DataChannelConfig, Fingerprint, FingerprintHash, InvalidFingerprint,
     LocalIce, Reliability, RemoteIce,
 };
+/// The wire format of connectivity checks.
+pub use schalter_stun as stun;
 pub use transport::{SealError, Transport};

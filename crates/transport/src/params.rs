@@ -22,11 +22,21 @@ impl fmt::Debug for LocalIce {
     }
 }
 
-/// The peer's ICE username fragment. (Its password is needed only by agents that send checks.)
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The peer's ICE credentials for one generation (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq)]
 pub struct RemoteIce {
     /// Username fragment.
     pub ufrag: Arc<str>,
+    /// Password; a secret. The peer's answers to our questions are made with it.
+    pub password: Arc<str>,
+}
+
+impl fmt::Debug for RemoteIce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteIce")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Hash functions of `a=fingerprint` (RFC 8122 §5) that Schalter accepts.
@@ -103,7 +113,7 @@ pub enum CryptoProfile {
     /// AES-GCM preferred, `AES128_CM_HMAC_SHA1_80` as fallback.
     #[default]
     Standard,
-    /// BSI TR-02102: AEAD only, and no RSA below 3000 bits, that is none of ours.
+    /// BSI TR-02102: AES-GCM only, and no RSA below 3000 bits, that is none of ours.
     Bsi,
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use schalter_model::{DropReason, Path, SrtpProfile, Time, Ufrag};
+use schalter_model::{Carrier, DropReason, Path, SrtpProfile, Time, Ufrag};
 
 use crate::channels::Channels;
 use crate::config::TransportFailureKind;
@@ -90,7 +90,7 @@ impl Transport {
         let mut transport = Self {
             epoch: config.epoch,
             limits,
-            ice: IceLite::new(now, &config.ice, limits.ice),
+            ice: IceLite::new(now, &config.ice, config.challenges, limits.ice),
             dtls: Dtls::new(DtlsConfig {
                 epoch: config.epoch,
                 identity: config.identity,
@@ -160,7 +160,8 @@ impl Transport {
         self.ice.serves(ufrag)
     }
 
-    /// Takes a STUN datagram. The answer is queued for [`Self::poll_transmit`].
+    /// Takes a STUN datagram: a check, or the answer to a question of ours. What it is answered is queued for
+    /// [`Self::poll_transmit`].
     ///
     /// # Errors
     /// Why it was dropped.
@@ -198,6 +199,10 @@ impl Transport {
 
     /// Authenticates and decrypts an SRTP packet in place; answers the length of the RTP packet.
     ///
+    /// By UDP it may come from where no check came from: that it is authentic and new says more of it than an address would, and
+    /// whoever could bring it from elsewhere could as well have let it pass. Only where we *send* to needs a proof, for which
+    /// [`Self::poll_transmit`] asks then (RFC 7675 §5.1).
+    ///
     /// # Errors
     /// Why it was dropped; the bytes are then of no use.
     pub fn open_rtp(
@@ -208,11 +213,12 @@ impl Transport {
     ) -> Result<usize, DropReason> {
         let media = open_from(&self.ice, &mut self.media, &path)?;
         let len = media.inbound.open_rtp(datagram)?;
-        self.on_traffic(now);
+        self.on_media(now, &path);
         Ok(len)
     }
 
-    /// Authenticates and decrypts an SRTCP packet in place; answers the length of the RTCP packet.
+    /// Authenticates and decrypts an SRTCP packet in place; answers the length of the RTCP packet. Where it may come from is said
+    /// at [`Self::open_rtp`].
     ///
     /// # Errors
     /// Why it was dropped; the bytes are then of no use.
@@ -224,12 +230,12 @@ impl Transport {
     ) -> Result<usize, DropReason> {
         let media = open_from(&self.ice, &mut self.media, &path)?;
         let len = media.inbound.open_rtcp(datagram)?;
-        self.on_traffic(now);
+        self.on_media(now, &path);
         Ok(len)
     }
 
-    fn on_traffic(&mut self, now: Time) {
-        self.ice.on_traffic(now);
+    fn on_media(&mut self, now: Time, path: &Path) {
+        self.ice.on_media(now, path);
         while let Some(event) = self.ice.poll_event() {
             self.on_ice(now, event);
         }
@@ -263,9 +269,25 @@ impl Transport {
         self.ice.selected()
     }
 
+    /// Whether a question to a path that has to prove itself waits for [`Self::poll_transmit`].
+    pub fn has_challenge(&self) -> bool {
+        self.ice.has_challenge()
+    }
+
+    /// The SSRC of a stream that the peer began to send since the last call, as its last authentic packet showed.
+    pub fn take_new_stream(&mut self) -> Option<u32> {
+        self.media.as_mut()?.inbound.take_new_stream()
+    }
+
     /// Whether a check succeeded on `path`, so that a demultiplexer may send its datagrams here.
     pub fn is_validated(&self, path: &Path) -> bool {
         self.ice.is_validated(path)
+    }
+
+    /// Forgets a path that can carry nothing any more, see [`IceLite::forget_path`](crate::ice::IceLite::forget_path).
+    pub fn forget_path(&mut self, now: Time, path: &Path) {
+        self.ice.forget_path(path);
+        self.pump(now);
     }
 
     /// What protects the media.
@@ -281,12 +303,9 @@ impl Transport {
 
     /// Writes the next datagram to send into `out`, which should hold 1,500 bytes; answers where to and its length. One
     /// that does not fit is dropped, which its protocol takes for a loss.
-    pub fn poll_transmit(&mut self, _now: Time, out: &mut [u8]) -> Option<(Path, usize)> {
-        while let Some(answer) = self.stun_answers.pop_front() {
-            if let Some(target) = out.get_mut(..answer.len) {
-                target.copy_from_slice(&answer.bytes[..answer.len]);
-                return Some((answer.path, answer.len));
-            }
+    pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(Path, usize)> {
+        if let Some(answer) = self.poll_answer(now, out) {
+            return Some(answer);
         }
         let path = self.ice.selected()?;
         while let Some(datagram) = self.dtls.poll_transmit() {
@@ -296,6 +315,18 @@ impl Transport {
             }
         }
         None
+    }
+
+    /// Like [`Self::poll_transmit`], but only what answers a check, on the path that it came by, or asks another path than the one
+    /// in use for proof.
+    pub fn poll_answer(&mut self, now: Time, out: &mut [u8]) -> Option<(Path, usize)> {
+        while let Some(answer) = self.stun_answers.pop_front() {
+            if let Some(target) = out.get_mut(..answer.len) {
+                target.copy_from_slice(&answer.bytes[..answer.len]);
+                return Some((answer.path, answer.len));
+            }
+        }
+        self.ice.write_challenge(now, out)
     }
 
     /// The next thing that happened.
@@ -377,6 +408,7 @@ impl Transport {
         self.channels.sctp.abort(self.instant(now));
         self.flush_sctp(now);
         self.dtls.close(now);
+        self.ice.stop_challenges();
         self.media = None;
         self.peer = Peer::Over;
     }
@@ -499,7 +531,7 @@ fn open_from<'a>(
     media: &'a mut Option<Media>,
     path: &Path,
 ) -> Result<&'a mut Media, DropReason> {
-    if !ice.is_validated(path) {
+    if path.carrier != Carrier::Udp && !ice.is_validated(path) {
         return Err(DropReason::UnknownPeer);
     }
     media.as_mut().ok_or(DropReason::SrtpBeforeKeys)

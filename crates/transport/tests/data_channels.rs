@@ -132,6 +132,25 @@ fn an_association_comes_about_when_the_client_only_waits() {
 }
 
 #[test]
+fn nobody_who_negotiated_no_channels_hears_of_an_association() {
+    let mut pair = Pair::introduced(PairConfig {
+        client: ClientConfigOf {
+            initiates_sctp: false,
+            ..ClientConfigOf::default()
+        },
+        ..PairConfig::default()
+    });
+    pair.connect();
+    assert!(pair.run_until_connected());
+    let begun = |pair: &mut Pair| pair.client.association.is_some();
+    assert!(!pair.run(Duration::from_secs(10), begun));
+    // One that comes late is made as late as that.
+    let now = pair.now;
+    pair.server.open_channel(now, reliable("late")).unwrap();
+    assert!(pair.run(Duration::from_secs(5), begun));
+}
+
+#[test]
 fn an_association_comes_about_whichever_packet_is_lost() {
     // 1..=8 are the handshake's; from there on it is INIT and what follows.
     for direction in [Direction::ToServer, Direction::ToClient] {

@@ -5,7 +5,7 @@ mod ice_peer;
 
 use std::time::Duration;
 
-use ice_peer::{Check, NOMINATION, PLAIN, Pair, at, local, path};
+use ice_peer::{Check, NOMINATION, PLAIN, Pair, REMOTE, answer, at, local, path, secret};
 use schalter_model::{DropReason, Time};
 use schalter_transport::RemoteIce;
 use schalter_transport::ice::{IceEvent, IceFailure, IceLimits, IceLite};
@@ -161,7 +161,7 @@ fn another_users_check_is_refused_once_the_peer_is_known() {
 fn checks_that_overtake_the_description_are_answered() {
     let ice = local(1);
     let mut pair = Pair::new();
-    pair.agent = IceLite::new(Time::ZERO, &ice, IceLimits::default());
+    pair.agent = IceLite::new(Time::ZERO, &ice, secret(), IceLimits::default());
     pair.check(at(1), path(1), NOMINATION);
     assert_eq!(pair.agent.selected(), Some(path(1)));
 }
@@ -231,6 +231,7 @@ fn a_restart_keeps_the_path_until_the_new_generation_nominates() {
     pair.check_as(at(10), path(1), &old, NOMINATION);
     pair.agent.set_remote(RemoteIce {
         ufrag: "again".into(),
+        password: "the-password-after-the-restart".into(),
     });
     let again = Check {
         remote: "again",
@@ -380,7 +381,7 @@ fn indications_and_other_methods_are_no_checks() {
         (
             StunClass::Success,
             BINDING,
-            Err(DropReason::StunUnsupported),
+            Err(DropReason::StunUnknownTransaction),
         ),
     ] {
         let id = TransactionId([9; 12]);
@@ -402,7 +403,9 @@ fn indications_and_other_methods_are_no_checks() {
 #[test]
 fn passwords_do_not_show_in_debug_output() {
     let pair = Pair::new();
-    assert!(!format!("{:?}", pair.agent).contains("password-of"));
+    let shown = format!("{:?}", pair.agent);
+    assert!(!shown.contains("password-of"), "{shown}");
+    assert!(shown.contains(&pair.ice.ufrag.to_string()) && shown.contains(REMOTE));
 }
 
 #[derive(Clone, Debug)]
@@ -415,6 +418,11 @@ enum Op {
     },
     Restart,
     Traffic,
+    /// Media from a path, and whether what is asked then is answered.
+    Media {
+        path: u8,
+        answers: bool,
+    },
     Wait(u64),
 }
 
@@ -432,6 +440,7 @@ fn ops() -> impl proptest::strategy::Strategy<Value = Vec<Op>> {
         8 => check,
         1 => Just(Op::Restart),
         1 => Just(Op::Traffic),
+        4 => (0..12_u8, any::<bool>()).prop_map(|(path, answers)| Op::Media { path, answers }),
         3 => (0..9_000_u64).prop_map(Op::Wait),
     ];
     proptest::collection::vec(op, 1..80)
@@ -447,6 +456,7 @@ proptest::proptest! {
         let mut told = None;
         let mut failed = false;
         let mut disconnected = false;
+        let mut questions: Vec<(Time, schalter_model::Path)> = Vec::new();
         for op in ops {
             match op {
                 Op::Check { path: last, nominates, generation, priority } => {
@@ -460,6 +470,21 @@ proptest::proptest! {
                     generations.push(ice);
                 }
                 Op::Traffic => pair.agent.on_traffic(now),
+                Op::Media { path: last, answers } => {
+                    pair.agent.on_media(now, &path(last));
+                    let mut out = [0; 200];
+                    while let Some((target, len)) = pair.agent.write_challenge(now, &mut out) {
+                        assert!(!failed && told.is_some());
+                        assert_ne!(Some(target), told, "the path in use is not asked");
+                        let asked = questions.iter().filter(|(at, to)| *to == target && now < *at + Duration::from_secs(10));
+                        assert!(asked.count() < 3, "{target:?} is bothered");
+                        questions.push((now, target));
+                        if answers {
+                            pair.deliver(now, target, &answer(&out[..len])).unwrap();
+                            assert!(pair.agent.is_validated(&target));
+                        }
+                    }
+                }
                 Op::Wait(millis) => {
                     now += Duration::from_millis(millis);
                     pair.run_until(now);

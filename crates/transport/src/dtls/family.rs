@@ -23,6 +23,7 @@ use schalter_model::SrtpProfile;
 
 use super::record::{ALERT, Fragments, HANDSHAKE, Records};
 use super::{DtlsServer, Handled, MTU, Outcome, Setup};
+use crate::CryptoProfile;
 use crate::identity::CertificateKind;
 use crate::srtp::exporter_len;
 
@@ -63,6 +64,19 @@ fn certificate(setup: &Setup, provider: &dyn RTCCryptoProvider) -> Option<Certif
     ))
 }
 
+/// ECDHE with AEAD in either profile. BSI TR-02102-2 (3.3.1) knows AES-GCM and AES-CCM, not ChaCha20; its certificate is ECDSA.
+fn cipher_suites(crypto: CryptoProfile) -> Vec<CipherSuiteId> {
+    match crypto {
+        CryptoProfile::Standard => vec![
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
+        ],
+        CryptoProfile::Bsi => vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256],
+    }
+}
+
 const fn library_profile(profile: SrtpProfile) -> SrtpProtectionProfile {
     match profile {
         SrtpProfile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
@@ -78,12 +92,7 @@ impl FamilyServer {
         let config = ConfigBuilder::default()
             .with_certificates(vec![certificate(setup, provider.as_ref())?])
             .with_crypto_provider(provider)
-            .with_cipher_suites(vec![
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
-            ])
+            .with_cipher_suites(cipher_suites(setup.crypto))
             .with_srtp_protection_profiles(vec![library_profile(setup.profile)])
             // Fingerprints instead of chains (RFC 8827 §6.5); the signature over the handshake is checked all the same.
             .with_client_auth(ClientAuthType::RequireAnyClientCert)

@@ -46,6 +46,7 @@ struct Setup {
     identity: Arc<Identity>,
     certificate: CertificateKind,
     profile: SrtpProfile,
+    crypto: CryptoProfile,
 }
 
 /// What became of the datagrams and timeouts a library was given.
@@ -164,6 +165,7 @@ impl Dtls {
             identity: Arc::clone(&self.config.identity),
             certificate: choose_certificate(hello, self.config.crypto),
             profile,
+            crypto: self.config.crypto,
         };
         let Some(mut server) = FamilyServer::new(&setup) else {
             self.refuse(HANDSHAKE_FAILURE, TransportFailureKind::Dtls);

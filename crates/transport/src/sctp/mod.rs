@@ -25,7 +25,8 @@ use gate::{Gate, Verdict};
 
 /// The peer as the library sees it; DTLS is the only way it has to us.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
-/// How long a client may take with its INIT before we send ours. All browsers send one at once.
+/// How long a client may take with its INIT before we send ours, if we have channels to open. All browsers send one at
+/// once. A client that negotiated none would take ours for an error (GStreamer's does).
 const WAIT_FOR_INIT: Duration = Duration::from_secs(2);
 /// Associations under construction: the library makes a new one for every repeated INIT, and the peer may take up any.
 const CANDIDATES_MAX: usize = 4;
@@ -96,6 +97,8 @@ pub(crate) struct Sctp {
     transport: Arc<TransportConfig>,
     candidates: Vec<(AssociationHandle, Association)>,
     state: State,
+    /// We have channels to open.
+    is_wanted: bool,
     gate: Gate,
     /// Bytes received while our advertised window was closed and nothing could be delivered.
     stuck_bytes: usize,
@@ -132,6 +135,7 @@ impl Sctp {
             transport: Arc::new(transport),
             candidates: Vec::new(),
             state: State::Idle { early: Vec::new() },
+            is_wanted: false,
             gate: Gate::default(),
             stuck_bytes: 0,
             window_closed: false,
@@ -140,7 +144,12 @@ impl Sctp {
         }
     }
 
-    /// DTLS is up and the peer verified: waits for its INIT, for a while, if it has not come already.
+    /// Has the association made by us if the peer doesn't begin.
+    pub(crate) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// DTLS is up and the peer verified: waits for its INIT, for a while where we want one, if it has not come already.
     pub(crate) fn start(&mut self, now: Instant) {
         let State::Idle { early } = &mut self.state else {
             return;
@@ -322,7 +331,7 @@ impl Sctp {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         if let State::Waiting { initiate_at } = self.state {
-            return Some(initiate_at);
+            return Some(initiate_at).filter(|_| self.is_wanted);
         }
         self.candidates
             .iter()
@@ -332,6 +341,7 @@ impl Sctp {
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         if let State::Waiting { initiate_at } = self.state
+            && self.is_wanted
             && initiate_at <= now
         {
             let config = ClientConfig {

@@ -31,6 +31,8 @@ pub struct Inbound {
     rtcp: Cipher,
     rtp_streams: Streams<RtpWindow>,
     rtcp_streams: Streams<RtcpWindow>,
+    /// The stream that the last new one is.
+    new_stream: Option<u32>,
 }
 
 impl fmt::Debug for Inbound {
@@ -54,6 +56,7 @@ impl Inbound {
             rtcp: Cipher::new(profile, Kind::Rtcp, master)?,
             rtp_streams: Streams::new(limits.max_inbound_ssrcs),
             rtcp_streams: Streams::new(limits.max_inbound_ssrcs),
+            new_stream: None,
         })
     }
 
@@ -99,6 +102,7 @@ impl Inbound {
                 authentic(&self.rtp, datagram, index)?;
                 window.mark(index);
                 self.rtp_streams.insert(ssrc, window);
+                self.new_stream = Some(ssrc);
             }
             Found::Unknown => {
                 let index = u64::from(sequence);
@@ -106,9 +110,15 @@ impl Inbound {
                 self.rtp_streams
                     .insert(ssrc, RtpWindow::starting_at(index))
                     .mark(index);
+                self.new_stream = Some(ssrc);
             }
         }
         Ok(plain_len)
+    }
+
+    /// The SSRC of a stream that began since the last call, the newest if several did.
+    pub fn take_new_stream(&mut self) -> Option<u32> {
+        self.new_stream.take()
     }
 
     /// Opens an SRTCP packet in place; answers the length of the plain RTCP compound packet at the buffer's start.
@@ -147,12 +157,14 @@ impl Inbound {
                 authentic(&self.rtcp, datagram)?;
                 window.mark(index.into());
                 self.rtcp_streams.insert(ssrc, window);
+                self.new_stream = Some(ssrc);
             }
             Found::Unknown => {
                 authentic(&self.rtcp, datagram)?;
                 self.rtcp_streams
                     .insert(ssrc, RtcpWindow::starting_at(index.into()))
                     .mark(index.into());
+                self.new_stream = Some(ssrc);
             }
         }
         Ok(plain_len)

@@ -1,13 +1,20 @@
 //! A peer that checks, and the agent under test.
 
 use schalter_model::{DropReason, Path, ShardId, Time, Ufrag};
-use schalter_transport::ice::{IceEvent, IceLimits, IceLite, MAX_ICE_RESPONSE_LEN};
+use schalter_transport::ice::{
+    ChallengeSecret, IceEvent, IceLimits, IceLite, MAX_ICE_RESPONSE_LEN,
+};
 use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunMessage, StunWriter, TransactionId, attribute,
 };
 use schalter_transport::{LocalIce, RemoteIce};
 
 pub(crate) const REMOTE: &str = "peer";
+pub(crate) const REMOTE_PASSWORD: &str = "the-password-of-the-peer";
+
+pub(crate) fn secret() -> ChallengeSecret {
+    ChallengeSecret::new([1; ChallengeSecret::LEN])
+}
 
 pub(crate) fn local(random: u64) -> LocalIce {
     LocalIce {
@@ -17,14 +24,32 @@ pub(crate) fn local(random: u64) -> LocalIce {
 }
 
 pub(crate) fn path(last: u8) -> Path {
-    Path {
-        remote: ([192, 0, 2, last], 5_000).into(),
-        local: None,
-    }
+    Path::udp(([192, 0, 2, last], 5_000).into(), None)
 }
 
 pub(crate) fn at(millis: u64) -> Time {
     Time::from_millis(millis)
+}
+
+/// What the peer would answer to such a question.
+pub(crate) fn answer_as(id: TransactionId, password: &str) -> Vec<u8> {
+    let mut out = vec![0; 200];
+    let mut writer = StunWriter::new(&mut out, StunClass::Success, BINDING, id).unwrap();
+    writer
+        .xor_mapped_address(([203, 0, 113, 1], 7_882).into())
+        .unwrap();
+    writer
+        .integrity(&IntegrityKey::new(password.as_bytes()))
+        .unwrap();
+    let len = writer.fingerprint().unwrap();
+    out.truncate(len);
+    out
+}
+
+/// What the peer answers to this question.
+pub(crate) fn answer(question: &[u8]) -> Vec<u8> {
+    let id = StunMessage::parse(question).unwrap().transaction_id();
+    answer_as(id, REMOTE_PASSWORD)
 }
 
 /// A peer that checks, and the agent under test.
@@ -64,9 +89,10 @@ impl Pair {
 
     pub(crate) fn with_limits(limits: IceLimits) -> Self {
         let ice = local(1);
-        let mut agent = IceLite::new(Time::ZERO, &ice, limits);
+        let mut agent = IceLite::new(Time::ZERO, &ice, secret(), limits);
         agent.set_remote(RemoteIce {
             ufrag: REMOTE.into(),
+            password: REMOTE_PASSWORD.into(),
         });
         Self {
             agent,

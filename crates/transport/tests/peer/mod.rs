@@ -27,6 +27,7 @@ use rtc_sctp::{
 };
 use rtc_shared::TransportProtocol;
 use schalter_model::{DropReason, Path, ShardId, SrtpProfile, Time, Ufrag};
+use schalter_transport::ice::ChallengeSecret;
 use schalter_transport::srtp::{
     DtlsRole, Inbound, Outbound, SessionKeys, SrtpLimits, exporter_len,
 };
@@ -54,10 +55,7 @@ pub(crate) static IDENTITY: LazyLock<Arc<Identity>> =
     LazyLock::new(|| Arc::new(Identity::generate().unwrap()));
 
 pub(crate) fn path(port: u16) -> Path {
-    Path {
-        remote: SocketAddr::from(([127, 0, 0, 1], port)),
-        local: None,
-    }
+    Path::udp(SocketAddr::from(([127, 0, 0, 1], port)), None)
 }
 
 pub(crate) struct ClientConfigOf {
@@ -392,6 +390,7 @@ impl Pair {
                     ufrag,
                     password: PASSWORD.into(),
                 },
+                challenges: ChallengeSecret::new([1; ChallengeSecret::LEN]),
                 channels: config.channels,
                 limits: config.limits,
             },
@@ -423,6 +422,7 @@ impl Pair {
     pub(crate) fn introduce(&mut self, fingerprints: Vec<Fingerprint>) {
         let ice = RemoteIce {
             ufrag: CLIENT_UFRAG.into(),
+            password: "the-client's-own-password".into(),
         };
         self.server.set_remote(self.now, ice, fingerprints);
     }
