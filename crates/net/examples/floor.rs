@@ -85,6 +85,11 @@ impl Worker for Sender {
     fn poll_envelope(&mut self, _: Time, _: &mut Envelope) -> Option<ShardId> {
         None
     }
+    fn on_stream_backlog(&mut self, _: Time, _: Path, _: usize) {}
+    fn on_stream_closed(&mut self, _: Time, _: Path) {}
+    fn wants_stream(&self, _: &Path) -> bool {
+        false
+    }
     fn next_timeout(&self) -> Option<Time> {
         None
     }
@@ -228,10 +233,7 @@ fn main() -> io::Result<()> {
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load_before = load();
     let (results, turns) = mpsc::channel();
-    let path = Path {
-        remote: sink.address,
-        local: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    };
+    let path = Path::udp(sink.address, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let config = WorkersConfig {
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         pin: false,

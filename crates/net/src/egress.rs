@@ -4,9 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use schalter_model::{Counters, DropReason, Time};
+use schalter_model::{Carrier, Counters, DropReason, Time};
 
 use crate::socket::{Socket, Sockets};
+use crate::stream::Streams;
 use crate::worker::{EGRESS_LEN, MAX_SEGMENTS, Transmit, Worker};
 
 /// How long a full send buffer may hold up everything else to be sent; then the rest of the run drops. A network card
@@ -157,6 +158,7 @@ impl Egress {
         &mut self,
         worker: &mut W,
         wires: &impl Wires,
+        streams: &mut Streams,
         clock: impl Fn() -> Time,
         counters: &mut Counters,
     ) -> Drained {
@@ -178,7 +180,14 @@ impl Egress {
             let Some(transmit) = worker.poll_transmit(now, &mut self.buffer) else {
                 return Drained::Idle;
             };
-            self.send(transmit, wires, now, counters);
+            match transmit.path.carrier {
+                Carrier::Stream(id) => {
+                    let contents = &self.buffer[..transmit.len.min(EGRESS_LEN)];
+                    streams.send(now, worker, id, &transmit, contents, counters);
+                }
+                // A relay's datagrams come wrapped for the way to its client; bare ones find no socket.
+                Carrier::Udp | Carrier::Relay(_) => self.send(transmit, wires, now, counters),
+            }
             runs += 1;
             if runs % RUNS_PER_CLOCK == 0 {
                 now = clock();

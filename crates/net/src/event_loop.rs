@@ -17,6 +17,7 @@ use crate::egress::{Drained, Egress};
 use crate::mailbox::{Doorbell, Mailbox};
 use crate::receive::{BATCH, ReceivePool};
 use crate::socket::Sockets;
+use crate::stream::Streams;
 use crate::worker::Worker;
 
 /// How often counters are published.
@@ -26,7 +27,7 @@ const COMMANDS_PER_PASS: usize = 64;
 /// Envelopes of one ring that are taken before the network has its turn.
 const ENVELOPES_PER_PASS: usize = 64;
 /// Received messages after which the outcome is sent before more are looked at, to bound how long the first waits.
-const MESSAGES_PER_DRAIN: usize = 8;
+pub(crate) const MESSAGES_PER_DRAIN: usize = 8;
 /// Passes that a stopping worker still makes to carry out what was asked of it before.
 const LAST_PASSES: usize = 1_024;
 
@@ -56,7 +57,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    fn now(self) -> Time {
+    pub(crate) fn now(self) -> Time {
         Time::ZERO + self.epoch.elapsed()
     }
 }
@@ -84,12 +85,14 @@ struct Pass {
 }
 
 /// State that outlives a pass but that only [`EventLoop::run`] needs.
-struct Gear {
+pub(crate) struct Gear {
     pool: ReceivePool,
     egress: Egress,
     envelope: Envelope,
-    counters: Counters,
+    pub(crate) streams: Streams,
+    pub(crate) counters: Counters,
     readable: Vec<bool>,
+    streams_ready: bool,
 }
 
 impl<W: Worker> EventLoop<'_, W> {
@@ -97,14 +100,18 @@ impl<W: Worker> EventLoop<'_, W> {
     ///
     /// # Errors
     /// When the kernel refuses to wait or to receive for another reason than that nothing is there.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, streams: Streams) -> io::Result<()> {
         let mut gear = Gear {
             pool: ReceivePool::new(),
             egress: Egress::new(),
             envelope: Envelope::default(),
+            streams,
             counters: Counters::default(),
             readable: vec![false; self.sockets.all().len()],
+            streams_ready: false,
         };
+        // A copy of the descriptor, so that waiting borrows nothing of the streams.
+        let streams_fd = gear.streams.fd().try_clone_to_owned()?;
         let bells = self.mailbox.bells();
         let bell = &bells[usize::from(self.shard.0)];
         let sockets = self.sockets;
@@ -112,7 +119,7 @@ impl<W: Worker> EventLoop<'_, W> {
             .all()
             .iter()
             .map(|socket| socket.udp.as_fd())
-            .chain([bell.fd()])
+            .chain([streams_fd.as_fd(), bell.fd()])
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let mut publish_at = Time::ZERO;
@@ -143,11 +150,17 @@ impl<W: Worker> EventLoop<'_, W> {
                 more |= self.receive(gear, index)?;
             }
         }
+        more |= self.adopt_streams(gear);
+        more |= self.serve_again(gear);
+        if std::mem::take(&mut gear.streams_ready) {
+            self.serve_streams(gear)?;
+        }
         let now = self.clock.now();
         if self.worker.next_timeout().is_some_and(|due| due <= now) {
             self.worker.on_timeout(now);
         }
         let egress = self.drain(gear);
+        more |= self.end_streams(gear);
         Ok(Pass {
             more: more || egress == Drained::More,
             egress,
@@ -210,7 +223,7 @@ impl<W: Worker> EventLoop<'_, W> {
     }
 
     /// Hands on everything that the worker wants to leave.
-    fn drain(&mut self, gear: &mut Gear) -> Drained {
+    pub(crate) fn drain(&mut self, gear: &mut Gear) -> Drained {
         let now = self.clock.now();
         while let Some(to) = self.worker.poll_envelope(now, &mut gear.envelope) {
             if self.mailbox.post(to, &gear.envelope).is_err() {
@@ -228,6 +241,7 @@ impl<W: Worker> EventLoop<'_, W> {
         let drained = gear.egress.drain(
             &mut self.worker,
             self.sockets,
+            &mut gear.streams,
             || clock.now(),
             &mut gear.counters,
         );
@@ -251,6 +265,9 @@ impl<W: Worker> EventLoop<'_, W> {
         if let Some(due) = self.worker.next_timeout() {
             wake_at = wake_at.min(due);
         }
+        if let Some(due) = gear.streams.next_timeout() {
+            wake_at = wake_at.min(due);
+        }
         let mut full = None;
         if let Drained::Blocked { wire, until } = pass.egress {
             wake_at = wake_at.min(until);
@@ -272,7 +289,9 @@ impl<W: Worker> EventLoop<'_, W> {
             Duration::ZERO
         };
         let woken = poll(fds, Some(&timespec(timeout)));
-        let (bell_fd, socket_fds) = fds.split_last().expect("the bell comes after the sockets");
+        let [socket_fds @ .., streams_fd, bell_fd] = fds else {
+            unreachable!("streams and bell come after the sockets");
+        };
         match woken {
             Ok(_) => {
                 for (readable, fd) in gear.readable.iter_mut().zip(socket_fds) {
@@ -281,6 +300,7 @@ impl<W: Worker> EventLoop<'_, W> {
                         .revents()
                         .intersects(PollFlags::IN | PollFlags::ERR | PollFlags::HUP);
                 }
+                gear.streams_ready = streams_fd.revents().contains(PollFlags::IN);
                 bell.wakes_up(bell_fd.revents().contains(PollFlags::IN));
                 Ok(())
             }
@@ -312,6 +332,8 @@ impl<W: Worker> EventLoop<'_, W> {
         all.send_batches += own.send_batches;
         all.receive_batches += own.receive_batches;
         all.busy_nanos += own.busy_nanos;
+        all.streams += own.streams;
+        all.streams_adopted += own.streams_adopted;
         for (reason, count) in own.drops.iter() {
             all.drops.add(reason, count);
         }

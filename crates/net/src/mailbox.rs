@@ -1,7 +1,8 @@
 //! Lanes into and between workers, and the bell that wakes a sleeping one.
 //!
 //! Commands and control messages never drop; how many may be under way is bounded by those who send them (signaling
-//! limits requests per participant, shards send control messages only in answer to those or at limited rates).
+//! limits requests per participant, shards send control messages only in answer to those or at limited rates, and who
+//! accepts connections bounds how many are under way).
 //! Envelopes travel in one bounded ring per ordered pair of shards.
 
 use std::io;
@@ -14,6 +15,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use schalter_model::ShardId;
 use schalter_shard::control::Command;
 use schalter_shard::peer::{Envelope, PeerMessage};
+
+use crate::stream::AcceptedStream;
 
 /// Wakes one worker. Ringing costs a system call only when the worker sleeps.
 #[derive(Debug)]
@@ -73,6 +76,7 @@ impl Doorbell {
 /// The ends of the lanes that one worker holds.
 pub(crate) struct Mailbox {
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) streams: mpsc::Receiver<AcceptedStream>,
     pub(crate) messages: mpsc::Receiver<(ShardId, PeerMessage)>,
     pub(crate) envelopes: Vec<Ring>,
     bells: Arc<[Doorbell]>,
@@ -140,6 +144,7 @@ impl Mailbox {
 /// All lanes of a node.
 pub(crate) struct Lanes {
     pub(crate) commands: Vec<mpsc::Sender<Command>>,
+    pub(crate) streams: Vec<mpsc::Sender<AcceptedStream>>,
     pub(crate) bells: Arc<[Doorbell]>,
     /// One for each worker, in the order of the shards.
     pub(crate) mailboxes: Vec<Mailbox>,
@@ -161,11 +166,15 @@ impl Lanes {
             ids.iter().map(|_| mpsc::channel()).unzip();
         let mut mailboxes = Vec::with_capacity(ids.len());
         let mut commands = Vec::with_capacity(ids.len());
+        let mut streams = Vec::with_capacity(ids.len());
         for (own, messages) in ids.iter().zip(messages_out) {
             let (sender, receiver) = mpsc::channel();
             commands.push(sender);
+            let (sender, accepted) = mpsc::channel();
+            streams.push(sender);
             mailboxes.push(Mailbox {
                 commands: receiver,
+                streams: accepted,
                 messages,
                 envelopes: Vec::new(),
                 bells: Arc::clone(&bells),
@@ -192,6 +201,7 @@ impl Lanes {
         }
         Ok(Self {
             commands,
+            streams,
             bells,
             mailboxes,
         })

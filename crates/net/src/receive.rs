@@ -103,10 +103,10 @@ impl ReceivePool {
         }
         let start = index * SLOT_LEN;
         Some(Message {
-            path: Path {
-                remote: normal_addr(meta.addr),
-                local: meta.dst_ip.map(normal_ip).filter(|ip| is_source(*ip)),
-            },
+            path: Path::udp(
+                normal_addr(meta.addr),
+                meta.dst_ip.map(normal_ip).filter(|ip| is_source(*ip)),
+            ),
             bytes: &mut self.memory[start..start + meta.len],
             stride: meta.stride,
         })
@@ -131,10 +131,7 @@ mod tests {
     use super::*;
 
     fn lengths(bytes: &mut [u8], stride: usize) -> Vec<usize> {
-        let path = Path {
-            remote: "192.0.2.1:9".parse().unwrap(),
-            local: None,
-        };
+        let path = Path::udp("192.0.2.1:9".parse().unwrap(), None);
         let message = Message {
             path,
             bytes,

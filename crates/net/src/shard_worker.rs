@@ -40,6 +40,18 @@ impl Worker for Shard {
         Self::poll_envelope(self, now, out)
     }
 
+    fn on_stream_backlog(&mut self, now: Time, path: Path, waiting: usize) {
+        Self::on_stream_backlog(self, now, path, waiting);
+    }
+
+    fn on_stream_closed(&mut self, now: Time, path: Path) {
+        Self::on_stream_closed(self, now, path);
+    }
+
+    fn wants_stream(&self, path: &Path) -> bool {
+        Self::wants_stream(self, path)
+    }
+
     fn next_timeout(&self) -> Option<Time> {
         Self::next_timeout(self)
     }

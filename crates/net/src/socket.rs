@@ -212,10 +212,7 @@ mod tests {
     }
 
     fn path(remote: &str, local: Option<&str>) -> Path {
-        Path {
-            remote: remote.parse().unwrap(),
-            local: local.map(|a| a.parse().unwrap()),
-        }
+        Path::udp(remote.parse().unwrap(), local.map(|a| a.parse().unwrap()))
     }
 
     #[test]

@@ -40,6 +40,16 @@ pub trait Worker: Send + 'static {
     /// Fills `out` with the next packet for another shard and tells which.
     fn poll_envelope(&mut self, now: Time, out: &mut Envelope) -> Option<ShardId>;
 
+    /// So many bytes wait for the connection of `path` because the network takes no more, now that this has changed. What
+    /// is sent on it meanwhile comes after them. All datagrams of a connection have the same path.
+    fn on_stream_backlog(&mut self, now: Time, path: Path, waiting: usize);
+
+    /// The connection of `path` is over; nothing comes on it or leaves by it any more.
+    fn on_stream_closed(&mut self, now: Time, path: Path);
+
+    /// Whether anyone uses the connection of `path`. One that no one has used for some seconds is closed.
+    fn wants_stream(&self, path: &Path) -> bool;
+
     /// When [`Self::on_timeout`] is wanted.
     fn next_timeout(&self) -> Option<Time>;
 

@@ -15,6 +15,7 @@ use crate::config::{NetError, SocketBuffers, WorkersConfig};
 use crate::event_loop::{Clock, EventLoop, EventSink, Shown};
 use crate::mailbox::{Doorbell, Lanes, Mailbox};
 use crate::socket::Sockets;
+use crate::stream::{AcceptedStream, Streams};
 use crate::worker::Worker;
 
 /// The running workers of a node. Dropping it stops them.
@@ -51,6 +52,7 @@ pub struct NotRunning(pub ShardId);
 #[derive(Debug)]
 struct Plane {
     commands: Vec<mpsc::Sender<Command>>,
+    streams: Vec<mpsc::Sender<AcceptedStream>>,
     bells: Arc<[Doorbell]>,
     shown: Vec<Shown>,
     failure: Mutex<Option<Failure>>,
@@ -86,6 +88,19 @@ impl Commands {
     pub fn send(&self, shard: ShardId, command: Command) -> Result<(), NotRunning> {
         self.plane.send(shard, command)
     }
+
+    /// Hands a connection that carries datagrams to a shard's worker, which reads and writes it from then on. One that is
+    /// too many, or broken, is closed there.
+    ///
+    /// # Errors
+    /// [`NotRunning`] if there is no such shard or it has ended; the connection is closed.
+    pub fn adopt(&self, shard: ShardId, stream: AcceptedStream) -> Result<(), NotRunning> {
+        let index = usize::from(shard.0);
+        let lane = self.plane.streams.get(index).ok_or(NotRunning(shard))?;
+        lane.send(stream).map_err(|_| NotRunning(shard))?;
+        self.plane.bells[index].ring();
+        Ok(())
+    }
 }
 
 impl Workers {
@@ -107,6 +122,7 @@ impl Workers {
         let (epoch, wall_clock) = clocks();
         let plane = Arc::new(Plane {
             commands: lanes.commands,
+            streams: lanes.streams,
             bells: lanes.bells,
             shown: (0..config.shards).map(|_| Shown::default()).collect(),
             failure: Mutex::new(None),
@@ -121,10 +137,12 @@ impl Workers {
         let events: Arc<EventSink> = events.into();
         let shards = (0..config.shards).map(ShardId);
         for ((shard, sockets), mailbox) in shards.zip(all_sockets).zip(lanes.mailboxes) {
+            let streams = Streams::new().map_err(|source| NetError::Worker { shard, source })?;
             let seat = Seat {
                 shard,
                 worker: make(shard, epoch, wall_clock),
                 sockets,
+                streams,
                 mailbox,
                 clock: Clock { epoch },
                 events: Arc::clone(&events),
@@ -280,6 +298,7 @@ struct Seat<W> {
     shard: ShardId,
     worker: W,
     sockets: Sockets,
+    streams: Streams,
     mailbox: Mailbox,
     clock: Clock,
     events: Arc<EventSink>,
@@ -316,7 +335,7 @@ impl<W: Worker> Seat<W> {
             events: self.events.as_ref(),
             shown: &self.plane.shown[usize::from(self.shard.0)],
         }
-        .run()
+        .run(self.streams)
     }
 }
 

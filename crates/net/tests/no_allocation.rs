@@ -1,14 +1,19 @@
 //! In steady state the loop moves packets without a single allocation.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[expect(dead_code, reason = "the other test file uses the rest")]
 mod probe;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use probe::{Client, Probe, ask, loopback};
-use schalter_net::{Workers, WorkersConfig};
+use probe::{Client, PATIENCE, Probe, ask, loopback};
+use schalter_model::ShardId;
+use schalter_net::{AcceptedStream, Framing, Workers, WorkersConfig};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -78,6 +83,35 @@ fn exchange(client: &Client, ports: &[u16], watched: u8) {
     }
 }
 
+/// A connection that shard 0 owns.
+fn connect(workers: &Workers) -> TcpStream {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (tcp, remote) = listener.accept().unwrap();
+    let accepted = AcceptedStream {
+        local: tcp.local_addr().unwrap(),
+        tcp,
+        tls: None,
+        framing: Framing::Rfc4571,
+        early: Vec::new(),
+        remote,
+    };
+    workers.commands().adopt(ShardId(0), accepted).unwrap();
+    client
+}
+
+fn exchange_by_tcp(client: &mut TcpStream, watched: u8) {
+    let datagram = [&[ask::ECHO, watched][..], &[0; 1_100]].concat();
+    let frame = [&(datagram.len() as u16).to_be_bytes()[..], &datagram].concat();
+    for _ in 0..16 {
+        // In two pieces, so that one has to be kept.
+        client.write_all(&frame[..700]).unwrap();
+        client.write_all(&frame[700..]).unwrap();
+    }
+    client.read_exact(&mut vec![0; 16 * frame.len()]).unwrap();
+}
+
 #[test]
 fn packets_and_envelopes_move_without_allocations() {
     let config = WorkersConfig {
@@ -91,6 +125,8 @@ fn packets_and_envelopes_move_without_allocations() {
     )
     .unwrap();
     let client = Client::new();
+    let mut tcp = connect(&workers);
+    exchange_by_tcp(&mut tcp, 0);
     exchange(&client, workers.local_ports(), 0);
     exchange(&client, workers.local_ports(), 1);
     // Longer than a second, so that counters are published, too.
@@ -98,10 +134,14 @@ fn packets_and_envelopes_move_without_allocations() {
     let mut rounds = 0;
     while std::time::Instant::now() < end {
         exchange(&client, workers.local_ports(), 1);
+        exchange_by_tcp(&mut tcp, 1);
         rounds += 1;
     }
     let counted = ALLOCATIONS.load(Ordering::Relaxed);
-    assert_eq!(counted, 0, "in {rounds} rounds of 76 packets");
+    assert_eq!(
+        counted, 0,
+        "in {rounds} rounds of 76 packets by UDP and 32 by TCP"
+    );
 
     // The counter counts: a path's text is an allocation.
     client.send(workers.local_ports()[0], &[ask::PATH]);

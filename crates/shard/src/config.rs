@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use schalter_forward::{LoudestConfig, RouterConfig};
 use schalter_model::{ShardId, WallClock};
+use schalter_transport::ice::ChallengeSecret;
 use schalter_transport::{CryptoProfile, Identity, TransportLimits};
 
 /// Bounds of one shard. Everything that a stranger can make grow has one.
@@ -17,6 +18,9 @@ pub struct ShardLimits {
     /// Connectivity checks with wrong integrity that are looked at, per transport and second; the rest is dropped
     /// unseen, since each costs an HMAC.
     pub failed_checks_per_second: u32,
+    /// Packets from paths of nobody, whose SSRC is a transport's, that turn out not to be that transport's: so many are looked
+    /// at, per transport and second; the rest is dropped unseen, since each costs a decryption.
+    pub failed_strays_per_second: u32,
     /// Data messages that wait for a reliable channel to open, per transport.
     pub waiting_messages: usize,
     /// Bytes that those messages may have together.
@@ -31,6 +35,7 @@ impl Default for ShardLimits {
             transports: 4_000,
             half_open_transports: 1_000,
             failed_checks_per_second: 50,
+            failed_strays_per_second: 50,
             waiting_messages: 256,
             waiting_bytes: 1 << 20,
             waiting_taps: 4_096,
@@ -50,6 +55,9 @@ pub struct ShardConfig {
     pub wall: WallClock,
     /// Seed of every random choice.
     pub seed: u64,
+    /// What our questions to the new paths of peers are made unguessable with. [`Self::new`] takes it from the seed, as a
+    /// simulation wants it; a server has random bytes for it.
+    pub challenges: ChallengeSecret,
     /// Our certificates.
     pub identity: Arc<Identity>,
     /// Which cryptography may be negotiated.
@@ -78,6 +86,7 @@ impl ShardConfig {
             epoch,
             wall,
             seed,
+            challenges: ChallengeSecret::new(expanded(seed)),
             identity,
             crypto: CryptoProfile::default(),
             limits: ShardLimits::default(),
@@ -86,4 +95,10 @@ impl ShardConfig {
             loudest: LoudestConfig::default(),
         }
     }
+}
+
+fn expanded(seed: u64) -> [u8; ChallengeSecret::LEN] {
+    let mut bytes = [0; ChallengeSecret::LEN];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes
 }

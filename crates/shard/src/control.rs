@@ -6,14 +6,18 @@ use bytes::Bytes;
 use schalter_forward::{
     Codec, ConsumerConfig, ConsumerTarget, MediaQuality, ProducerConfig, RouterError,
 };
-use schalter_model::{ShardId, SrtpProfile, TrackId, TransportId};
+use schalter_model::{Bitrate, ShardId, SrtpProfile, TrackId, TransportId};
 use schalter_transport::{ChannelId, DataChannelConfig, Fingerprint, LocalIce, RemoteIce};
+
+use crate::turn::TurnService;
 
 pub use schalter_transport::TransportFailureKind as TransportFailure;
 
 /// A request to one shard. Requests of one sender arrive in order; none is ever dropped.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// Serves TURN from now on. A second one starts over, without the relays of the first.
+    ServeTurn(Box<TurnService>),
     /// Makes a transport that waits for connectivity checks.
     OpenTransport {
         /// Its name from now on.
@@ -84,6 +88,13 @@ pub enum Command {
         track: TrackId,
         /// The new wish.
         target: ConsumerTarget,
+    },
+    /// Has a subscriber's tracks take no more than this together, as if its link carried no more.
+    LimitDownlink {
+        /// The subscriber's transport.
+        transport: TransportId,
+        /// Bits a second; `None` lifts the limit.
+        limit: Option<Bitrate>,
     },
     /// Ends a subscription.
     RemoveConsumer {

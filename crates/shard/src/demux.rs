@@ -7,6 +7,8 @@ pub(crate) enum Protocol {
     Dtls,
     Rtp,
     Rtcp,
+    /// ChannelData of TURN.
+    Channel,
     Unknown,
 }
 
@@ -14,6 +16,8 @@ pub(crate) enum Protocol {
 const STUN_LAST: u8 = 3;
 /// First bytes of DTLS: 20–63.
 const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
+/// First bytes of ChannelData: 64–79.
+const CHANNEL: std::ops::RangeInclusive<u8> = 64..=79;
 /// First bytes of RTP and RTCP: 128–191.
 const RTP: std::ops::RangeInclusive<u8> = 128..=191;
 
@@ -21,6 +25,7 @@ pub(crate) fn protocol(datagram: &[u8]) -> Protocol {
     match datagram.first() {
         Some(0..=STUN_LAST) => Protocol::Stun,
         Some(first) if DTLS.contains(first) => Protocol::Dtls,
+        Some(first) if CHANNEL.contains(first) => Protocol::Channel,
         Some(first) if RTP.contains(first) => {
             if schalter_rtp::is_rtcp(datagram) {
                 Protocol::Rtcp
@@ -45,7 +50,9 @@ mod tests {
         assert_eq!(protocol(&[19]), Protocol::Unknown);
         assert_eq!(protocol(&[20]), Protocol::Dtls);
         assert_eq!(protocol(&[63]), Protocol::Dtls);
-        assert_eq!(protocol(&[64]), Protocol::Unknown);
+        assert_eq!(protocol(&[64]), Protocol::Channel);
+        assert_eq!(protocol(&[79]), Protocol::Channel);
+        assert_eq!(protocol(&[80]), Protocol::Unknown);
         assert_eq!(protocol(&[0x80, 96]), Protocol::Rtp);
         assert_eq!(protocol(&[0x80, 200]), Protocol::Rtcp);
         assert_eq!(protocol(&[192]), Protocol::Unknown);

@@ -5,20 +5,18 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use schalter_forward::{Owner, Router, RouterConfig};
 use schalter_model::{
-    Bitrate, Counters, DropReason, Path, ShardId, SrtpProfile, Time, TrackId, TransportId,
-    TransportStateGauges, Ufrag,
+    Bitrate, Counters, DropReason, Path, ShardId, Time, TrackId, TransportId, TransportStateGauges,
+    Ufrag,
 };
-use schalter_transport::{
-    DataChannelConfig, DataError, LocalIce, Transport, TransportConfig, TransportError,
-    TransportEvent, stun,
-};
+use schalter_transport::{Transport, TransportEvent, stun};
+use schalter_turn::Turn;
 
 use crate::config::ShardConfig;
 use crate::control::{Command, Event, Refusal, TransportFailure, TransportState};
 use crate::demux::{Protocol, protocol};
 use crate::peer::PeerMessage;
 use crate::remote::RemoteTrack;
-use crate::slots::{FailedChecks, Slot, Slots, Stage, WaitingConsumer, WaitingMessage};
+use crate::slots::{Slots, Stage, WaitingConsumer, WaitingMessage};
 use crate::timers::Timers;
 
 /// One worker's part of the media plane.
@@ -26,7 +24,7 @@ pub struct Shard {
     pub(crate) config: ShardConfig,
     pub(crate) slots: Slots,
     /// Transports whose handshake is not finished.
-    half_open: usize,
+    pub(crate) half_open: usize,
     pub(crate) router: Router,
     pub(crate) timers: Timers,
     /// Transports that may have something to send.
@@ -43,6 +41,8 @@ pub struct Shard {
     /// Shards that asked for a track before its producer came.
     pub(crate) waiting_taps: Vec<(TrackId, ShardId)>,
     pub(crate) counters: Counters,
+    /// The TURN server, if this shard has one.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Shard {
@@ -69,6 +69,7 @@ impl Shard {
             taps: FxHashMap::default(),
             waiting_taps: Vec::new(),
             counters: Counters::default(),
+            turn: None,
         }
     }
 
@@ -80,6 +81,7 @@ impl Shard {
     /// Carries out a request of signaling. What can't be carried out is answered by [`Event::Refused`].
     pub fn on_command(&mut self, now: Time, command: Command) {
         match command {
+            Command::ServeTurn(service) => self.serve_turn(*service),
             Command::OpenTransport {
                 transport,
                 ice,
@@ -173,6 +175,7 @@ impl Shard {
                     self.router.set_target(now, owner, track, target);
                 }
             }
+            Command::LimitDownlink { transport, limit } => self.limit_link(now, transport, limit),
             Command::RemoveConsumer { transport, track } => {
                 let Some(owner) = self.slots.by_id(transport) else {
                     return;
@@ -206,28 +209,23 @@ impl Shard {
         }
     }
 
-    fn dispatch(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> Result<(), DropReason> {
+    pub(crate) fn dispatch(
+        &mut self,
+        now: Time,
+        path: Path,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
         match protocol(datagram) {
-            Protocol::Rtp => {
-                let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
-                let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
-                let len = slot.transport.open_rtp(now, path, datagram)?;
-                let was_quiet = slot.stage == Stage::Disconnected;
-                if was_quiet {
-                    self.after_transport_input(now, owner);
-                }
-                self.router.on_rtp(now, owner, &datagram[..len])
-            }
-            Protocol::Rtcp => {
-                let owner = self.slots.by_path(&path).ok_or(DropReason::UnknownPeer)?;
-                let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
-                let len = slot.transport.open_rtcp(now, path, datagram)?;
-                let was_quiet = slot.stage == Stage::Disconnected;
-                if was_quiet {
-                    self.after_transport_input(now, owner);
-                }
-                self.router.on_rtcp(now, owner, &datagram[..len])
-            }
+            Protocol::Rtp => match self.slots.by_path(&path) {
+                Some(owner) => self.on_rtp(now, path, owner, datagram),
+                None => self.on_stray(now, path, datagram),
+            },
+            Protocol::Rtcp => match self.slots.by_path(&path) {
+                Some(owner) => self.on_rtcp(now, path, owner, datagram),
+                None => self.on_stray(now, path, datagram),
+            },
+            Protocol::Channel => self.on_turn(now, path, datagram),
+            Protocol::Stun if self.is_for_turn(datagram) => self.on_turn(now, path, datagram),
             Protocol::Stun => self.on_stun(now, path, datagram),
             Protocol::Dtls => {
                 let owner = self.slots.by_path(&path).ok_or(DropReason::DtlsBeforeIce)?;
@@ -243,7 +241,50 @@ impl Shard {
         }
     }
 
+    fn on_rtp(
+        &mut self,
+        now: Time,
+        path: Path,
+        owner: Owner,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
+        let len = slot.transport.open_rtp(now, path, datagram)?;
+        self.after_media(now, owner);
+        self.router.on_rtp(now, owner, &datagram[..len])
+    }
+
+    fn on_rtcp(
+        &mut self,
+        now: Time,
+        path: Path,
+        owner: Owner,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.slot_mut(owner).ok_or(DropReason::UnknownPeer)?;
+        let len = slot.transport.open_rtcp(now, path, datagram)?;
+        self.after_media(now, owner);
+        self.router.on_rtcp(now, owner, &datagram[..len])
+    }
+
+    /// What an authentic packet of media changes, which mostly is nothing.
+    pub(crate) fn after_media(&mut self, now: Time, owner: Owner) {
+        let Some(slot) = self.slots.slot_mut(owner) else {
+            return;
+        };
+        let has_news = slot.stage == Stage::Disconnected || slot.transport.has_challenge();
+        if let Some(ssrc) = slot.transport.take_new_stream() {
+            self.slots.learn_ssrc(owner, ssrc);
+        }
+        if has_news {
+            self.after_transport_input(now, owner);
+        }
+    }
+
     fn on_stun(&mut self, now: Time, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
+        if stun::is_response(datagram) {
+            return self.on_proof(now, path, datagram);
+        }
         let limit = self.config.limits.failed_checks_per_second;
         let (local, _) = stun::username_of(datagram).ok_or(DropReason::StunMalformed)?;
         let ufrag = Ufrag::parse(local).map_err(|_| DropReason::StunUnknownUser)?;
@@ -278,10 +319,11 @@ impl Shard {
 
     /// When [`Self::on_timeout`] wants to be called next.
     pub fn next_timeout(&self) -> Option<Time> {
-        match (self.timers.next(), self.router.next_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let turn = self.turn.as_ref().and_then(Turn::next_timeout);
+        [self.timers.next(), self.router.next_timeout(), turn]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what time asks for.
@@ -300,6 +342,9 @@ impl Shard {
         if self.router.next_timeout().is_some_and(|at| at <= now) {
             self.router.on_timeout(now);
             self.drain_router_events();
+        }
+        if let Some(turn) = &mut self.turn {
+            turn.on_timeout(now);
         }
     }
 
@@ -328,113 +373,10 @@ impl Shard {
             }
         }
         counters.transports = gauges;
+        if let Some(turn) = &self.turn {
+            counters.turn = turn.counters();
+        }
         counters
-    }
-
-    /// Makes a transport whose SRTP keys were agreed on outside of DTLS, see [`Transport::with_keys`]. It has no data
-    /// channels and otherwise lives like one of [`Command::OpenTransport`].
-    pub fn open_keyed_transport(
-        &mut self,
-        now: Time,
-        transport: TransportId,
-        ice: LocalIce,
-        profile: SrtpProfile,
-        keying_material: &[u8],
-    ) {
-        let ufrag = ice.ufrag;
-        let config = self.transport_config(ice, Vec::new());
-        self.open_transport(now, transport, ufrag, || {
-            Transport::with_keys(now, config, profile, keying_material)
-        });
-    }
-
-    fn transport_config(&self, ice: LocalIce, channels: Vec<DataChannelConfig>) -> TransportConfig {
-        TransportConfig {
-            epoch: self.config.epoch,
-            identity: self.config.identity.clone(),
-            crypto: self.config.crypto,
-            ice,
-            channels,
-            limits: self.config.transport_limits,
-        }
-    }
-
-    fn open_transport(
-        &mut self,
-        now: Time,
-        id: TransportId,
-        ufrag: Ufrag,
-        make: impl FnOnce() -> Result<Transport, TransportError>,
-    ) {
-        let full = self.slots.len() >= self.config.limits.transports
-            || self.half_open >= self.config.limits.half_open_transports
-            || self.slots.by_id(id).is_some();
-        if full {
-            self.counters.drops.count(DropReason::TransportLimit);
-            self.refuse(id, None, Refusal::Limit);
-            return;
-        }
-        let transport = match make() {
-            Ok(transport) => transport,
-            Err(error) => {
-                let reason = match error {
-                    TransportError::Channel(DataError::TooManyChannels) => Refusal::Limit,
-                    TransportError::Channel(_) | TransportError::Keys(_) => Refusal::InvalidConfig,
-                };
-                self.refuse(id, None, reason);
-                return;
-            }
-        };
-        let owner = self.slots.insert(Slot {
-            id,
-            transport,
-            stage: Stage::New,
-            ufrags: vec![ufrag],
-            paths: Vec::new(),
-            media: false,
-            waiting_consumers: Vec::new(),
-            waiting_messages: VecDeque::new(),
-            waiting_bytes: 0,
-            tracks: Vec::new(),
-            failed_checks: FailedChecks::default(),
-            scheduled: None,
-            dirty: false,
-        });
-        self.half_open += 1;
-        if self.router.add_owner(owner).is_err() {
-            self.remove_transport(now, owner);
-            self.refuse(id, None, Refusal::Limit);
-            return;
-        }
-        self.after_transport_input(now, owner);
-    }
-
-    fn close_transport(&mut self, now: Time, id: TransportId) {
-        let Some(owner) = self.slots.by_id(id) else {
-            return;
-        };
-        if let Some(slot) = self.slots.slot_mut(owner) {
-            slot.transport.close(now);
-        }
-        self.flush_closing(now, owner);
-        self.remove_transport(now, owner);
-    }
-
-    /// Forgets a transport and everything that hangs on it.
-    fn remove_transport(&mut self, now: Time, owner: Owner) {
-        let tracks = self
-            .slots
-            .slot_mut(owner)
-            .map(|slot| std::mem::take(&mut slot.tracks))
-            .unwrap_or_default();
-        self.router.remove_owner(now, owner);
-        for track in tracks {
-            self.producer_gone(track);
-        }
-        self.forget_remote_consumers(now, owner);
-        if self.slots.remove(owner).is_some_and(|slot| !slot.media) {
-            self.half_open -= 1;
-        }
     }
 
     /// Brings timers, outputs and events up to date after anything touched a transport.
@@ -515,7 +457,7 @@ impl Shard {
                 TransportState::Reconnected
             }
             TransportEvent::PathChanged => {
-                self.counters.address_changes += 1;
+                self.on_path_changed(now, owner);
                 return None;
             }
             TransportEvent::Failed(reason) => {

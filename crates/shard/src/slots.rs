@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use schalter_forward::{ConsumerConfig, Owner};
+use schalter_forward::{ConsumerConfig, Intake, Owner};
 use schalter_model::{Path, ShardId, Time, TrackId, TransportId, Ufrag};
 use schalter_transport::Transport;
+
+use crate::strays::Claimants;
 
 /// A data message that waits for its channel to open.
 pub(crate) struct WaitingMessage {
@@ -41,6 +43,10 @@ pub(crate) struct Slot {
     pub(crate) stage: Stage,
     pub(crate) ufrags: Vec<Ufrag>,
     pub(crate) paths: Vec<Path>,
+    /// Streams that came, by which its media is known on other paths.
+    pub(crate) ssrcs: Vec<u32>,
+    /// Paths that its media came on and that have not proven themselves.
+    pub(crate) guests: Vec<Path>,
     /// Media may be sent: DTLS is done and the certificate is the announced one.
     pub(crate) media: bool,
     /// Tracks that this transport publishes.
@@ -49,13 +55,24 @@ pub(crate) struct Slot {
     pub(crate) waiting_messages: VecDeque<WaitingMessage>,
     pub(crate) waiting_bytes: usize,
     pub(crate) failed_checks: FailedChecks,
+    /// Packets from paths of nobody that seemed to be for this transport and were not.
+    pub(crate) failed_strays: FailedChecks,
     /// When the timer queue will look at this transport next.
     pub(crate) scheduled: Option<Time>,
     /// Stands in the list of transports that may have something to send.
     pub(crate) dirty: bool,
+    /// The path in use, if it is a connection that does not take everything now, and what it takes.
+    pub(crate) slow: Option<(Path, Intake)>,
 }
 
-/// Counts failed connectivity checks within the running second.
+impl Slot {
+    /// Whether its connection takes nothing more now.
+    pub(crate) fn is_shut(&self) -> bool {
+        matches!(self.slow, Some((_, Intake::Nothing)))
+    }
+}
+
+/// Counts what failed authentication within the running second.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct FailedChecks {
     second: u64,
@@ -90,6 +107,8 @@ pub(crate) struct Slots {
     by_id: FxHashMap<TransportId, u32>,
     by_ufrag: FxHashMap<Ufrag, u32>,
     by_path: FxHashMap<Path, u32>,
+    pub(crate) by_ssrc: FxHashMap<u32, Claimants>,
+    pub(crate) by_guest: FxHashMap<Path, u32>,
     /// The path of the last datagram: bursts come from one peer.
     last_path: Option<(Path, u32)>,
 }
@@ -130,6 +149,12 @@ impl Slots {
         for path in &slot.paths {
             self.by_path.remove(path);
         }
+        for ssrc in &slot.ssrcs {
+            self.disclaim(*ssrc, owner);
+        }
+        for path in &slot.guests {
+            self.by_guest.remove(path);
+        }
         self.last_path = None;
         Some(slot)
     }
@@ -161,11 +186,27 @@ impl Slots {
         Some(Owner(index))
     }
 
+    /// Whose path it is.
+    pub(crate) fn owner_of(&self, path: &Path) -> Option<Owner> {
+        self.by_path.get(path).copied().map(Owner)
+    }
+
+    /// Forgets a path that leads nowhere any more.
+    pub(crate) fn forget_path(&mut self, path: &Path) {
+        if let Some(index) = self.by_path.remove(path)
+            && let Some(slot) = self.slot_mut(Owner(index))
+        {
+            slot.paths.retain(|known| known != path);
+        }
+        self.last_path = None;
+    }
+
     /// Remembers that a check from `path` was valid for `owner`.
     pub(crate) fn learn_path(&mut self, owner: Owner, path: Path) {
         if self.by_path(&path) == Some(owner) {
             return;
         }
+        self.forget_guest(&path);
         // The port may have belonged to another transport of the same host before.
         if let Some(previous) = self.by_path.insert(path, owner.0)
             && let Some(slot) = self.slot_mut(Owner(previous))

@@ -2,17 +2,21 @@
 //! nothing behind.
 
 use std::alloc::System;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use schalter_model::{MediaKind, Path, ShardId, SrtpProfile, Time, TransportId, Ufrag, WallClock};
+use schalter_model::{
+    Carrier, MediaKind, Path, ShardId, SrtpProfile, StreamId, Time, TransportId, Ufrag, WallClock,
+};
 use schalter_shard::control::Command;
-use schalter_shard::{Shard, ShardConfig};
+use schalter_shard::{Shard, ShardConfig, TurnService};
 use schalter_testkit::conference::{consumer_config, producer_config, source, track};
+use schalter_testkit::turn_client::{Tunnel, TurnClient};
 use schalter_testkit::{PeerConfig, Random, SimPeer, identity};
-use schalter_transport::LocalIce;
 use schalter_transport::srtp::exporter_len;
+use schalter_transport::{LocalIce, RemoteIce};
+use schalter_turn::{Secret, TurnLimits, UserName};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
 #[global_allocator]
@@ -31,8 +35,18 @@ struct Rig {
     now: Time,
     out: Vec<u8>,
     incoming: Vec<(usize, Vec<u8>)>,
+    /// Connections that take nothing for now.
+    waiting: Vec<Path>,
     allocations: usize,
     sent: usize,
+    /// How each peer's datagrams come.
+    paths: Vec<Path>,
+    /// Where the publisher's come from instead, and nobody answers.
+    stray: Option<Path>,
+    /// Datagrams that went there.
+    questions: usize,
+    /// The peers' relays, if they have some.
+    relays: Vec<Tunnel>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -40,14 +54,56 @@ fn address(peer: usize) -> SocketAddr {
     ([192, 0, 2, peer as u8], 5_000).into()
 }
 
+/// Every second peer is behind a connection.
 fn path(remote: SocketAddr) -> Path {
-    Path {
-        remote,
-        local: None,
+    let udp = Path::udp(remote, None);
+    match remote.ip() {
+        IpAddr::V4(ip) if ip.octets()[3] % 2 == 1 => Path {
+            carrier: Carrier::Stream(StreamId(ip.octets()[3].into())),
+            ..udp
+        },
+        IpAddr::V4(_) | IpAddr::V6(_) => udp,
     }
 }
 
+/// A relay for each peer: by a channel, by indications, and both over a connection.
+fn relay(shard: &mut Shard, now: Time, index: usize) -> (Path, Tunnel) {
+    let mut outer = path(address(index));
+    if index.is_multiple_of(4) {
+        outer.carrier = Carrier::Stream(StreamId(index as u64));
+    }
+    let user = UserName::new(1_000, 1, ShardId(0), index as u64);
+    let password = turn_secret().password(&user);
+    let client = TurnClient::new(&user.to_string(), password.as_str());
+    let channel = (index % 3 != 1).then_some(0x4000);
+    let tunnel = Tunnel::open(shard, now, outer, client, address(255), channel);
+    (outer, tunnel)
+}
+
+fn turn_secret() -> Secret {
+    Secret::new([1; Secret::LEN])
+}
+
 impl Rig {
+    fn relayed() -> Self {
+        let mut rig = Self::new();
+        let service = TurnService {
+            node: 1,
+            secret: turn_secret(),
+            targets: vec![address(255)],
+            limits: TurnLimits::default(),
+        };
+        let command = Command::ServeTurn(Box::new(service));
+        rig.shard.on_command(rig.now, command);
+        for index in 0..rig.peers.len() {
+            let (outer, tunnel) = relay(&mut rig.shard, rig.now, index);
+            rig.paths[index] = outer;
+            rig.peers[index].appear_as(tunnel.relayed());
+            rig.relays.push(tunnel);
+        }
+        rig
+    }
+
     fn new() -> Self {
         let alone = ALONE
             .lock()
@@ -60,8 +116,15 @@ impl Rig {
             now: Time::from_millis(1),
             out: vec![0; 65_536],
             incoming: Vec::new(),
+            waiting: Vec::new(),
             allocations: 0,
             sent: 0,
+            paths: (0..=SUBSCRIBERS)
+                .map(|index| path(address(index)))
+                .collect(),
+            stray: None,
+            questions: 0,
+            relays: Vec::new(),
             _alone: alone,
         };
         let profile = SrtpProfile::AeadAes128Gcm;
@@ -86,9 +149,19 @@ impl Rig {
                 address: address(index),
                 server: address(255),
                 ice,
+                own_ice: RemoteIce {
+                    ufrag: "peer".into(),
+                    password: "a-password-of-the-peers-own".into(),
+                },
                 profile,
                 keying_material,
             };
+            let command = Command::SetRemote {
+                transport,
+                ice: config.own_ice.clone(),
+                fingerprints: Vec::new(),
+            };
+            rig.shard.on_command(rig.now, command);
             rig.peers
                 .push(SimPeer::new(rig.now, config, random.fork(index as u64)));
         }
@@ -130,7 +203,11 @@ impl Rig {
                 }
             }
             for (index, mut datagram) in std::mem::take(&mut self.incoming) {
-                let from = path(address(index));
+                if let Some(relay) = self.relays.get_mut(index) {
+                    datagram = relay.wrap(&datagram);
+                }
+                let stray = self.stray.filter(|_| index == 0);
+                let from = stray.unwrap_or(self.paths[index]);
                 let (now, shard) = (self.now, &mut self.shard);
                 self.allocations += allocations(|| shard.on_datagram(now, from, &mut datagram));
             }
@@ -140,6 +217,11 @@ impl Rig {
                     shard.on_timeout(now);
                 }
             });
+            self.drain();
+            for at in std::mem::take(&mut self.waiting) {
+                let (now, shard) = (self.now, &mut self.shard);
+                self.allocations += allocations(|| shard.on_stream_backlog(now, at, 0));
+            }
             self.drain();
             while self.shard.poll_event().is_some() {}
         }
@@ -153,15 +235,33 @@ impl Rig {
             let Some(transmit) = transmit else {
                 return;
             };
+            if Some(transmit.path) == self.stray {
+                self.questions += 1;
+                continue;
+            }
             let to = transmit.path.remote;
+            // What is sent in one go waits for a moment, and the next is sent when it left.
+            if transmit.path.carrier != Carrier::Udp {
+                let (shard, at) = (&mut self.shard, transmit.path);
+                self.allocations += allocations(|| shard.on_stream_backlog(now, at, 5_000));
+                self.waiting.push(at);
+            }
             let peer = (0..self.peers.len())
                 .find(|peer| address(*peer) == to)
                 .expect("a path that a peer checked");
             let size = transmit.segment_size.unwrap_or(transmit.len);
+            assert_eq!(transmit.path, self.paths[peer]);
             for datagram in self.out[..transmit.len].chunks_mut(size) {
                 self.sent += 1;
-                if !self.sent.is_multiple_of(40) {
-                    self.peers[peer].on_datagram(self.now, datagram);
+                if self.sent.is_multiple_of(40) {
+                    continue;
+                }
+                match self.relays.get(peer) {
+                    Some(relay) => {
+                        let mut inner = relay.unwrap(datagram).to_vec();
+                        self.peers[peer].on_datagram(self.now, &mut inner);
+                    }
+                    None => self.peers[peer].on_datagram(self.now, datagram),
                 }
             }
         }
@@ -181,7 +281,15 @@ fn allocations(act: impl FnOnce()) -> usize {
 
 #[test]
 fn a_packet_to_fifty_subscribers_costs_no_allocation() {
-    let mut rig = Rig::new();
+    costs_no_allocation(Rig::new());
+}
+
+#[test]
+fn a_packet_through_fifty_relays_costs_no_allocation() {
+    costs_no_allocation(Rig::relayed());
+}
+
+fn costs_no_allocation(mut rig: Rig) {
     // Long enough for every queue to have had its longest probe.
     rig.run(Duration::from_secs(12));
     assert_eq!(rig.shard.counters().transports.connected, 51);
@@ -196,6 +304,22 @@ fn a_packet_to_fifty_subscribers_costs_no_allocation() {
         "losses are repaired meanwhile"
     );
     assert_eq!(rig.allocations, 0, "in {} datagrams sent", rig.sent);
+}
+
+#[test]
+fn a_packet_from_where_nobody_answers_costs_no_allocation() {
+    let mut rig = Rig::new();
+    rig.run(Duration::from_secs(12));
+    rig.peers[0].stop_checking();
+    rig.stray = Some(Path::udp(([198, 51, 100, 7], 9).into(), None));
+    // The first one is asked for; that is not for each.
+    rig.run(Duration::from_secs(3));
+    assert_eq!(rig.questions, 3);
+    let before = rig.shard.counters();
+    rig.allocations = 0;
+    rig.run(Duration::from_secs(2));
+    assert!(rig.shard.counters().rtp_in - before.rtp_in > 150);
+    assert_eq!((rig.questions, rig.allocations), (3, 0));
 }
 
 #[test]

@@ -78,6 +78,11 @@ impl Worker for Runs {
     fn poll_envelope(&mut self, _: Time, _: &mut Envelope) -> Option<ShardId> {
         None
     }
+    fn on_stream_backlog(&mut self, _: Time, _: Path, _: usize) {}
+    fn on_stream_closed(&mut self, _: Time, _: Path) {}
+    fn wants_stream(&self, _: &Path) -> bool {
+        false
+    }
     fn next_timeout(&self) -> Option<Time> {
         None
     }
@@ -90,10 +95,7 @@ impl Worker for Runs {
 /// A run of `count` datagrams of 1,000 bytes, the last of 600.
 fn run(count: usize) -> Transmit {
     Transmit {
-        path: Path {
-            remote: "192.0.2.1:9".parse().unwrap(),
-            local: None,
-        },
+        path: Path::udp("192.0.2.1:9".parse().unwrap(), None),
         len: count * 1_000 - 400,
         segment_size: Some(1_000),
     }
@@ -106,7 +108,14 @@ fn drain(
     millis: u64,
     counters: &mut Counters,
 ) -> Drained {
-    egress.drain(runs, wires, || Time::from_millis(millis), counters)
+    let mut streams = Streams::new().unwrap();
+    egress.drain(
+        runs,
+        wires,
+        &mut streams,
+        || Time::from_millis(millis),
+        counters,
+    )
 }
 
 #[test]

@@ -92,10 +92,7 @@ impl Probe {
 /// Ports stand in for peers in what travels between shards.
 fn peer(port: u64) -> Path {
     let port = u16::try_from(port).expect("a track id that stands for a port");
-    Path {
-        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        local: None,
-    }
+    Path::udp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), None)
 }
 
 impl Worker for Probe {
@@ -184,6 +181,14 @@ impl Worker for Probe {
         out.set_len(1);
         *next += 1;
         Some(*to)
+    }
+
+    fn on_stream_backlog(&mut self, _: Time, _: Path, _: usize) {}
+
+    fn on_stream_closed(&mut self, _: Time, _: Path) {}
+
+    fn wants_stream(&self, _: &Path) -> bool {
+        true
     }
 
     fn next_timeout(&self) -> Option<Time> {
