@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use schalter_model::AuthorityId;
 
+pub use crate::revoker::RevokeError;
+
 /// A room as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomSummary {
@@ -43,4 +45,30 @@ pub enum NotFound {
     /// Nobody in the room has the id.
     #[error("no such participant")]
     Participant,
+}
+
+/// Which tokens a removal takes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokensToWithdraw {
+    /// None: whoever is removed may join again.
+    #[default]
+    None,
+    /// Those for this room and identity that were issued until now.
+    OfIdentity,
+    /// The one that the session began with.
+    Own,
+}
+
+/// Why a removal did not do what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemovalError {
+    /// It is not there.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// The token has no name; nobody was removed.
+    #[error("the participant's token has no jti")]
+    NoJti,
+    /// The participant was removed; its tokens are withdrawn not at all, or not for long.
+    #[error("the participant is removed, but {0}")]
+    Withdrawing(#[from] RevokeError),
 }

@@ -1,6 +1,9 @@
 //! What an operator may tune, each with its default and its reason.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use schalter_model::AuthorityId;
 
 use crate::sdp::CodecKind;
 
@@ -22,14 +25,18 @@ pub struct SignalingConfig {
     pub limits: Limits,
     /// What a room starts with unless its token says otherwise.
     pub room: RoomDefaults,
-    /// How often clients are told to ping (whole seconds on the wire, at least 1).
+    /// How often clients are told to ping (whole seconds on the wire, at least 1). With [`Self::ping_timeout`] it decides how
+    /// long a browser goes without media whose address changed: see docs/adr/0011. Other clients are told no less than 5 s and 15 s.
     pub ping_interval: Duration,
-    /// Silence after which clients give a connection up (whole seconds on the wire, at least 1).
+    /// Silence after which clients give a connection up and resume by another (whole seconds on the wire, more than
+    /// [`Self::ping_interval`]).
     pub ping_timeout: Duration,
     /// How often we send a WebSocket ping; a socket without any frame for three intervals is closed.
     pub socket_ping_interval: Duration,
     /// How long a session may take until its media connects; longer than the 15 s after which clients give up.
     pub join_timeout: Duration,
+    /// How long a client may take to answer an offer of ours; as long as clients wait for answers of ours.
+    pub answer_timeout: Duration,
     /// How long a participant without a WebSocket keeps its session and media.
     pub resume_window: Duration,
     /// How often a fresh token is sent. Tokens live twice as long.
@@ -50,6 +57,18 @@ pub struct SignalingConfig {
     pub ice_servers: Vec<IceServer>,
     /// The region that `server_info` names, if any.
     pub region: String,
+    /// The tenant whose rooms integrators are told of: the one of the key that signs webhooks, so that nobody learns of
+    /// another's rooms. `None`: nobody is told anything.
+    pub webhook_authority: Option<AuthorityId>,
+    /// Tenants whose rooms another part of this server guides: its [`RoomObserver`](crate::RoomObserver) hears who comes and goes.
+    pub guided: BTreeSet<AuthorityId>,
+}
+
+impl SignalingConfig {
+    /// Whether a join makes a room of this authority that isn't there.
+    pub(crate) fn makes_rooms(&self, authority: &AuthorityId) -> bool {
+        self.room.auto_create || self.guided.contains(authority)
+    }
 }
 
 impl Default for SignalingConfig {
@@ -57,10 +76,11 @@ impl Default for SignalingConfig {
         Self {
             limits: Limits::default(),
             room: RoomDefaults::default(),
-            ping_interval: Duration::from_secs(5),
-            ping_timeout: Duration::from_secs(15),
+            ping_interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_secs(2),
             socket_ping_interval: Duration::from_secs(10),
             join_timeout: Duration::from_secs(20),
+            answer_timeout: Duration::from_secs(15),
             resume_window: Duration::from_secs(20),
             token_refresh_interval: Duration::from_secs(300),
             presence_interval: Duration::from_millis(500),
@@ -71,6 +91,8 @@ impl Default for SignalingConfig {
             allowed_origins: Vec::new(),
             ice_servers: Vec::new(),
             region: String::new(),
+            webhook_authority: None,
+            guided: BTreeSet::new(),
         }
     }
 }
@@ -95,6 +117,10 @@ pub struct RoomDefaults {
     pub departure_timeout: Duration,
     /// Participants at once; 0 leaves only [`Limits::participants_per_room`].
     pub max_participants: u32,
+    /// Whether a join makes a room that isn't there; else only the room service does.
+    pub auto_create: bool,
+    /// Whether clients may have faults of their own session simulated (`SimulateScenario`).
+    pub simulate: bool,
 }
 
 impl Default for RoomDefaults {
@@ -103,6 +129,8 @@ impl Default for RoomDefaults {
             empty_timeout: Duration::from_secs(300),
             departure_timeout: Duration::from_secs(20),
             max_participants: 0,
+            auto_create: true,
+            simulate: false,
         }
     }
 }
@@ -110,7 +138,7 @@ impl Default for RoomDefaults {
 /// Bounds on what peers may ask for. Every one is enforced where it is named.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of one WebSocket message; an offer with hundreds of sections stays below 512 KiB.
+    /// Bytes of one WebSocket message, and of a body of the room service; an offer with hundreds of sections stays below 512 KiB.
     pub message_bytes: usize,
     /// Messages a connection may send per second on average; further ones wait in the socket.
     pub messages_per_second: u32,
@@ -152,6 +180,10 @@ pub struct Limits {
     pub attributes_bytes: usize,
     /// Requests and media events waiting for one room.
     pub room_mailbox: usize,
+    /// Revocations of tokens that are remembered on this node; each takes some 200 bytes for up to a year.
+    pub revocations: usize,
+    /// Those of one authority.
+    pub revocations_per_authority: usize,
 }
 
 impl Default for Limits {
@@ -178,6 +210,8 @@ impl Default for Limits {
             metadata_bytes: 64_000,
             attributes_bytes: 64_000,
             room_mailbox: 8192,
+            revocations: 100_000,
+            revocations_per_authority: 100_000,
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum JoinRefusal {
     /// The publisher offer can't be used.
     #[error("the publisher offer can't be used")]
     Offer,
+    /// There is no such room, and a join doesn't make one. Clients look for these words.
+    #[error("requested room does not exist")]
+    NoSuchRoom,
     /// The room has as many participants as it may have.
     #[error("room is full")]
     RoomFull,
@@ -48,6 +51,7 @@ impl JoinRefusal {
             Self::Token(error) => error.status(),
             Self::Origin | Self::RoomFull | Self::AuthorityRooms => 403,
             Self::JoinRequestMissing | Self::JoinRequest(_) | Self::Attributes | Self::Offer => 400,
+            Self::NoSuchRoom => 404,
             Self::ServerFull | Self::Draining | Self::Unavailable => 503,
         }
     }
@@ -60,7 +64,8 @@ impl JoinRefusal {
             | Self::JoinRequestMissing
             | Self::JoinRequest(_)
             | Self::Attributes
-            | Self::Offer => JoinStage::Request,
+            | Self::Offer
+            | Self::NoSuchRoom => JoinStage::Request,
             Self::RoomFull
             | Self::AuthorityRooms
             | Self::ServerFull

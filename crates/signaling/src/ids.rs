@@ -40,6 +40,11 @@ impl IdSource {
         RoomId(self.next())
     }
 
+    /// A number for a link between two rooms.
+    pub fn link(&self) -> u64 {
+        self.next()
+    }
+
     /// A connection's id.
     pub fn connection(&self) -> ConnectionId {
         ConnectionId(self.next())

@@ -6,12 +6,19 @@
 
 pub mod administration;
 pub mod authority;
+mod body;
 pub mod config;
 mod error;
+mod events;
+mod forwarding;
+mod guided;
 mod ids;
 pub mod livekit;
 mod media;
 mod registry;
+mod removal;
+pub mod revocation;
+mod revoker;
 pub mod room;
 mod room_task;
 pub mod sdp;
@@ -20,10 +27,17 @@ pub mod splice;
 mod stats;
 pub mod token;
 mod token_bucket;
+mod turn;
+mod whip;
 
 pub use config::SignalingConfig;
 pub use error::JoinRefusal;
+pub use events::{EventSink, RoomEvent};
+pub use guided::{Presence, RoomObserver};
 pub use ids::{ConnectionId, IdSource};
 pub use media::{MediaPlane, ShardInfo};
+pub use registry::Outside;
+pub use revoker::KeptRevocations;
 pub use signaling::{MediaEvents, Signaling};
-pub use stats::{Counters, JoinStage, SignalingStats};
+pub use stats::{Counters, HttpProtocol, JoinStage, ROOM_SERVICE_OUTCOMES, SignalingStats};
+pub use turn::TurnServers;

@@ -6,6 +6,8 @@ use schalter_model::ShardId;
 use schalter_shard::control::Command;
 use schalter_transport::Fingerprint;
 
+use crate::turn::TurnServers;
+
 /// What SDP must say about one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardInfo {
@@ -13,6 +15,8 @@ pub struct ShardInfo {
     pub id: ShardId,
     /// Its UDP host candidates as advertised to clients.
     pub candidates: Vec<SocketAddr>,
+    /// Its TCP host candidates (RFC 6544, passive) as advertised to clients; may be those of other shards, too.
+    pub tcp_candidates: Vec<SocketAddr>,
 }
 
 /// The media plane as signaling sees it.
@@ -25,4 +29,8 @@ pub trait MediaPlane: Send + Sync + 'static {
     fn fingerprints(&self) -> &[Fingerprint];
     /// This node's number, as user name fragments carry it.
     fn node(&self) -> u16;
+    /// The TURN servers that the shards are, the same for the process's life; none by default.
+    fn turn(&self) -> Option<TurnServers> {
+        None
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use livekit_protocol::RoomConfiguration;
+use livekit_protocol::{RoomConfiguration, WebhookEvent};
 use rand::RngExt;
 use schalter_model::{AuthorityId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
@@ -15,15 +15,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::administration::{NotFound, RoomSummary};
 use crate::authority::KeyRing;
-use crate::config::SignalingConfig;
+use crate::config::{IceServer, SignalingConfig};
 use crate::error::JoinRefusal;
+use crate::events::{EventSink, RoomEvent};
+use crate::guided::RoomObserver;
 use crate::ids::{self, IdSource};
+use crate::livekit::json;
 use crate::media::MediaPlane;
+use crate::revocation::RevocationLimits;
+use crate::revoker::{KeptRevocations, Revoker};
 use crate::room::{Input, NodeInfo, Room, RoomKey, RoomSetup, is_reliable};
 use crate::room_task::{RoomHandle, RoomMessage, run_room};
 use crate::signaling::MediaEvents;
 use crate::stats::{Counters, SignalingStats};
-use crate::token::Grants;
+use crate::token::{Grants, TokenError};
 
 /// The process's clock in the words of sans-IO code.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,17 @@ impl Clock {
     }
 }
 
+/// What outlives the process or leaves it, as far as the binary provides for it.
+#[derive(Default)]
+pub struct Outside {
+    /// Who takes what integrators are told of the rooms of [`SignalingConfig::webhook_authority`].
+    pub sink: Option<Arc<dyn EventSink>>,
+    /// Who hears of people in the rooms of [`SignalingConfig::guided`].
+    pub observer: Option<Arc<dyn RoomObserver>>,
+    /// Withdrawn tokens; without it they are withdrawn until the process ends.
+    pub revocations: Option<KeptRevocations>,
+}
+
 #[derive(Default)]
 struct Rooms {
     by_key: HashMap<RoomKey, RoomHandle>,
@@ -80,11 +96,16 @@ struct Routes {
 
 pub(crate) struct Registry {
     pub(crate) config: Arc<SignalingConfig>,
-    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    /// Not for others: [`Self::verify`] looks at revocations, too.
+    keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) revoker: Arc<Revoker>,
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
     pub(crate) ids: Arc<IdSource>,
     media: Arc<dyn MediaPlane>,
+    /// Who takes what integrators are told.
+    sink: Option<Arc<dyn EventSink>>,
+    pub(crate) observer: Option<Arc<dyn RoomObserver>>,
     node: NodeInfo,
     closing: AtomicBool,
     /// An operator wants no more rooms here.
@@ -99,7 +120,20 @@ impl Registry {
         config: SignalingConfig,
         keys: Arc<ArcSwap<KeyRing>>,
         media: Arc<dyn MediaPlane>,
+        outside: Outside,
     ) -> Self {
+        let clock = Clock::new();
+        let counters = Arc::new(Counters::default());
+        let limits = RevocationLimits {
+            total: config.limits.revocations,
+            per_authority: config.limits.revocations_per_authority,
+        };
+        let revoker = Revoker::new(
+            limits,
+            outside.revocations,
+            Arc::clone(&counters),
+            clock.unix_secs(),
+        );
         assert!(
             !media.fingerprints().is_empty(),
             "the media plane has a certificate"
@@ -110,14 +144,18 @@ impl Registry {
             sid: ids::sid("ND_", &mut rand::rng()),
             shards: media.shards().into(),
             fingerprints: media.fingerprints().into(),
+            turn: media.turn().map(Arc::new),
         };
         Self {
             config: Arc::new(config),
             keys,
-            clock: Clock::new(),
-            counters: Arc::new(Counters::default()),
+            revoker: Arc::new(revoker),
+            clock,
+            counters,
             ids: Arc::new(IdSource::default()),
             media,
+            sink: outside.sink,
+            observer: outside.observer,
             node,
             closing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -138,6 +176,7 @@ impl Registry {
     pub(crate) fn stats(&self) -> SignalingStats {
         SignalingStats {
             rooms: self.rooms().by_key.len() as u64,
+            revocations: self.revoker.len() as u64,
             ..self.counters.snapshot()
         }
     }
@@ -235,6 +274,20 @@ impl Registry {
             .map(|shard| shard.id)
             .min_by_key(|id| (routes.per_shard.get(id).copied().unwrap_or(0), *id))
             .expect("the media plane has a shard")
+    }
+
+    /// The configured ICE servers, and the node's own with credentials that nobody else has: the one of `shard`, or those of
+    /// all shards.
+    pub(crate) fn ice_servers(&self, shard: Option<ShardId>) -> Vec<IceServer> {
+        let seconds = self.clock.unix_secs();
+        let shards = self.node.shards.iter().map(|known| known.id);
+        let own = shards
+            .filter(|id| shard.is_none_or(|only| only == *id))
+            .filter_map(|id| {
+                let turn = self.node.turn.as_ref()?;
+                turn.of(id, seconds, rand::rng().random())
+            });
+        self.config.ice_servers.iter().cloned().chain(own).collect()
     }
 
     /// Hands a room's command to the media plane, after noting where events about it must go.
@@ -356,7 +409,17 @@ impl Registry {
         self.rooms().by_key.values().cloned().collect()
     }
 
-    fn room_by_sid(&self, sid: &str) -> Result<RoomHandle, NotFound> {
+    /// The rooms of one tenant, in no particular order.
+    pub(crate) fn rooms_of(&self, authority: &AuthorityId) -> Vec<RoomHandle> {
+        let rooms = self.rooms();
+        let own = rooms
+            .by_key
+            .iter()
+            .filter(|(key, _)| key.authority == *authority);
+        own.map(|(_, handle)| handle.clone()).collect()
+    }
+
+    pub(crate) fn room_by_sid(&self, sid: &str) -> Result<RoomHandle, NotFound> {
         let rooms = self.rooms();
         let found = rooms.by_key.values().find(|handle| *handle.sid == *sid);
         found.cloned().ok_or(NotFound::Room)
@@ -422,12 +485,42 @@ impl Registry {
         }
     }
 
-    /// A fresh token with the grants' claims; `None` if their key is gone.
+    /// Hands what happened in a room to whoever delivers it.
+    pub(crate) fn report(&self, room: &RoomKey, event: &WebhookEvent) {
+        if let Some(sink) = &self.sink
+            && let Some(body) = json::write_event(event)
+        {
+            let room = Arc::clone(&room.name);
+            sink.tell(RoomEvent { room, body });
+        }
+    }
+
+    /// Checks a token: signature, times, limits, and that it was not withdrawn.
+    ///
+    /// # Errors
+    /// As [`KeyRing::verify`], and [`TokenError::Revoked`].
+    pub(crate) fn verify(&self, token: &str) -> Result<Grants, TokenError> {
+        let grants = self.keys.load().verify(token, self.clock.unix_secs())?;
+        self.revoker.check(&grants)?;
+        Ok(grants)
+    }
+
+    /// A fresh token with the grants' claims, by their key, or by another of their authority if that is gone: calls
+    /// outlast keys. `None` if the authority has no key to join with.
     pub(crate) fn refresh_token(&self, grants: &Grants) -> Option<String> {
         let ttl = self.config.token_refresh_interval * 2;
-        self.keys
-            .load()
-            .mint(&grants.key, &grants.claims, self.clock.unix_secs(), ttl)
+        let keys = self.keys.load();
+        let key = keys.joining(&grants.authority, &grants.key)?;
+        let claims = grants.claims_for_joining();
+        keys.mint(&key.name, &claims, self.clock.unix_secs(), ttl)
             .ok()
+    }
+
+    /// Sends everybody a fresh token, because keys changed.
+    pub(crate) async fn refresh_tokens(&self) {
+        for room in self.handles() {
+            // A room that has ended has nobody in it.
+            let _ = room.ask(Room::refresh_tokens).await;
+        }
     }
 }

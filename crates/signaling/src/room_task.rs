@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use livekit_protocol::signal_request;
+use schalter_model::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::administration::RoomSummary;
 use crate::error::JoinRefusal;
+use crate::forwarding::{LinkEnd, LinkStart};
 use crate::ids::ConnectionId;
 use crate::livekit::codec::Encoded;
 use crate::registry::Registry;
-use crate::room::{Input, JoinParams, Output, Room, UnreadableFrame};
+use crate::room::{Input, JoinParams, LinkId, LinkOutput, Output, Room, UnreadableFrame};
 use crate::stats::JoinStage;
+
+/// Something to be done with a room at a time, between two inputs.
+pub(crate) type RoomCall = Box<dyn FnOnce(&mut Room, Time) + Send>;
 
 /// What sockets and the registry tell a room.
 pub(crate) enum RoomMessage {
@@ -46,6 +51,13 @@ pub(crate) enum RoomMessage {
         participant: String,
         reply: oneshot::Sender<bool>,
     },
+    /// The room service asks; the call answers by itself.
+    Call(RoomCall),
+    /// The room's end of a link to another room begins.
+    Link {
+        link: LinkId,
+        start: LinkStart,
+    },
     /// An operator ends the room.
     End,
     Shutdown,
@@ -77,6 +89,29 @@ impl RoomHandle {
             media_sender: media,
         };
         (Self { sid, control }, mailbox)
+    }
+
+    /// Has the room do something and answers what comes of it; `None` if the room has ended.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Room) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let call: RoomCall = Box::new(move |room: &mut Room, now: Time| {
+            if let Some(value) = room.call(now, call) {
+                // The asker may have gone.
+                let _ = reply.send(value);
+            }
+        });
+        self.control.send(RoomMessage::Call(call)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Ends the room for everybody; returns once its name is free again.
+    pub(crate) async fn end(&self) {
+        // Whoever ended it before has done the same.
+        let _ = self.control.send(RoomMessage::End).await;
+        self.control.closed().await;
     }
 }
 
@@ -135,9 +170,12 @@ pub(crate) async fn run_room(room: Room, mailbox: Mailbox, registry: Arc<Registr
         room,
         registry,
         connections: HashMap::new(),
+        links: HashMap::new(),
         media: media_sender,
         overflowed: Vec::new(),
     };
+    // What it has to say before anything happens in it.
+    task.drain();
     loop {
         let deadline = task.room.poll_timeout();
         let clock = task.registry.clock;
@@ -167,6 +205,7 @@ struct RoomTask {
     room: Room,
     registry: Arc<Registry>,
     connections: HashMap<ConnectionId, Connection>,
+    links: HashMap<LinkId, LinkEnd>,
     media: mpsc::Sender<Input>,
     overflowed: Vec<ConnectionId>,
 }
@@ -185,6 +224,12 @@ impl RoomTask {
                     reply: Some(reply),
                 };
                 self.connections.insert(connection, entry);
+                // Its token may have been withdrawn since it was checked; who withdraws it removes afterwards.
+                if let Err(error) = self.registry.revoker.check(&params.grants) {
+                    self.answer(connection, Err(error.into()));
+                    self.connections.remove(&connection);
+                    return false;
+                }
                 self.step(Input::Join { connection, params })
             }
             RoomMessage::Request {
@@ -218,6 +263,18 @@ impl RoomTask {
                 let _ = reply.send(there);
                 ended
             }
+            RoomMessage::Call(call) => {
+                let now = self.registry.clock.now();
+                call(&mut self.room, now);
+                self.carry_out(now)
+            }
+            RoomMessage::Link { link, start } => {
+                let now = self.registry.clock.now();
+                if let Some(end) = start(&mut self.room, now) {
+                    self.links.insert(link, end);
+                }
+                self.carry_out(now)
+            }
             RoomMessage::End => self.step(Input::End),
             RoomMessage::Shutdown => self.step(Input::Shutdown),
         }
@@ -227,6 +284,11 @@ impl RoomTask {
     fn step(&mut self, input: Input) -> bool {
         let now = self.registry.clock.now();
         self.room.handle(now, input);
+        self.carry_out(now)
+    }
+
+    /// Does what the room wants done. Returns whether it has ended.
+    fn carry_out(&mut self, now: Time) -> bool {
         let mut ended = self.drain();
         while let Some(connection) = self.overflowed.pop() {
             self.registry.counters.slow_clients.add(1);
@@ -237,6 +299,15 @@ impl RoomTask {
     }
 
     fn drain(&mut self) -> bool {
+        while let Some(output) = self.room.poll_link() {
+            let link = output.link();
+            if let LinkOutput::Closed { .. } = output {
+                // The link's task sees it, and tells the other end.
+                self.links.remove(&link);
+            } else if let Some(end) = self.links.get(&link) {
+                end.take(output);
+            }
+        }
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Accepted { connection } => self.answer(connection, Ok(())),
@@ -267,6 +338,12 @@ impl RoomTask {
                 }
                 Output::Media { shard, command } => {
                     self.registry.command(shard, command, &self.media);
+                }
+                Output::Report(event) => self.registry.report(self.room.key(), &event),
+                Output::Presence(presence) => {
+                    if let Some(observer) = &self.registry.observer {
+                        observer.on_presence(presence);
+                    }
                 }
                 Output::Ended => return true,
             }
@@ -312,3 +389,6 @@ impl RoomTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,13 +10,14 @@ use schalter_model::ShardId;
 use schalter_shard::control::Event;
 use tokio::sync::mpsc;
 
-use crate::administration::{NotFound, RoomSummary};
+use crate::administration::{NotFound, RemovalError, RoomSummary, TokensToWithdraw};
 use crate::authority::KeyRing;
 use crate::config::SignalingConfig;
 use crate::livekit;
 use crate::media::MediaPlane;
-use crate::registry::Registry;
+use crate::registry::{Outside, Registry};
 use crate::stats::SignalingStats;
+use crate::whip;
 
 /// What the shards report, each event with the shard it came from. The shards' own limits bound it.
 pub type MediaEvents = mpsc::UnboundedReceiver<(ShardId, Event)>;
@@ -27,7 +28,7 @@ const SHUTDOWN_POLL: Duration = Duration::from_millis(20);
 /// Signaling of one node. Clones share it.
 #[derive(Clone)]
 pub struct Signaling {
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Signaling {
@@ -41,14 +42,29 @@ impl Signaling {
         media: Arc<dyn MediaPlane>,
         events: MediaEvents,
     ) -> Self {
-        let registry = Arc::new(Registry::new(config, keys, media));
+        Self::with(config, keys, media, events, Outside::default())
+    }
+
+    /// As [`Self::new`], with what outlives the process or leaves it.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn with(
+        config: SignalingConfig,
+        keys: Arc<ArcSwap<KeyRing>>,
+        media: Arc<dyn MediaPlane>,
+        events: MediaEvents,
+        outside: Outside,
+    ) -> Self {
+        let registry = Arc::new(Registry::new(config, keys, media, outside));
         tokio::spawn(Arc::clone(&registry).route_events(events));
         Self { registry }
     }
 
-    /// `/rtc`, `/rtc/v1` and their `validate`.
+    /// `/rtc`, `/rtc/v1` and their `validate`, the room service at `/twirp/livekit.RoomService`, `/whip/v1` and
+    /// `/whep/v1`.
     pub fn router(&self) -> Router {
-        livekit::router(Arc::clone(&self.registry))
+        livekit::router(Arc::clone(&self.registry)).merge(whip::router(Arc::clone(&self.registry)))
     }
 
     /// What was counted until now.
@@ -69,13 +85,28 @@ impl Signaling {
         self.registry.end_room(sid).await
     }
 
-    /// Removes the participant with this session id from a room. Its token stays good: whoever must not come back needs
-    /// an integrator that gives out no other.
+    /// Removes the participant with this session id from a room, and withdraws tokens first.
     ///
     /// # Errors
-    /// [`NotFound`], which of both.
-    pub async fn remove_participant(&self, room: &str, participant: &str) -> Result<(), NotFound> {
-        self.registry.remove_participant(room, participant).await
+    /// [`RemovalError`].
+    pub async fn remove_participant(
+        &self,
+        room: &str,
+        participant: &str,
+        tokens: TokensToWithdraw,
+    ) -> Result<(), RemovalError> {
+        let removal = self.registry.remove_session(room, participant, tokens);
+        removal.await
+    }
+
+    /// Sends everybody a fresh token, in a task of its own: to be called when keys were changed or taken away, so that
+    /// whoever is in a call can resume it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn refresh_tokens(&self) {
+        let registry = Arc::clone(&self.registry);
+        tokio::spawn(async move { registry.refresh_tokens().await });
     }
 
     /// Whether new rooms are refused while those that are there go on, with newcomers and resumed sessions.
@@ -88,11 +119,16 @@ impl Signaling {
         self.registry.draining.load(Ordering::Acquire)
     }
 
-    /// Refuses new joins, tells every client to leave, and waits until their sockets are closed, at most `deadline`.
+    /// Refuses new joins, tells every client to leave, and waits until their sockets are closed and rooms have said
+    /// everything that integrators are told, at most `deadline`.
     pub async fn shutdown(&self, deadline: Duration) {
         self.registry.shut_down_rooms().await;
         let closed = async {
-            while self.registry.stats().connections > 0 {
+            let busy = || {
+                let stats = self.registry.stats();
+                stats.connections > 0 || stats.rooms > 0
+            };
+            while busy() {
                 tokio::time::sleep(SHUTDOWN_POLL).await;
             }
         };

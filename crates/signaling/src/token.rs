@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+pub use livekit_protocol::RoomConfiguration;
+use livekit_protocol::TrackSource;
 use livekit_protocol::participant_info::Kind;
-use livekit_protocol::{RoomConfiguration, TrackSource};
 use schalter_model::AuthorityId;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -17,6 +18,13 @@ use crate::authority::{ApiKey, KeyRing, KeyScopes};
 
 /// How far clocks may differ, in seconds. Enough for machines with NTP, too little to stretch a short token.
 pub const CLOCK_LEEWAY_SECS: u64 = 10;
+
+/// Longest time between a token's issue and its expiry, in seconds: 366 days. What bounds it bounds for how long a
+/// withdrawn token has to be remembered; links to appointments a year ahead are possible all the same.
+pub const MAX_TOKEN_LIFETIME_SECS: u64 = 366 * 24 * 3600;
+
+/// Longest `jti`, in bytes.
+pub const MAX_JTI_LEN: usize = 256;
 
 /// Longest identity, participant name and room name, in bytes.
 pub const MAX_NAME_LEN: usize = 256;
@@ -31,6 +39,16 @@ pub const MAX_TOKEN_LEN: usize = 256 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Claims {
+    /// Name of the token itself, unique for its issuer (RFC 7519 §4.1.7). A refreshed token keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// When the token was issued, in seconds since 1970. A refreshed token keeps it; others are issued when they are
+    /// minted.
+    #[serde(
+        deserialize_with = "numeric_date",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub iat: Option<u64>,
     /// Identity of the participant.
     #[serde(rename = "sub", skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -79,6 +97,9 @@ pub struct VideoClaims {
     /// May moderate [`Self::room`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_admin: Option<bool>,
+    /// Room that participants of [`Self::room`] may be moved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_room: Option<String>,
     /// May record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room_record: Option<bool>,
@@ -148,6 +169,8 @@ pub struct Grants {
     pub authority: AuthorityId,
     /// What the key's tokens may do at most.
     pub scopes: KeyScopes,
+    /// When the token was issued, in seconds since 1970: its `iat`, else its `nbf`, else 0.
+    pub issued_at: u64,
     /// When the token ends, in seconds since 1970.
     pub expires_at: u64,
     /// Identity; empty where the token names none.
@@ -164,7 +187,7 @@ pub struct Grants {
     pub room_config: Option<RoomConfiguration>,
     /// What the token allows in rooms; `None` where the claim `video` is missing.
     pub video: Option<VideoGrants>,
-    /// The claims as signed, e.g. to mint a refresh token with.
+    /// The claims as signed, with [`Self::issued_at`] as `iat`, e.g. to mint a refresh token with.
     pub claims: Claims,
 }
 
@@ -181,6 +204,8 @@ pub struct VideoGrants {
     pub room_list: bool,
     /// May moderate [`Self::room`].
     pub room_admin: bool,
+    /// Room that participants of [`Self::room`] may be moved to, maybe empty.
+    pub destination_room: String,
     /// May record.
     pub room_record: bool,
     /// May publish tracks.
@@ -222,6 +247,7 @@ impl VideoGrants {
             room_create: claims.room_create.unwrap_or(false),
             room_list: claims.room_list.unwrap_or(false),
             room_admin: claims.room_admin.unwrap_or(false),
+            destination_room: claims.destination_room.clone().unwrap_or_default(),
             room_record: claims.room_record.unwrap_or(false),
             // A restriction to sources that all are unknown must not turn into none at all.
             can_publish: can_publish && (named.is_empty() || !can_publish_sources.is_empty()),
@@ -264,6 +290,25 @@ impl Grants {
         Ok(video)
     }
 
+    /// The claims without what the key never let them grant: another key that signs them must not.
+    pub(crate) fn claims_for_joining(&self) -> Claims {
+        let mut claims = self.claims.clone();
+        if !self.scopes.admin
+            && let Some(video) = &mut claims.video
+        {
+            *video = VideoClaims {
+                room_create: None,
+                room_list: None,
+                room_admin: None,
+                destination_room: None,
+                room_record: None,
+                ingress_admin: None,
+                ..std::mem::take(video)
+            };
+        }
+        claims
+    }
+
     /// What a token must have for the server API at all; which methods it reaches is the caller's question.
     ///
     /// # Errors
@@ -275,12 +320,17 @@ impl Grants {
         self.video.as_ref().ok_or(TokenError::NoVideoGrant)
     }
 
-    fn resolve(key: &ApiKey, expires_at: u64, claims: Claims) -> Result<Self, TokenError> {
+    fn resolve(
+        key: &ApiKey,
+        (issued_at, expires_at): (u64, u64),
+        claims: Claims,
+    ) -> Result<Self, TokenError> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let grants = Self {
             key: Arc::clone(&key.name),
             authority: key.authority.clone(),
             scopes: key.scopes,
+            issued_at,
             expires_at,
             identity: text(&claims.identity),
             name: text(&claims.name),
@@ -298,6 +348,14 @@ impl Grants {
         };
         if grants.identity.len() > MAX_NAME_LEN {
             return Err(TokenError::IdentityTooLong);
+        }
+        if grants
+            .claims
+            .jti
+            .as_ref()
+            .is_some_and(|jti| jti.len() > MAX_JTI_LEN)
+        {
+            return Err(TokenError::JtiTooLong);
         }
         if grants.name.len() > MAX_NAME_LEN {
             return Err(TokenError::NameTooLong);
@@ -321,7 +379,8 @@ impl KeyRing {
     /// Checks a token's signature, times and limits. `now_unix` is in seconds since 1970.
     ///
     /// # Errors
-    /// [`TokenError`]; never one of those that only [`Grants::require_join`] and [`Grants::require_admin`] give.
+    /// [`TokenError`]; never one of those that only [`Grants::require_join`] and [`Grants::require_admin`] give, and never
+    /// [`TokenError::Revoked`]: what was withdrawn the node knows.
     pub fn verify(&self, token: &str, now_unix: u64) -> Result<Grants, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
@@ -347,7 +406,10 @@ impl KeyRing {
         validation.validate_aud = false;
         let secret = DecodingKey::from_secret(key.secret.as_bytes());
         let Payload {
-            exp, nbf, claims, ..
+            exp,
+            nbf,
+            mut claims,
+            ..
         } = jsonwebtoken::decode::<Payload>(token, &secret, &validation)
             .map_err(|error| blame(error.kind()))?
             .claims;
@@ -359,10 +421,19 @@ impl KeyRing {
         if nbf.is_some_and(|nbf| nbf > now_unix.saturating_add(CLOCK_LEEWAY_SECS)) {
             return Err(TokenError::NotYetValid);
         }
-        Grants::resolve(key, exp, claims)
+        // A token without any date may be as old as can be: every revocation of its kind is about it.
+        let issued_at = claims.iat.or(nbf).unwrap_or(0);
+        let lives_from = if issued_at == 0 { now_unix } else { issued_at };
+        if exp > lives_from.saturating_add(MAX_TOKEN_LIFETIME_SECS + CLOCK_LEEWAY_SECS) {
+            return Err(TokenError::LivesTooLong);
+        }
+        // What is refreshed from it is as old as it is.
+        claims.iat = Some(issued_at);
+        Grants::resolve(key, (issued_at, exp), claims)
     }
 
-    /// Signs a token with the key called `key`, valid from `now_unix` (seconds since 1970) for `ttl`.
+    /// Signs a token with the key called `key`, valid from `now_unix` (seconds since 1970) for `ttl`. It is issued now
+    /// unless the claims say when.
     ///
     /// # Errors
     /// [`TokenError::UnknownKey`] if there is no such key.
@@ -378,7 +449,10 @@ impl KeyRing {
             iss: key.name.to_string(),
             exp: Some(now_unix.saturating_add(ttl.as_secs())),
             nbf: Some(now_unix),
-            claims: claims.clone(),
+            claims: Claims {
+                iat: claims.iat.or(Some(now_unix)),
+                ..claims.clone()
+            },
         };
         let secret = EncodingKey::from_secret(key.secret.as_bytes());
         Ok(
@@ -429,6 +503,15 @@ pub enum TokenError {
     /// `nbf` lies ahead.
     #[error("token is not valid yet")]
     NotYetValid,
+    /// More than [`MAX_TOKEN_LIFETIME_SECS`] from issue to expiry.
+    #[error("token is valid for longer than {} days", MAX_TOKEN_LIFETIME_SECS / 86_400)]
+    LivesTooLong,
+    /// It was withdrawn.
+    #[error("token has been revoked")]
+    Revoked,
+    /// `jti` is longer than [`MAX_JTI_LEN`].
+    #[error("jti is longer than {MAX_JTI_LEN} bytes")]
+    JtiTooLong,
     /// `sub` is longer than [`MAX_NAME_LEN`].
     #[error("identity is longer than {MAX_NAME_LEN} bytes")]
     IdentityTooLong,
@@ -478,9 +561,12 @@ impl TokenError {
             | Self::NoExpiry
             | Self::Expired
             | Self::NotYetValid
+            | Self::LivesTooLong
+            | Self::Revoked
             | Self::NoVideoGrant
             | Self::NoRoomJoin => 401,
             Self::IdentityTooLong
+            | Self::JtiTooLong
             | Self::NameTooLong
             | Self::RoomTooLong
             | Self::MetadataTooLong

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use schalter_model::AuthorityId;
 use schalter_signaling::authority::{ApiKey, KeyError, KeyRing, KeyScopes};
 use schalter_signaling::token::{
-    CLOCK_LEEWAY_SECS, Claims, MAX_METADATA_LEN, MAX_NAME_LEN, MAX_TOKEN_LEN, TokenError,
-    VideoClaims,
+    CLOCK_LEEWAY_SECS, Claims, MAX_JTI_LEN, MAX_METADATA_LEN, MAX_NAME_LEN, MAX_TOKEN_LEN,
+    MAX_TOKEN_LIFETIME_SECS, TokenError, VideoClaims,
 };
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ fn times_are_checked_with_a_little_leeway() {
     assert_eq!(at(json!({"nbf": null})), Ok(()));
     assert_eq!(at(json!({"exp": null})), Err(TokenError::NoExpiry));
     assert_eq!(at(json!({"exp": -1})), Err(TokenError::Expired));
-    assert_eq!(at(json!({"exp": u64::MAX})), Ok(()));
+    assert_eq!(at(json!({"exp": u64::MAX})), Err(TokenError::LivesTooLong));
 }
 
 #[test]
@@ -306,6 +306,10 @@ fn minted_tokens_verify_and_say_the_same() {
         .mint("all", &claims, NOW, Duration::from_secs(600))
         .unwrap();
     let grants = ring.verify(&token, NOW).unwrap();
+    let claims = Claims {
+        iat: Some(NOW),
+        ..claims
+    };
     assert_eq!(grants.claims, claims);
     assert_eq!(grants.expires_at, NOW + 600);
     // A refresh token is minted from the grants' own claims.
@@ -364,4 +368,44 @@ proptest! {
         let same = |text: &str| URL_SAFE_NO_PAD.decode(text.rsplit('.').next().unwrap());
         prop_assert!(result.is_err() || same(&changed) == same(&token));
     }
+}
+
+#[test]
+fn a_token_is_as_old_as_it_says_and_lives_a_year_at_most() {
+    let issued = |change: Value| verify(change).map(|grants| grants.issued_at);
+    assert_eq!(issued(json!({"iat": NOW - 7})), Ok(NOW - 7));
+    assert_eq!(issued(json!({})), Ok(NOW), "the start of validity");
+    assert_eq!(issued(json!({"nbf": null})), Ok(0), "as old as can be");
+    let year = MAX_TOKEN_LIFETIME_SECS;
+    let long = json!({"exp": NOW + year, "iat": NOW});
+    assert_eq!(issued(long), Ok(NOW));
+    for longer in [
+        json!({"exp": NOW + year + 11}),
+        json!({"exp": NOW + year, "iat": NOW - 11}),
+        json!({"exp": NOW + year + 11, "nbf": null}),
+    ] {
+        assert_eq!(
+            issued(longer.clone()),
+            Err(TokenError::LivesTooLong),
+            "{longer}"
+        );
+    }
+}
+
+#[test]
+fn a_refreshed_token_keeps_name_and_age() {
+    for (change, age) in [
+        (json!({"jti": "t", "iat": NOW - 7}), NOW - 7),
+        (json!({"jti": "t", "nbf": NOW - 9}), NOW - 9),
+        (json!({"jti": "t", "nbf": null}), 0),
+    ] {
+        let grants = verify(change).unwrap();
+        let later = NOW + 500;
+        let fresh = ring().mint("all", &grants.claims, later, Duration::from_secs(600));
+        let fresh = ring().verify(&fresh.unwrap(), later).unwrap();
+        assert_eq!((fresh.issued_at, fresh.expires_at), (age, later + 600));
+        assert_eq!(fresh.claims.jti.as_deref(), Some("t"));
+    }
+    let long = "x".repeat(MAX_JTI_LEN + 1);
+    assert_eq!(verify(json!({"jti": long})), Err(TokenError::JtiTooLong));
 }

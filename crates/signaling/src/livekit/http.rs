@@ -23,7 +23,7 @@ use crate::stats::JoinStage;
 use crate::token::TokenError;
 
 /// How often a join is tried when the room it found ends meanwhile.
-const JOIN_ATTEMPTS: usize = 3;
+pub(crate) const JOIN_ATTEMPTS: usize = 3;
 
 /// `/rtc` and `/rtc/v1` with their `validate`.
 pub(crate) fn router(registry: Arc<Registry>) -> Router {
@@ -73,7 +73,7 @@ async fn validate_single(
 }
 
 /// Browsers read the answer of `validate` only with this, whatever page asks.
-const ANY_ORIGIN: (header::HeaderName, HeaderValue) = (
+pub(crate) const ANY_ORIGIN: (header::HeaderName, HeaderValue) = (
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     HeaderValue::from_static("*"),
 );
@@ -113,6 +113,9 @@ async fn validate(
             return Ok(());
         }
         let Some(room) = registry.room(&key) else {
+            if !registry.config.makes_rooms(&key.authority) {
+                return Err(JoinRefusal::NoSuchRoom);
+            }
             return registry.has_place_for(&key.authority);
         };
         let (reply, answer) = oneshot::channel();
@@ -176,13 +179,8 @@ fn prepare(
     let Ok(Query(query)) = query else {
         return Err(JoinRefusal::JoinRequest("the query can't be read"));
     };
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    let token = bearer.unwrap_or(&query.access_token);
-    let keys = registry.keys.load();
-    let grants = keys.verify(token, registry.clock.unix_secs())?;
+    let token = bearer(headers).unwrap_or(&query.access_token);
+    let grants = registry.verify(token)?;
     // What the request lacks is told before what the token lacks in names, as 400 both.
     if let Err(error) = grants.require_join()
         && error.status() != 400
@@ -192,7 +190,7 @@ fn prepare(
     let limits = &registry.config.limits;
     let request = match mode {
         ConnectionMode::Dual => query.join_request(limits.attributes_bytes)?,
-        ConnectionMode::Single => {
+        ConnectionMode::Single | ConnectionMode::Http => {
             read_join_request(&query.join_request, limits.join_request_bytes)?
         }
     };
@@ -239,7 +237,13 @@ fn prepare(
     Ok((key, params))
 }
 
-fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+/// The token that comes as `Authorization` (RFC 6750 §2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    value.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+pub(crate) fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     // Clients outside of browsers send no origin; nothing is gained by refusing them, they could send any.
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
@@ -259,8 +263,10 @@ async fn admit(
     for _ in 0..JOIN_ATTEMPTS {
         let room = if params.resume.is_some() {
             registry.room(key)
-        } else {
+        } else if registry.config.makes_rooms(&key.authority) {
             Some(registry.room_or_new(key, params.grants.room_config.clone())?)
+        } else {
+            Some(registry.room(key).ok_or(JoinRefusal::NoSuchRoom)?)
         };
         let (writer, queue) = writer_queue(registry.config.limits.send_queue);
         let Some(room) = room else {

@@ -5,9 +5,39 @@
 
 use livekit_protocol::{
     AudioTrackFeature, BackupCodecPolicy, DataTrackInfo, PacketTrailerFeature, ParticipantInfo,
-    SignalResponse, TrackInfo, TrackSource, TrackType, VideoLayer, VideoQuality, client_info,
-    encryption, signal_response::Message, video_layer,
+    SignalResponse, TrackInfo, TrackSource, TrackType, VideoLayer, VideoQuality, WebhookEvent,
+    client_info, encryption, signal_response::Message, video_layer,
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Reads a message; `None` if it is none. Whole numbers may be written as `3.0`, too, as proto3 JSON has it.
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    serde_json::from_slice(text).ok().or_else(|| {
+        let mut value = serde_json::from_slice(text).ok()?;
+        write_whole_numbers(&mut value);
+        serde_json::from_value(value).ok()
+    })
+}
+
+/// The first whole number that a 64-bit float can't tell from its neighbour.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn write_whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() < EXACT
+            {
+                *value = (float as i64).into();
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
 
 /// Writes a message; `None` if it can't be written at all.
 pub fn write(response: &SignalResponse) -> Option<String> {
@@ -16,6 +46,18 @@ pub fn write(response: &SignalResponse) -> Option<String> {
             let mut response = response.clone();
             leave_out_unknown(&mut response);
             serde_json::to_string(&response)
+        })
+        .ok()
+}
+
+/// Writes what integrators are told; `None` if it can't be written at all.
+pub fn write_event(event: &WebhookEvent) -> Option<String> {
+    serde_json::to_string(event)
+        .or_else(|_| {
+            let mut event = event.clone();
+            event.participant.iter_mut().for_each(participant);
+            event.track.iter_mut().for_each(track);
+            serde_json::to_string(&event)
         })
         .ok()
 }
@@ -41,13 +83,15 @@ fn leave_out_unknown(response: &mut SignalResponse) {
     }
 }
 
-fn participant(info: &mut ParticipantInfo) {
+/// Leaves out of a participant what this build can't write.
+pub(super) fn participant(info: &mut ParticipantInfo) {
     list::<client_info::Capability>(&mut info.capabilities);
     info.tracks.iter_mut().for_each(track);
     info.data_tracks.iter_mut().for_each(data_track);
 }
 
-fn track(info: &mut TrackInfo) {
+/// Leaves out of a track what this build can't write.
+pub(super) fn track(info: &mut TrackInfo) {
     one::<TrackType>(&mut info.r#type);
     one::<TrackSource>(&mut info.source);
     one::<encryption::Type>(&mut info.encryption);
@@ -90,6 +134,21 @@ mod tests {
     use livekit_protocol::{ParticipantUpdate, SimulcastCodecInfo};
 
     #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        use livekit_protocol::CreateRoomRequest;
+        let seconds = |text: &str| {
+            let text = format!("{{\"name\":\"x\",\"empty_timeout\":{text}}}");
+            read::<CreateRoomRequest>(text.as_bytes()).map(|room| room.empty_timeout)
+        };
+        for text in ["300", "300.0", "3e2", "\"300\""] {
+            assert_eq!(seconds(text), Some(300), "{text}");
+        }
+        for text in ["300.5", "-1", "-1.0", "4294967296.0", "1e300", "true"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn values_that_only_newer_clients_know_don_t_stop_a_message() {
         let quality = VideoLayer {
             quality: 77,
@@ -118,6 +177,17 @@ mod tests {
             tracks: vec![newer],
             ..ParticipantInfo::default()
         };
+        let event = WebhookEvent {
+            event: "track_published".into(),
+            participant: Some(info.clone()),
+            track: info.tracks.first().cloned(),
+            ..WebhookEvent::default()
+        };
+        assert!(serde_json::to_string(&event).is_err());
+        let text = write_event(&event).unwrap();
+        let read: WebhookEvent = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.track.unwrap().sid, "TR_x");
+        assert_eq!(read.participant.unwrap().capabilities, [1]);
         let response = SignalResponse {
             message: Some(Message::Update(ParticipantUpdate {
                 participants: vec![info],

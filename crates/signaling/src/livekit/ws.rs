@@ -81,6 +81,10 @@ pub(crate) async fn run(
     };
     // Dropping the session takes the room's end of the queue away, which ends the writer after what is queued.
     reader.session = None;
+    if end == End::Closed {
+        // The library answers the peer's close (RFC 6455 §5.5.1) while it is read on.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, reader.read_out()).await;
+    }
     if end == End::Broken
         || tokio::time::timeout(CLOSE_TIMEOUT, &mut writer)
             .await

@@ -8,7 +8,7 @@ use livekit_protocol::{
     AudioTrackFeature, SessionDescription as WireDescription, SignalTarget,
     signal_response::Message,
 };
-use schalter_model::{MediaKind, TrackId};
+use schalter_model::TrackId;
 
 use super::participant::ParticipantKey;
 use super::request::Refusal;
@@ -16,7 +16,7 @@ use super::track::Track;
 use super::transport::{Downlink, TransportRole, Uplink};
 use super::{ConnectionMode, Room};
 use crate::sdp::{
-    self, AnswerPlan, CodecKind, MediaSection, ReceiveOptions, SdpError, SectionKind, SendTrack,
+    self, AnswerPlan, MediaSection, ReceiveOptions, SdpError, SectionKind, SendTrack,
     SessionDescription,
 };
 
@@ -72,17 +72,22 @@ impl Room {
             self.unpublish(key, id);
         }
         if single {
-            self.consume(key, &offer);
+            // What the answer says is known now; what follows from the offer may need another.
             if let Some(transport) = self.transport_mut(key, role) {
-                transport.requirement_sent = false;
+                transport.requirement = None;
                 transport.dirty = false;
             }
+            self.consume(key, &offer);
             self.negotiate.insert(key);
         }
     }
 
     /// Notes which sections send; returns the tracks whose sections stopped.
-    fn read_uplinks(&mut self, key: ParticipantKey, offer: &SessionDescription) -> Vec<TrackId> {
+    pub(super) fn read_uplinks(
+        &mut self,
+        key: ParticipantKey,
+        offer: &SessionDescription,
+    ) -> Vec<TrackId> {
         let mut ended = Vec::new();
         let tracks = &self.tracks;
         let Some(transport) = self
@@ -101,12 +106,15 @@ impl Room {
                     if !sends {
                         ended.extend(uplink.track.take());
                     }
+                    // Clients stop one track after the other: an offer may come for each.
+                    uplink.left &= sends && uplink.section.track_id() == section.track_id();
                     uplink.section = section.clone();
                 }
                 None if sends => {
                     let uplink = Uplink {
                         section: section.clone(),
                         track: None,
+                        left: false,
                     };
                     transport.uplinks.insert(Arc::clone(&section.mid), uplink);
                 }
@@ -154,7 +162,7 @@ impl Room {
     }
 
     /// Notes which sections can receive, in single mode.
-    fn read_downlinks(&mut self, key: ParticipantKey, offer: &SessionDescription) {
+    pub(super) fn read_downlinks(&mut self, key: ParticipantKey, offer: &SessionDescription) {
         let codecs = self.codecs();
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
@@ -182,6 +190,7 @@ impl Room {
                     kind: reception.kind,
                     track: None,
                     used: false,
+                    stream: None,
                 }),
                 (Some(place), None) => lost.extend(transport.downlinks.remove(place).track),
                 (Some(_), Some(_)) | (None, None) => {}
@@ -192,7 +201,11 @@ impl Room {
         }
     }
 
-    fn write_answer(&mut self, key: ParticipantKey, offer: &SessionDescription) -> String {
+    pub(super) fn write_answer(
+        &mut self,
+        key: ParticipantKey,
+        offer: &SessionDescription,
+    ) -> String {
         if let Some(transport) = self.transport_mut(key, TransportRole::Publisher) {
             transport.version += 1;
         }
@@ -207,7 +220,10 @@ impl Room {
             .collect();
         let plan = |section: &MediaSection| {
             if section.kind == SectionKind::Data {
-                return AnswerPlan::Data;
+                return match participant.mode {
+                    ConnectionMode::Single | ConnectionMode::Dual => AnswerPlan::Data,
+                    ConnectionMode::Http => AnswerPlan::Reject,
+                };
             }
             if let Some(uplink) = transport.uplinks.get(&section.mid) {
                 let track = uplink.track.and_then(|id| self.tracks.get(&id));
@@ -222,6 +238,10 @@ impl Room {
             }
             match transport.downlink(&section.mid) {
                 Some(Downlink {
+                    stream: Some(stream),
+                    ..
+                }) => AnswerPlan::Send(Some(stream)),
+                Some(Downlink {
                     track: Some(id), ..
                 }) => AnswerPlan::Send(sends.get(id)),
                 Some(Downlink { used: false, .. }) => AnswerPlan::Send(None),
@@ -229,7 +249,12 @@ impl Room {
             }
         };
         let candidates = self.candidates(key);
-        sdp::answer(offer, &self.local(transport, &candidates), plan)
+        let mut local = self.local(transport, &candidates);
+        if participant.mode == ConnectionMode::Http {
+            // Some players want all of them to be right (aiortc), and each has the certificate that comes first.
+            local.fingerprints = local.fingerprints.get(..1).unwrap_or_default();
+        }
+        sdp::answer(offer, &local, plan)
     }
 }
 
@@ -240,14 +265,7 @@ fn options(track: &Track) -> ReceiveOptions {
     #[expect(deprecated, reason = "older clients say it here")]
     let (no_dtx, stereo) = (info.disable_dtx, info.stereo);
     ReceiveOptions {
-        first: match track.kind {
-            MediaKind::Audio if info.disable_red => Some(CodecKind::Opus),
-            MediaKind::Audio => None,
-            MediaKind::Video => info
-                .codecs
-                .first()
-                .and_then(|codec| CodecKind::parse(&codec.mime_type)),
-        },
+        first: track.preferred_codec(),
         dtx: !no_dtx && !has(AudioTrackFeature::TfNoDtx),
         stereo: stereo || has(AudioTrackFeature::TfStereo),
     }

@@ -54,7 +54,7 @@ pub(super) struct SenderState {
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     noticed_at: Option<Time>,
-    replay: Replay,
+    pub(super) replay: Replay,
 }
 
 impl SenderState {
@@ -74,7 +74,7 @@ impl SenderState {
     }
 
     /// Whether a message of `bytes` to `receivers` is within the sender's limits; takes it from them if so.
-    fn admits(&mut self, bytes: usize, receivers: usize, now: Time) -> bool {
+    pub(super) fn admits(&mut self, bytes: usize, receivers: usize, now: Time) -> bool {
         let bytes = (bytes as u64).saturating_mul(receivers as u64);
         // What is more than a second's worth passes once in a second, or it never would.
         let bytes = bytes.min(self.most_bytes);
@@ -173,7 +173,7 @@ impl Room {
             .expect("what was viewed is well-formed");
         let out = Bytes::from(out);
         let audience = self.audience(packet);
-        let receivers = self.receivers(key, lossy, &audience);
+        let receivers = self.receivers(Some(key), lossy, &audience);
         let count = receivers.values().map(Vec::len).sum();
         let (now, config) = (self.now, Arc::clone(&self.config));
         let Some(sender) = self.participants.get_mut(&key) else {
@@ -200,7 +200,7 @@ impl Room {
         true
     }
 
-    fn send_data(
+    pub(super) fn send_data(
         &mut self,
         shard: ShardId,
         transports: Vec<TransportId>,
@@ -218,7 +218,7 @@ impl Room {
         self.media(shard, command);
     }
 
-    fn audience(&self, packet: &PacketView<'_>) -> Audience {
+    pub(super) fn audience(&self, packet: &PacketView<'_>) -> Audience {
         if packet.destinations.is_empty() && packet.destination_sids.is_empty() {
             let before = ParticipantKey(self.next_key);
             return Audience::All { before };
@@ -237,16 +237,17 @@ impl Room {
         Audience::Named(keys)
     }
 
-    fn receivers(
+    /// Transports by shard; a participant doesn't get what it sent itself, the server has no self.
+    pub(super) fn receivers(
         &self,
-        sender: ParticipantKey,
+        sender: Option<ParticipantKey>,
         lossy: bool,
         audience: &Audience,
     ) -> BTreeMap<ShardId, Vec<TransportId>> {
         let mut receivers: BTreeMap<ShardId, Vec<TransportId>> = BTreeMap::new();
         let mut add = |participant: &Participant| {
             // A reliable channel keeps messages until it opens; a lossy one has no use for them.
-            if lossy && !participant.is_active() {
+            if (lossy && !participant.is_active()) || !participant.takes_data() {
                 return;
             }
             if let Some(transport) = participant.transports.get(participant.downlink_role()) {
@@ -260,11 +261,11 @@ impl Room {
             Audience::All { .. } => self
                 .participants
                 .iter()
-                .filter(|(key, _)| **key != sender)
+                .filter(|(key, _)| Some(**key) != sender)
                 .for_each(|(_, participant)| add(participant)),
             Audience::Named(keys) => keys
                 .iter()
-                .filter(|key| **key != sender)
+                .filter(|key| Some(**key) != sender)
                 .for_each(|key| add(&self.participants[key])),
         }
         receivers
@@ -366,23 +367,30 @@ impl Room {
         for sender in senders {
             self.replay(sender, key, None);
         }
+        let packets = self.server_data.sender.replay.packets(key, None);
+        let packets: Vec<_> = packets.cloned().collect();
+        self.send_kept(key, packets);
     }
 
     fn replay(&mut self, sender: ParticipantKey, receiver: ParticipantKey, after: Option<u32>) {
-        let (Some(from), Some(to)) = (
-            self.participants.get(&sender),
-            self.participants.get(&receiver),
-        ) else {
-            return;
-        };
-        let Some(transport) = to.transports.get(to.downlink_role()).map(|t| t.id) else {
+        let Some(from) = self.participants.get(&sender) else {
             return;
         };
         if sender == receiver {
             return;
         }
-        let shard = to.shard;
         let packets: Vec<_> = from.data.replay.packets(receiver, after).cloned().collect();
+        self.send_kept(receiver, packets);
+    }
+
+    fn send_kept(&mut self, receiver: ParticipantKey, packets: Vec<Bytes>) {
+        let Some(to) = self.participants.get(&receiver) else {
+            return;
+        };
+        let Some(transport) = to.transports.get(to.downlink_role()).map(|t| t.id) else {
+            return;
+        };
+        let shard = to.shard;
         for packet in packets {
             self.send_data(shard, vec![transport], RELIABLE.into(), packet);
         }

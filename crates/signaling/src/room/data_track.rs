@@ -181,6 +181,38 @@ impl Room {
         }
     }
 
+    /// Unpublishes all data tracks of a participant that may not have any more.
+    pub(super) fn withdraw_data_tracks(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let tracks = std::mem::take(&mut participant.data_tracks);
+        if tracks.is_empty() {
+            return;
+        }
+        for info in tracks {
+            self.drop_fanout(key, info.pub_handle as u16);
+            let response = UnpublishDataTrackResponse { info: Some(info) };
+            self.send(key, Message::UnpublishDataTrackResponse(response));
+        }
+        self.announce(key);
+    }
+
+    /// Ends what a participant gets that may not subscribe any more.
+    pub(super) fn drop_received_data_tracks(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let received = std::mem::take(&mut participant.data_subscriptions.received);
+        if received.is_empty() {
+            return;
+        }
+        for (handle, subscribed) in received {
+            self.leave_fanout(&subscribed, key, handle);
+        }
+        self.send_data_handles(key);
+    }
+
     fn leave_fanout(&mut self, subscribed: &Subscribed, subscriber: ParticipantKey, handle: u16) {
         if let Some(list) = self
             .participants

@@ -1,6 +1,7 @@
 //! What a participant gets: asking its client for sections, or offering them, and telling the shard what they carry.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use livekit_protocol::request_response::Reason;
 use livekit_protocol::{
@@ -8,19 +9,25 @@ use livekit_protocol::{
     SignalTarget, signal_response::Message,
 };
 use schalter_forward::ConsumerConfig;
-use schalter_model::{MediaKind, TrackId};
+use schalter_model::{MediaKind, Time, TrackId};
 use schalter_shard::control::Command;
 
 use super::participant::ParticipantKey;
 use super::request::Refusal;
-use super::transport::{Downlink, TransportRole};
-use super::{ConnectionMode, Room};
+use super::transport::{Downlink, Requirement, TransportRole};
+use super::{ConnectionMode, Room, Timer};
 use crate::sdp::{self, OfferSection, SessionDescription};
 use crate::stats::JoinStage;
 
 /// Answers in a row that can't be used before the session ends. What is wrong with one may be gone in the next; a
 /// client that can't answer at all must not be asked for ever.
 const MAX_UNUSABLE_ANSWERS: u8 = 3;
+
+/// How often a client is asked for an offer in all before it is left alone: each time it may add sections.
+const MAX_REQUIREMENTS: u8 = 4;
+
+/// How long a client has to offer when asked. Longer than any client takes that heard of it, shorter than people wait.
+const REQUIREMENT_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The mid of the data section of our own offers.
 const DATA_MID: &str = "0";
@@ -31,10 +38,16 @@ impl Room {
         let codecs = self.codecs();
         let participant = &self.participants[&key];
         let role = participant.downlink_role();
-        let Some(transport) = participant.transports.get(role).map(|t| t.id) else {
+        let Some(transport) = participant.transports.get(role) else {
             return;
         };
-        let shard = participant.shard;
+        // Tracks on sections whose stream the client knows by the section alone.
+        let on_fixed_streams: Vec<TrackId> = transport
+            .downlinks
+            .iter()
+            .filter(|downlink| downlink.stream.is_some())
+            .filter_map(|downlink| downlink.track)
+            .collect();
         let mut added: Vec<(TrackId, ConsumerConfig)> = Vec::new();
         let mut refused = Vec::new();
         for (id, subscription) in &participant.subscriptions {
@@ -50,7 +63,10 @@ impl Room {
                 continue;
             };
             let target = self.consumer_target(key, *id);
-            let config = reception.consumer_config(&track, target);
+            let config = ConsumerConfig {
+                continues: on_fixed_streams.contains(id),
+                ..reception.consumer_config(&track, target)
+            };
             let same = subscription.config.as_ref().is_some_and(|before| {
                 ConsumerConfig {
                     target,
@@ -65,22 +81,7 @@ impl Room {
             self.unbind_consumer(key, id);
         }
         for (id, config) in added {
-            let producer_shard = self.participants[&self.tracks[&id].owner].shard;
-            let command = Command::AddConsumer {
-                transport,
-                track: id,
-                producer_shard,
-                config: config.clone(),
-            };
-            self.media(shard, command);
-            if let Some(subscription) = self
-                .participants
-                .get_mut(&key)
-                .and_then(|p| p.subscriptions.get_mut(&id))
-            {
-                subscription.config = Some(config);
-            }
-            self.consumer_added(key, id);
+            self.apply_negotiated(key, id, config);
         }
     }
 
@@ -104,7 +105,7 @@ impl Room {
             self.counters.subscriptions.sub(1);
             let command = Command::RemoveConsumer {
                 transport,
-                track: id,
+                track: subscription.media,
             };
             self.media(shard, command);
         }
@@ -115,12 +116,23 @@ impl Room {
         match self.participants.get(&key).map(|p| p.mode) {
             Some(ConnectionMode::Single) => self.require_sections(key),
             Some(ConnectionMode::Dual) => self.offer_downlinks(key),
+            Some(ConnectionMode::Http) => self.set_stage(key),
             None => {}
         }
     }
 
     /// Single mode: asks the client for an offer with sections enough.
     fn require_sections(&mut self, key: ParticipantKey) {
+        let asked = self
+            .transport_mut(key, TransportRole::Publisher)
+            .is_some_and(|transport| transport.requirement.is_some());
+        if !asked {
+            self.ask_for_sections(key, 1);
+        }
+    }
+
+    /// Single mode: asks for the `times`-th time, if there is need and somebody to ask.
+    fn ask_for_sections(&mut self, key: ParticipantKey, times: u8) {
         let Some(participant) = self.participants.get(&key) else {
             return;
         };
@@ -144,13 +156,15 @@ impl Room {
         };
         let (audio_pending, num_audios) = missing(MediaKind::Audio);
         let (video_pending, num_videos) = missing(MediaKind::Video);
-        let due = transport.dirty || audio_pending + video_pending > 0;
-        if !due || transport.requirement_sent || participant.connection.is_none() {
+        let needed = transport.dirty || audio_pending + video_pending > 0;
+        if !needed || participant.connection.is_none() {
             return;
         }
+        let due = self.now + REQUIREMENT_PATIENCE;
         if let Some(transport) = self.transport_mut(key, TransportRole::Publisher) {
-            transport.requirement_sent = true;
+            transport.requirement = Some(Requirement { times, due });
         }
+        self.arm(due, Timer::Requirement(key));
         let requirement = MediaSectionsRequirement {
             num_audios,
             num_videos,
@@ -158,10 +172,27 @@ impl Room {
         self.send(key, Message::MediaSectionsRequirement(requirement));
     }
 
+    /// Single mode: the client has not offered. It may have been asked while it could not, or have offered what can't be
+    /// used; without another word it would never get what it waits for. A last time of silence ends the asking only: what
+    /// is subscribed next is asked for anew, and what the client has goes on.
+    pub(super) fn on_requirement_timer(&mut self, key: ParticipantKey, at: Time) {
+        let Some(transport) = self.transport_mut(key, TransportRole::Publisher) else {
+            return;
+        };
+        let Some(requirement) = transport.requirement.take_if(|r| r.due == at) else {
+            return;
+        };
+        if requirement.times < MAX_REQUIREMENTS {
+            self.ask_for_sections(key, requirement.times + 1);
+        } else {
+            tracing::debug!(room = %self.sid, participant = %self.participants[&key].sid, "no offer though asked");
+        }
+    }
+
     /// Single mode: a request that a lost socket may have swallowed is due again.
     pub(super) fn forget_requirement(&mut self, key: ParticipantKey) {
         if let Some(transport) = self.transport_mut(key, TransportRole::Publisher) {
-            transport.requirement_sent = false;
+            transport.requirement = None;
             self.negotiate.insert(key);
         }
     }
@@ -225,6 +256,7 @@ impl Room {
                 kind,
                 track: None,
                 used: false,
+                stream: None,
             });
         }
         self.bind_pending(key, role);
@@ -232,9 +264,11 @@ impl Room {
 
     fn send_offer(&mut self, key: ParticipantKey) {
         let role = TransportRole::Subscriber;
+        let due = self.now + self.config.answer_timeout;
         let Some(transport) = self.transport_mut(key, role) else {
             return;
         };
+        transport.answer_due = due;
         transport.version += 1;
         transport.last_offer = transport.last_offer.wrapping_add(1).max(1);
         transport.offer_sent = Some(transport.last_offer);
@@ -260,6 +294,23 @@ impl Room {
             mid_to_track_id: self.mid_to_track_id(key, role),
         };
         self.send(key, Message::Offer(description));
+        self.arm(due, Timer::Answer(key));
+    }
+
+    /// Dual mode: without its answer no later offer could follow, and what is published from now on would never come.
+    pub(super) fn on_answer_timer(&mut self, key: ParticipantKey, at: Time) {
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        let overdue = participant
+            .transports
+            .get(TransportRole::Subscriber)
+            .is_some_and(|t| t.offer_sent.is_some() && t.answer_due == at);
+        // A client without a socket hears of the offer, and of a new one, when it resumes.
+        if overdue && participant.connection.is_some() {
+            tracing::debug!(room = %self.sid, participant = %participant.sid, "no answer to an offer");
+            self.give_up_negotiating(key);
+        }
     }
 
     /// Dual mode: a client's answer to our offer. One to an older offer says nothing about the last.
@@ -306,7 +357,13 @@ impl Room {
         if transport.unusable_answers < MAX_UNUSABLE_ANSWERS {
             self.bind_or_grow(key);
             self.send_offer(key);
-        } else if self.participants[&key].is_active() {
+        } else {
+            self.give_up_negotiating(key);
+        }
+    }
+
+    fn give_up_negotiating(&mut self, key: ParticipantKey) {
+        if self.participants[&key].is_active() {
             self.lose_media(key, DisconnectReason::MediaFailure);
         } else {
             self.counters.join_failed(JoinStage::Media);

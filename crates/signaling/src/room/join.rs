@@ -1,12 +1,14 @@
 //! Coming and going: joins, the join response, sessions that become active, leaves and removals.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use livekit_protocol::{
-    Codec, DisconnectReason, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
-    leave_request::Action, signal_response::Message,
+    ClientInfo, Codec, DisconnectReason, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
+    client_info::Sdk, leave_request::Action, signal_response::Message,
 };
-use schalter_model::{Time, TransportId};
+use rand::RngExt;
+use schalter_model::{ShardId, Time, TransportId};
 use schalter_shard::control::{TransportFailure, TransportState};
 
 use super::participant::{Participant, ParticipantKey, Phase};
@@ -23,7 +25,11 @@ const SERVER_VERSION: &str = "1.11.0";
 const PROTOCOL: i32 = 17;
 
 /// How long a client whose media closed properly may take to say goodbye on its WebSocket.
-const CLOSED_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSED_GRACE: Duration = Duration::from_secs(5);
+
+/// Interval and silence for clients that are no browsers, at least. Those built on LiveKit's Rust SDK go on counting the silence of a
+/// connection that was cut while they resume by another, and begin a new session when the resume takes longer.
+const PATIENT_PINGS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
 /// A `leave` that clients of any age understand.
 pub(crate) fn leave(reason: DisconnectReason, action: Action) -> LeaveRequest {
@@ -42,11 +48,11 @@ impl Room {
             self.on_resume(connection, &params, resume);
             return;
         }
-        let Some(video) = params.grants.video.clone() else {
+        if params.grants.video.is_none() {
             let refusal = JoinRefusal::Token(crate::token::TokenError::NoVideoGrant);
             self.refuse(connection, refusal);
             return;
-        };
+        }
         if !self.admits(&params.grants.identity) {
             self.refuse(connection, JoinRefusal::RoomFull);
             return;
@@ -65,21 +71,7 @@ impl Room {
             self.dismiss(old, DisconnectReason::DuplicateIdentity);
         }
 
-        let key = ParticipantKey(self.next_key);
-        self.next_key += 1;
-        self.empty_since = None;
-        let mut participant = self.enter(connection, &params);
-        participant.video = video;
-        tracing::info!(room = %self.sid, participant = %participant.sid, mode = ?params.mode, "participant joins");
-        self.by_identity
-            .insert(Arc::clone(&participant.identity), key);
-        self.by_sid.insert(Arc::clone(&participant.sid), key);
-        self.by_connection.insert(connection, key);
-        self.participants.insert(key, participant);
-        self.arm(self.now + self.config.join_timeout, Timer::Join(key));
-        self.counters.joins.add(1);
-        self.counters.participants.add(1);
-
+        let key = self.seat(Some(connection), &params);
         self.outputs.push_back(Output::Accepted { connection });
         let response = self.join_response(key);
         self.send(key, Message::Join(response));
@@ -91,6 +83,8 @@ impl Room {
                 self.open_subscriber(key);
                 self.refresh_token(key);
             }
+            // Joins by `begin_http_session`.
+            ConnectionMode::Http => {}
         }
         for request in params.add_tracks {
             self.on_add_track(key, request);
@@ -107,7 +101,31 @@ impl Room {
         });
     }
 
-    fn enter(&mut self, connection: ConnectionId, params: &JoinParams) -> Participant {
+    /// Gives a newcomer its place. Whoever had its identity is gone already.
+    pub(super) fn seat(
+        &mut self,
+        connection: Option<ConnectionId>,
+        params: &JoinParams,
+    ) -> ParticipantKey {
+        let key = ParticipantKey(self.next_key);
+        self.next_key += 1;
+        self.empty_since = None;
+        let participant = self.enter(connection, params);
+        tracing::info!(room = %self.sid, participant = %participant.sid, mode = ?params.mode, "participant joins");
+        self.by_identity
+            .insert(Arc::clone(&participant.identity), key);
+        self.by_sid.insert(Arc::clone(&participant.sid), key);
+        if let Some(connection) = connection {
+            self.by_connection.insert(connection, key);
+        }
+        self.participants.insert(key, participant);
+        self.arm(self.now + self.config.join_timeout, Timer::Join(key));
+        self.counters.joins.add(1);
+        self.counters.participants.add(1);
+        key
+    }
+
+    fn enter(&mut self, connection: Option<ConnectionId>, params: &JoinParams) -> Participant {
         let grants = &params.grants;
         let mut participant = Participant {
             sid: ids::sid("PA_", &mut self.rng),
@@ -122,13 +140,18 @@ impl Room {
             attributes: grants.attributes.clone(),
             client: super::participant::kept(&params.client),
             mode: params.mode,
+            subscriber_primary: grants
+                .video
+                .as_ref()
+                .is_some_and(|video| video.can_subscribe),
             auto_subscribe: params.auto_subscribe,
             auto_subscribe_data_tracks: params.auto_subscribe_data_tracks,
             phase: Phase::Joining,
             version: 0,
             joined_ms: self.unix_ms(),
             shard: params.shard,
-            connection: Some(connection),
+            connection,
+            forwarded: None,
             remove_at: None,
             refresh_at: Time::ZERO,
             transports: Default::default(),
@@ -144,6 +167,8 @@ impl Room {
             data_tracks: Vec::new(),
             data_subscriptions: Default::default(),
             connection_quality: Default::default(),
+            http: None,
+            simulation: Default::default(),
         };
         // What a client says of itself counts only if it may say so later, too.
         if participant.video.can_update_own_metadata {
@@ -160,19 +185,21 @@ impl Room {
         participant
     }
 
-    fn join_response(&self, key: ParticipantKey) -> JoinResponse {
+    fn join_response(&mut self, key: ParticipantKey) -> JoinResponse {
+        let ice_servers = self.ice_servers(self.participants[&key].shard);
         let participant = &self.participants[&key];
-        let secs = |d: std::time::Duration| d.as_secs().clamp(1, i32::MAX as u64) as i32;
+        let secs = |d: Duration| d.as_secs().clamp(1, i32::MAX as u64) as i32;
+        let (ping_interval, ping_timeout) = self.pings_of(&participant.client);
         JoinResponse {
             room: Some(self.room_info()),
             participant: Some(self.info(participant)),
             other_participants: self.others(key),
             server_version: SERVER_VERSION.to_owned(),
-            ice_servers: self.ice_servers(),
+            ice_servers,
             subscriber_primary: participant.primary_role() == TransportRole::Subscriber,
             server_region: self.config.region.clone(),
-            ping_timeout: secs(self.config.ping_timeout),
-            ping_interval: secs(self.config.ping_interval),
+            ping_timeout: secs(ping_timeout),
+            ping_interval: secs(ping_interval),
             server_info: Some(self.server_info()),
             sif_trailer: self.sif_trailer.clone(),
             enabled_publish_codecs: self
@@ -189,6 +216,16 @@ impl Room {
         }
     }
 
+    /// How often a client pings, and what silence it takes for the end of its connection.
+    fn pings_of(&self, client: &ClientInfo) -> (Duration, Duration) {
+        let (interval, timeout) = (self.config.ping_interval, self.config.ping_timeout);
+        if client.sdk() == Sdk::Js {
+            (interval, timeout)
+        } else {
+            (interval.max(PATIENT_PINGS.0), timeout.max(PATIENT_PINGS.1))
+        }
+    }
+
     pub(super) fn server_info(&self) -> ServerInfo {
         ServerInfo {
             version: SERVER_VERSION.to_owned(),
@@ -199,14 +236,20 @@ impl Room {
         }
     }
 
-    pub(super) fn ice_servers(&self) -> Vec<livekit_protocol::IceServer> {
+    /// The configured ICE servers, and the shard's own with credentials that nobody else has.
+    pub(super) fn ice_servers(&mut self, shard: ShardId) -> Vec<livekit_protocol::IceServer> {
+        let random = self.rng.random();
+        let seconds = self.unix_ms() / 1_000;
+        let own = self.node.turn.as_ref();
         self.config
             .ice_servers
             .iter()
+            .cloned()
+            .chain(own.and_then(|turn| turn.of(shard, seconds, random)))
             .map(|server| livekit_protocol::IceServer {
-                urls: server.urls.clone(),
-                username: server.username.clone(),
-                credential: server.credential.clone(),
+                urls: server.urls,
+                username: server.username,
+                credential: server.credential,
             })
             .collect()
     }
@@ -224,6 +267,16 @@ impl Room {
                 .push_back(Output::RefreshToken { connection, grants });
         }
         self.arm(at, Timer::Refresh(key));
+    }
+
+    /// Sends everybody a fresh token. Who is forwarded here has one of its own room.
+    pub fn refresh_tokens(&mut self) {
+        let here = self.participants.iter();
+        let here = here.filter(|(_, participant)| participant.forwarded.is_none());
+        let keys: Vec<_> = here.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.refresh_token(key);
+        }
     }
 
     pub(super) fn on_refresh_timer(&mut self, key: ParticipantKey, at: Time) {
@@ -266,15 +319,22 @@ impl Room {
                 if !participant.is_active() {
                     self.counters.join_failed(JoinStage::Media);
                 }
-                let reason = match reason {
+                match reason {
                     TransportFailure::NeverConnected
                     | TransportFailure::Dtls
-                    | TransportFailure::FingerprintMismatch
-                    | TransportFailure::NoSrtpProfile => DisconnectReason::JoinFailure,
-                    TransportFailure::ConsentLost => DisconnectReason::ConnectionTimeout,
-                };
-                self.lose_media(key, reason);
+                    | TransportFailure::FingerprintMismatch => {
+                        self.lose_media(key, DisconnectReason::JoinFailure);
+                    }
+                    // Trying again can't help, and the page has something to say about it.
+                    TransportFailure::NoSrtpProfile => {
+                        self.dismiss(key, DisconnectReason::MediaFailure);
+                    }
+                    TransportFailure::ConsentLost => {
+                        self.lose_media(key, DisconnectReason::ConnectionTimeout);
+                    }
+                }
             }
+            TransportState::Closed if participant.http.is_some() => self.on_media_closed(key),
             TransportState::Closed => {
                 // Clients close their media and say goodbye on the WebSocket; the order is open.
                 let at = self.now + CLOSED_GRACE;
@@ -296,6 +356,7 @@ impl Room {
         self.counters.joins_connected.add(1);
         self.start_connections();
         self.announce(key);
+        self.report_joined(key);
         self.subscribe_to_all(key);
         self.subscribe_to_data_tracks(key);
     }
@@ -318,7 +379,12 @@ impl Room {
         self.lose_media(key, DisconnectReason::StateMismatch);
     }
 
-    fn part(&mut self, key: ParticipantKey, last: LeaveRequest, reason: DisconnectReason) {
+    pub(super) fn part(
+        &mut self,
+        key: ParticipantKey,
+        last: LeaveRequest,
+        reason: DisconnectReason,
+    ) {
         if let Some(connection) = self.participants.get(&key).and_then(|p| p.connection) {
             self.send(key, Message::Leave(last));
             self.outputs.push_back(Output::Close { connection });
@@ -331,7 +397,7 @@ impl Room {
         self.remove(key, reason);
     }
 
-    fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+    pub(super) fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
         let Some(published) = self.participants.get(&key).map(|p| p.published.clone()) else {
             return;
         };
@@ -357,12 +423,18 @@ impl Room {
         }
         self.negotiate.remove(&key);
         self.counters.participants.sub(1);
-        tracing::info!(room = %self.sid, participant = %participant.sid, ?reason, "participant leaves");
-        self.announce_gone(key, participant, reason);
-        if self.participants.is_empty() {
-            self.empty_since = Some(self.now);
-            self.arm(self.now + self.departure_timeout, Timer::Empty);
+        if let Some(http) = &participant.http {
+            self.counters.http_sessions(http.role.protocol()).sub(1);
         }
+        tracing::info!(room = %self.sid, participant = %participant.sid, ?reason, "participant leaves");
+        self.report_left(&participant, reason);
+        let participant_link = participant.forwarded;
+        self.announce_gone(key, participant, reason);
+        if let Some(link) = participant_link {
+            self.end_stand_in(link);
+        }
+        self.links.note_change();
+        self.note_deserted();
     }
 
     pub(super) fn on_remove_timer(&mut self, key: ParticipantKey, at: Time) {
@@ -374,12 +446,8 @@ impl Room {
         }
     }
 
-    /// Everybody but hidden ones, as the server API lists them.
+    /// Everybody, as the room service lists them: hidden ones, too, for who moderates must see them.
     pub fn participant_infos(&self) -> Vec<ParticipantInfo> {
-        self.participants
-            .values()
-            .filter(|p| !p.video.hidden)
-            .map(|p| self.info(p))
-            .collect()
+        self.participants.values().map(|p| self.info(p)).collect()
     }
 }

@@ -2,70 +2,77 @@
 //! are drained. Owns participants, tracks and subscriptions. Refuses sockets, clocks and tasks.
 
 mod answer;
+mod codecs;
 mod data;
 mod data_track;
+mod demand;
 mod downlink;
+mod ending;
+mod events;
+mod forward;
+mod http_session;
 mod join;
+mod key;
 mod negotiate;
 mod participant;
+mod permissions;
 mod priority;
+mod profile;
 mod publish;
 mod quality;
 mod refused;
 mod replay;
 mod request;
 mod resume;
+mod server_data;
+mod service;
+mod simulate;
 mod speakers;
+mod stage;
 mod subscribe;
+mod timers;
 mod track;
 mod transport;
 mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use livekit_protocol::{
-    AddTrackRequest, ClientInfo, DisconnectReason, RoomConfiguration, SessionDescription,
-    SyncState, signal_request, signal_response,
+    AddTrackRequest, ClientInfo, DisconnectReason, RoomConfiguration, RoomEndReason,
+    SessionDescription, SyncState, WebhookEvent, leave_request::Action, signal_request,
+    signal_response,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schalter_model::{AuthorityId, RoomId, ShardId, Time, TrackId, TransportId, WallClock};
+use schalter_model::{RoomId, ShardId, Time, TrackId, TransportId, WallClock};
 use schalter_shard::control::{Command, Event};
 use schalter_transport::Fingerprint;
 
 use crate::administration::{ParticipantSummary, RoomSummary};
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
+use crate::guided::Presence;
 use crate::ids::{self, ConnectionId, IdSource};
 use crate::media::ShardInfo;
 use crate::stats::Counters;
 use crate::token::Grants;
+use crate::turn::TurnServers;
 
 pub(crate) use data::is_reliable;
+pub use forward::{Forwarded, LinkId, LinkOutput, Needs};
+pub use http_session::{
+    HttpJoin, HttpRole, HttpSessionBegun, IceChange, Precondition, SessionCaller, SessionRefusal,
+};
 pub(crate) use join::leave;
+pub use key::RoomKey;
+pub use service::ServiceRefusal;
 
 use participant::{Participant, ParticipantKey};
+use timers::Timer;
 use track::Track;
 use transport::TransportRole;
-
-/// Names a room on this node: rooms of two authorities never meet, whatever they are called.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RoomKey {
-    /// The tenant.
-    pub authority: AuthorityId,
-    /// The room's name as tokens have it.
-    pub name: Arc<str>,
-}
-
-impl fmt::Debug for RoomKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A room's name may say who meets there.
-        write!(f, "RoomKey({}/…)", self.authority)
-    }
-}
 
 /// How a client connects its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +81,8 @@ pub enum ConnectionMode {
     Single,
     /// One for publishing, offered by the client, and one for subscribing, offered by us (`/rtc`).
     Dual,
+    /// One that the client offers once, without a WebSocket (WHIP, WHEP).
+    Http,
 }
 
 /// What a client brings when it joins or resumes.
@@ -216,6 +225,11 @@ pub enum Output {
         /// What.
         command: Command,
     },
+    /// Something that integrators are told; only in rooms of
+    /// [`SignalingConfig::webhook_authority`](crate::SignalingConfig::webhook_authority).
+    Report(Box<WebhookEvent>),
+    /// Somebody came or left; only in rooms of [`SignalingConfig::guided`](crate::SignalingConfig::guided).
+    Presence(Presence),
     /// Nobody is here and the timeout has passed, or the room was shut down. The last output.
     Ended,
 }
@@ -231,6 +245,8 @@ pub struct NodeInfo {
     pub shards: Arc<[ShardInfo]>,
     /// Fingerprints of the certificates that transports may present, the likeliest first.
     pub fingerprints: Arc<[Fingerprint]>,
+    /// The TURN servers that the shards are.
+    pub turn: Option<Arc<TurnServers>>,
 }
 
 /// What a room is made of.
@@ -252,20 +268,6 @@ pub struct RoomSetup {
     pub seed: [u8; 32],
     /// What the token that makes the room says of it.
     pub room_config: Option<RoomConfiguration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Empty,
-    Presence,
-    RoomUpdate,
-    Speakers,
-    Join(ParticipantKey),
-    Data(ParticipantKey),
-    Refresh(ParticipantKey),
-    Remove(ParticipantKey),
-    QualityDown(TrackId),
-    Connections,
 }
 
 /// A room.
@@ -304,6 +306,9 @@ pub struct Room {
     speakers: speakers::Speakers,
     connections: quality::Connections,
     negotiate: BTreeSet<ParticipantKey>,
+    server_data: server_data::ServerData,
+    links: forward::Links,
+    parting: Vec<http_session::Parting>,
     empty_since: Option<Time>,
     ended: bool,
     now: Time,
@@ -325,6 +330,7 @@ impl Room {
             .find(|max| *max > 0)
             .map_or(ceiling, |max| ceiling.min(max as usize));
         let mut room = Self {
+            server_data: server_data::ServerData::new(&setup.config.limits, now),
             sid: ids::sid("RM_", &mut rng),
             id: setup.ids.room(),
             created_ms: setup.wall.unix_nanos(now) / 1_000_000,
@@ -357,11 +363,14 @@ impl Room {
             speakers: speakers::Speakers::default(),
             connections: quality::Connections::default(),
             negotiate: BTreeSet::new(),
+            links: forward::Links::default(),
+            parting: Vec::new(),
             empty_since: Some(now),
             ended: false,
             now,
         };
         room.arm(now + room.empty_timeout, Timer::Empty);
+        room.report_room_started();
         room
     }
 
@@ -428,8 +437,15 @@ impl Room {
                     self.dismiss(key, DisconnectReason::ParticipantRemoved);
                 }
             }
-            Input::End => self.close_down(DisconnectReason::RoomDeleted),
-            Input::Shutdown => self.close_down(DisconnectReason::ServerShutdown),
+            Input::End => self.close_down(
+                leave(DisconnectReason::RoomDeleted, Action::Disconnect),
+                RoomEndReason::RoomEndApiDelete,
+            ),
+            // Whoever takes over, this server once more as a rule, is where they find each other again.
+            Input::Shutdown => self.close_down(
+                leave(DisconnectReason::ServerShutdown, Action::Reconnect),
+                RoomEndReason::RoomEndServerShutdown,
+            ),
         }
         self.fire_timers();
         self.settle();
@@ -454,67 +470,12 @@ impl Room {
         }
     }
 
-    fn arm(&mut self, at: Time, timer: Timer) {
-        self.timers.insert((at, timer));
-    }
-
-    fn fire_timers(&mut self) {
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > self.now {
-                return;
-            }
-            self.timers.pop_first();
-            match timer {
-                Timer::Empty => self.on_empty_timer(),
-                Timer::Presence => self.flush_presence(),
-                Timer::RoomUpdate => self.on_room_update_timer(),
-                Timer::Speakers => self.on_speaker_timer(),
-                Timer::Join(key) => self.on_join_timer(key),
-                Timer::Data(key) => self.on_data_timer(key),
-                Timer::Refresh(key) => self.on_refresh_timer(key, at),
-                Timer::Remove(key) => self.on_remove_timer(key, at),
-                Timer::QualityDown(track) => self.on_quality_timer(track, at),
-                Timer::Connections => self.on_connections_timer(at),
-            }
-        }
-    }
-
     /// Ends an input: negotiations that became due, once each.
     fn settle(&mut self) {
         while let Some(key) = self.negotiate.pop_first() {
             self.negotiate_downlinks(key);
         }
-    }
-
-    fn on_empty_timer(&mut self) {
-        let Some(since) = self.empty_since else {
-            return;
-        };
-        let timeout = if self.next_key == 0 {
-            self.empty_timeout
-        } else {
-            self.departure_timeout
-        };
-        if self.now >= since + timeout {
-            self.end();
-        }
-    }
-
-    fn end(&mut self) {
-        if !self.ended {
-            self.ended = true;
-            self.timers.clear();
-            self.outputs.push_back(Output::Ended);
-        }
-    }
-
-    fn close_down(&mut self, reason: DisconnectReason) {
-        let keys: Vec<_> = self.participants.keys().copied().collect();
-        for key in keys {
-            self.dismiss(key, reason);
-        }
-        self.presence = updates::Presence::default();
-        self.end();
+        self.settle_links();
     }
 
     fn on_media(&mut self, event: Event) {

@@ -20,7 +20,7 @@ use crate::sdp::{self, Candidate, CodecSet, LocalDescription, SendTrack, Session
 const PASSWORD_LEN: usize = 32;
 
 /// Longest data channel message that we take, as clients expect it.
-const MAX_MESSAGE_SIZE: u32 = 65_535;
+pub(super) const MAX_MESSAGE_SIZE: u32 = 65_535;
 
 impl Room {
     pub(super) fn codecs(&self) -> CodecSet {
@@ -76,7 +76,7 @@ impl Room {
             channels,
         };
         self.media(shard, command);
-        if is_downlink {
+        if is_downlink && self.participants[&key].takes_data() {
             self.replay_missed(key);
         }
         true
@@ -183,6 +183,13 @@ impl Room {
         let track = self.tracks.get(&id)?;
         let owner = self.participants.get(&track.owner)?;
         let subscription = participant.subscriptions.get(&id)?;
+        let section = participant
+            .transports
+            .get(participant.downlink_role())
+            .and_then(|transport| transport.downlinks.iter().find(|d| d.track == Some(id)));
+        if let Some(stream) = section.and_then(|downlink| downlink.stream.clone()) {
+            return Some(stream);
+        }
         Some(SendTrack {
             stream_id: format!("{}|{}", owner.sid, track.sid).into(),
             track_id: Arc::clone(&track.sid),
@@ -195,18 +202,18 @@ impl Room {
 
     pub(super) fn candidates(&self, key: ParticipantKey) -> Vec<Candidate> {
         let shard = self.participants[&key].shard;
-        let addresses = self
-            .node
-            .shards
-            .iter()
-            .find(|info| info.id == shard)
-            .map(|info| info.candidates.as_slice())
-            .unwrap_or_default();
+        let info = self.node.shards.iter().find(|info| info.id == shard);
+        let Some(info) = info else {
+            return Vec::new();
+        };
         // The operator lists the best first.
-        (0..=u16::MAX)
-            .rev()
-            .zip(addresses)
-            .map(|(preference, address)| Candidate::udp_host(*address, preference))
+        let preferences = || (0..=u16::MAX).rev();
+        let udp = preferences().zip(&info.candidates);
+        let tcp = preferences().zip(&info.tcp_candidates);
+        udp.map(|(preference, address)| Candidate::udp_host(*address, preference))
+            .chain(
+                tcp.map(|(preference, address)| Candidate::tcp_passive_host(*address, preference)),
+            )
             .collect()
     }
 

@@ -13,7 +13,10 @@ use schalter_model::{ShardId, Time, TrackId};
 use super::ConnectionMode;
 use super::data::SenderState;
 use super::data_track::DataSubscriptions;
+use super::forward::LinkId;
+use super::http_session::{HttpRole, HttpSession};
 use super::quality::ConnectionState;
+use super::simulate::Simulation;
 use super::subscribe::Subscription;
 use super::transport::{TransportRole, Transports};
 use crate::ids::ConnectionId;
@@ -46,6 +49,8 @@ pub(super) struct Participant {
     pub(super) speaks: bool,
     pub(super) client: ClientInfo,
     pub(super) mode: ConnectionMode,
+    /// In dual mode the client was told to wait for the subscriber connection: as it may subscribe when it joins.
+    pub(super) subscriber_primary: bool,
     pub(super) auto_subscribe: bool,
     pub(super) auto_subscribe_data_tracks: bool,
     pub(super) phase: Phase,
@@ -53,6 +58,8 @@ pub(super) struct Participant {
     pub(super) joined_ms: u64,
     pub(super) shard: ShardId,
     pub(super) connection: Option<ConnectionId>,
+    /// It is in another room, and shown here over this link.
+    pub(super) forwarded: Option<LinkId>,
     /// When the session ends unless its client or its media comes back.
     pub(super) remove_at: Option<(Time, DisconnectReason)>,
     pub(super) refresh_at: Time,
@@ -72,6 +79,9 @@ pub(super) struct Participant {
     pub(super) data_tracks: Vec<DataTrackInfo>,
     pub(super) data_subscriptions: DataSubscriptions,
     pub(super) connection_quality: ConnectionState,
+    /// Set if it came by WHIP or WHEP: it has no WebSocket, and nothing is ever said to it.
+    pub(super) http: Option<HttpSession>,
+    pub(super) simulation: Simulation,
 }
 
 /// Most capabilities and features that are passed on; a few are defined.
@@ -100,7 +110,7 @@ impl Participant {
     /// The role of the transport that carries downlink media and data.
     pub(super) fn downlink_role(&self) -> TransportRole {
         match self.mode {
-            ConnectionMode::Single => TransportRole::Publisher,
+            ConnectionMode::Single | ConnectionMode::Http => TransportRole::Publisher,
             ConnectionMode::Dual => TransportRole::Subscriber,
         }
     }
@@ -108,9 +118,28 @@ impl Participant {
     /// The role of the transport whose connecting makes the session active.
     pub(super) fn primary_role(&self) -> TransportRole {
         match self.mode {
-            ConnectionMode::Single => TransportRole::Publisher,
-            ConnectionMode::Dual if self.video.can_subscribe => TransportRole::Subscriber,
+            ConnectionMode::Single | ConnectionMode::Http => TransportRole::Publisher,
+            ConnectionMode::Dual if self.subscriber_primary => TransportRole::Subscriber,
             ConnectionMode::Dual => TransportRole::Publisher,
+        }
+    }
+
+    /// Whether it has data channels: what was kept for one that never opens would pile up.
+    pub(super) fn takes_data(&self) -> bool {
+        self.mode != ConnectionMode::Http
+    }
+
+    /// Whether it came for this publisher's tracks: all come for everybody's, but players of one participant.
+    pub(super) fn plays(&self, publisher: &Self) -> bool {
+        let Some(http) = &self.http else {
+            return true;
+        };
+        match &http.role {
+            HttpRole::Publisher => false,
+            HttpRole::Player { participant: None } => true,
+            HttpRole::Player {
+                participant: Some(only),
+            } => *only == publisher.identity,
         }
     }
 

@@ -21,9 +21,10 @@ const SIGNING_TRACK: &str = "signing";
 const ASKED: u8 = 8;
 const ASKED_WIDTH: u32 = 32;
 const SCREEN: Rank = Rank(64);
-const SPEAKER: Rank = Rank(96);
 
 impl Room {
+    pub(super) const SPEAKER: Rank = Rank(96);
+
     /// The rank of a track for a subscriber who gave it this priority, 0 for none.
     pub(super) fn rank(track: &Track, publisher: Option<&Participant>, priority: u32) -> Rank {
         if track.kind == MediaKind::Audio {
@@ -41,7 +42,7 @@ impl Room {
         } else if source == TrackSource::ScreenShare {
             SCREEN
         } else if publisher.is_some_and(|publisher| publisher.speaks) {
-            SPEAKER
+            Self::SPEAKER
         } else {
             Rank::DEFAULT
         }
@@ -53,6 +54,7 @@ impl Room {
             return;
         };
         for id in participant.published.clone() {
+            self.stage_anew(id);
             let Some(track) = self.tracks.get(&id) else {
                 continue;
             };
@@ -70,18 +72,16 @@ impl Room {
         let Some(participant) = self.participants.get(&key) else {
             return;
         };
-        let active = participant
-            .subscriptions
-            .get(&id)
-            .is_some_and(|subscription| subscription.active);
+        let subscription = participant.subscriptions.get(&id);
+        let active = subscription.filter(|subscription| subscription.active);
         let transport = participant.transports.get(participant.downlink_role());
-        let (Some(transport), true) = (transport.map(|t| t.id), active) else {
+        let (Some(transport), Some(active)) = (transport.map(|t| t.id), active) else {
             return;
         };
         let shard = participant.shard;
         let command = Command::SetConsumerTarget {
             transport,
-            track: id,
+            track: active.media,
             target: self.consumer_target(key, id),
         };
         self.media(shard, command);

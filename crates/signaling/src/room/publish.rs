@@ -6,7 +6,7 @@ use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::{
     AddTrackRequest, TrackPublishedResponse, TrackSource, TrackType, signal_response::Message,
 };
-use schalter_forward::{Codec, ProducerConfig};
+use schalter_forward::{Codec, CodecBinding, ProducerConfig};
 use schalter_model::{MediaKind, TrackId};
 use schalter_shard::control::Command;
 
@@ -16,6 +16,7 @@ use super::request::Refusal;
 use super::track::Track;
 use super::transport::TransportRole;
 use crate::ids;
+use crate::sdp::CodecKind;
 
 impl Room {
     pub(super) fn on_add_track(&mut self, key: ParticipantKey, request: AddTrackRequest) {
@@ -32,6 +33,10 @@ impl Room {
         }
         if let Err(refusal) = self.may_add_track(key, &request) {
             self.refuse_request(key, 0, refusal, Some(Request::AddTrack(request)));
+            return;
+        }
+        if !request.sid.is_empty() {
+            self.on_add_backup(key, request);
             return;
         }
         let id = self.ids.track();
@@ -57,9 +62,13 @@ impl Room {
             .into_iter()
             .flat_map(|p| &p.published)
             .filter_map(|id| self.tracks.get(id))
+            .flat_map(|track| {
+                let backup = track.backup.and_then(|id| self.tracks.get(&id));
+                std::iter::once(track).chain(backup)
+            })
     }
 
-    fn tell_published(&mut self, key: ParticipantKey, id: TrackId, cid: String) {
+    pub(super) fn tell_published(&mut self, key: ParticipantKey, id: TrackId, cid: String) {
         let track = self.tracks.get(&id).map(|track| track.info.clone());
         self.send(
             key,
@@ -72,10 +81,6 @@ impl Room {
         let participant = &self.participants[&key];
         if !participant.video.may_publish(request.source()) {
             return Err(Refusal::new(Reason::NotAllowed, ""));
-        }
-        if !request.sid.is_empty() {
-            let text = "a second codec for a track is not supported";
-            return Err(Refusal::new(Reason::UnsupportedType, text));
         }
         if request.r#type() == TrackType::Data {
             let text = "data tracks have a request of their own";
@@ -91,11 +96,11 @@ impl Room {
             .into_iter()
             .chain(cids)
             .any(|text| text.len() > limits.name_bytes)
-            || codecs.len() > crate::sdp::CodecKind::ALL.len()
+            || codecs.len() > CodecKind::ALL.len()
         {
             return Err(Refusal::new(Reason::LimitExceeded, "a name is too long"));
         }
-        if participant.published.len() >= limits.tracks_per_participant {
+        if request.sid.is_empty() && participant.published.len() >= limits.tracks_per_participant {
             return Err(Refusal::new(Reason::LimitExceeded, "too many tracks"));
         }
         Ok(())
@@ -119,7 +124,8 @@ impl Room {
         let open: Vec<_> = transport
             .uplinks
             .values()
-            .filter(|uplink| uplink.track.is_none() && uplink.section.direction.sends())
+            .filter(|uplink| uplink.track.is_none() && !uplink.left)
+            .filter(|uplink| uplink.section.direction.sends())
             .map(|uplink| &uplink.section)
             .collect();
         let named = |cids: &[String], id: Option<&str>| {
@@ -176,13 +182,23 @@ impl Room {
         // What a shared screen sounds like is no speaker, and heard however loud.
         let is_speaker = track.info.source() != TrackSource::ScreenShareAudio;
         config.room = (config.kind == MediaKind::Audio && is_speaker).then_some(self.id);
+        // The answer puts it first, and clients send the first.
+        if let Some(preferred) = track.preferred_codec() {
+            let is_other = |binding: &CodecBinding| CodecKind::of(binding.codec) != preferred;
+            config.codecs.sort_by_key(is_other);
+        }
         if track.kind != config.kind || track.producer.as_ref() == Some(&config) {
             return;
         }
         // The shard keeps the state of a track that it has.
         let mute = track.info.muted && track.producer.is_none();
-        let unseen = track.info.muted && !track.announced;
+        let is_backup = track.backup_of.is_some();
+        let unseen = track.info.muted && !track.announced && !is_backup;
         track.negotiated(config.clone());
+        self.links.note_change();
+        if is_backup && self.show_backup(id) {
+            self.announce(key);
+        }
         let participant = &self.participants[&key];
         let (shard, transport) = (
             participant.shard,
@@ -228,6 +244,10 @@ impl Room {
         };
         let news = track.seen(encoding, ssrc, codec);
         let (owner, announced) = (track.owner, track.announced);
+        if track.backup_of.is_some() {
+            self.on_backup_started(id);
+            return;
+        }
         if !announced {
             self.announce_track(owner, id);
         } else if news {
@@ -247,6 +267,7 @@ impl Room {
         self.counters.tracks.add(1);
         // Others must know the track before the SDP names it.
         self.announce(key);
+        self.report_published(key, id);
         self.offer_to_all(id);
     }
 
@@ -254,6 +275,9 @@ impl Room {
     pub(super) fn drop_track(&mut self, id: TrackId) {
         self.forget_speaker(id);
         self.drop_subscribers(id);
+        if let Some(backup) = self.tracks.get(&id).and_then(|track| track.backup) {
+            self.drop_backup(backup);
+        }
         let Some(track) = self.tracks.remove(&id) else {
             return;
         };
@@ -268,13 +292,17 @@ impl Room {
         if let Some(transport) = participant.transports.get_mut(TransportRole::Publisher) {
             for uplink in transport.uplinks.values_mut() {
                 if uplink.track == Some(id) {
-                    uplink.track = None;
+                    uplink.leave();
                 }
             }
         }
         let shard = participant.shard;
-        if track.producer.is_some() {
+        // What is forwarded here is produced for another room.
+        if track.producer.is_some() && participant.forwarded.is_none() {
             self.media(shard, Command::RemoveProducer { track: id });
+        }
+        if track.announced {
+            self.report_unpublished(track.owner, track.info);
         }
     }
 
@@ -284,6 +312,10 @@ impl Room {
             return;
         };
         let announced = track.announced;
+        if track.backup_of.is_some() {
+            self.drop_backup(id);
+            return;
+        }
         tracing::info!(room = %self.sid, track = %track.sid, "track unpublished");
         self.drop_track(id);
         if announced {

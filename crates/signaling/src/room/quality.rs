@@ -118,6 +118,16 @@ pub(super) struct ConnectionState {
     /// Back from silence: until then only a new score counts, not that there is none.
     returned_until: Option<Time>,
     told: BTreeMap<ParticipantKey, ConnectionQuality>,
+    /// As another room sees it, which it is really in.
+    elsewhere: Option<SeenQuality>,
+}
+
+/// How a room sees somebody's connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SeenQuality {
+    quality: ConnectionQuality,
+    /// In tenths.
+    score: u8,
 }
 
 impl ConnectionState {
@@ -154,8 +164,29 @@ impl ConnectionState {
         self.returned_until = Some(now + FRESH);
     }
 
+    /// Of somebody who is in another room.
+    pub(super) fn seen_elsewhere(seen: SeenQuality) -> Self {
+        Self {
+            elsewhere: Some(seen),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn see_elsewhere(&mut self, seen: SeenQuality) {
+        self.elsewhere = Some(seen);
+    }
+
+    pub(super) fn seen(&self) -> SeenQuality {
+        SeenQuality {
+            quality: self.quality(),
+            score: (self.score() * 10.0).round() as u8,
+        }
+    }
+
     fn quality(&self) -> ConnectionQuality {
-        if self.is_silent() {
+        if let Some(seen) = self.elsewhere {
+            seen.quality
+        } else if self.is_silent() {
             ConnectionQuality::Lost
         } else {
             self.steady.quality
@@ -164,7 +195,9 @@ impl ConnectionState {
 
     /// Protocol's score: 0 where there is no connection.
     fn score(&self) -> f32 {
-        if self.is_silent() {
+        if let Some(seen) = self.elsewhere {
+            f32::from(seen.score) / 10.0
+        } else if self.is_silent() {
             0.0
         } else {
             self.steady.score
@@ -246,6 +279,7 @@ impl Room {
         }
         self.connections.due = None;
         self.connections.told = Some(self.now);
+        self.links.note_change();
         if self.connections.look.is_some_and(|look| look <= self.now) {
             self.connections.look = None;
             for participant in self.participants.values_mut() {

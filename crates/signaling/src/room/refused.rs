@@ -36,7 +36,7 @@ impl Room {
             Some(id) if self.tracks.get(&id).is_some_and(|t| t.owner == key) => {
                 self.on_producer_refused(key, id, reason);
             }
-            Some(id) => self.on_consumer_refused(key, id, reason),
+            Some(id) => self.on_consumer_refused(key, self.published_as(id), reason),
         }
     }
 
@@ -92,10 +92,16 @@ impl Room {
             source: track.info.source,
             ..AddTrackRequest::default()
         };
+        let is_backup = track.backup_of.is_some();
         self.refuse_request(key, 0, refusal, Some(Request::AddTrack(request)));
+        if is_backup {
+            self.drop_backup(id);
+            return;
+        }
         let message = TrackUnpublishedResponse { track_sid };
         self.send(key, Message::TrackUnpublished(message));
         self.unpublish(key, id);
+        self.end_without_tracks(key);
     }
 
     fn on_consumer_refused(&mut self, key: ParticipantKey, id: TrackId, reason: MediaRefusal) {

@@ -1,8 +1,5 @@
 //! Requests on a WebSocket: each is carried out or refused with a reason, since clients wait for an answer.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::{
     DisconnectReason, MuteTrackRequest, Ping, Pong, RequestResponse, UpdateLocalAudioTrack,
@@ -12,8 +9,8 @@ use livekit_protocol::{
 use schalter_shard::control::Command;
 
 use super::join::leave;
-use super::participant::{ParticipantKey, flags};
-use super::priority::SIGNING_ATTRIBUTE;
+use super::participant::{Participant, ParticipantKey, flags};
+use super::profile::ProfileChange;
 use super::{Room, UnreadableFrame};
 use crate::ids::ConnectionId;
 
@@ -52,10 +49,7 @@ impl Room {
                 self.on_subscription_permission(key, audience);
             }
             Asked::SyncState(state) => self.on_sync_state(key, state),
-            Asked::Simulate(_) => {
-                let text = "simulations are not supported";
-                self.refuse_request(key, 0, Refusal::new(Reason::UnsupportedType, text), None);
-            }
+            Asked::Simulate(request) => self.on_simulate(key, &request),
             Asked::Ping(_) => self.send(key, Message::Pong(self.unix_ms() as i64)),
             Asked::PingReq(ping) => self.on_ping(key, ping),
             Asked::UpdateMetadata(request) => self.on_update_metadata(key, request),
@@ -124,23 +118,42 @@ impl Room {
             self.refuse_request(key, 0, refusal, Some(Request::Mute(request)));
             return;
         };
+        self.set_muted(key, id, request.muted);
+    }
+
+    /// Mutes or unmutes a track and tells everybody, if that is news.
+    pub(super) fn set_muted(
+        &mut self,
+        key: ParticipantKey,
+        id: schalter_model::TrackId,
+        muted: bool,
+    ) {
         let Some(track) = self.tracks.get_mut(&id) else {
             return;
         };
-        if track.info.muted == request.muted {
+        if track.info.muted == muted {
             return;
         }
-        track.info.muted = request.muted;
+        track.info.muted = muted;
         let (announced, negotiated) = (track.announced, track.producer.is_some());
+        let backup = track.backup;
         if negotiated {
-            self.mute_at_source(key, id, request.muted);
+            self.mute_at_source(key, id, muted);
         }
-        if request.muted {
+        if let Some(track) = backup.and_then(|id| self.tracks.get_mut(&id)) {
+            track.info.muted = muted;
+            if track.producer.is_some() {
+                let id = track.id;
+                self.mute_at_source(key, id, muted);
+            }
+        }
+        if muted {
             self.silence(id);
         }
+        self.stage_anew(id);
         if announced {
             self.announce(key);
-        } else if request.muted && negotiated {
+        } else if muted && negotiated {
             self.announce_unseen(key, id);
         }
     }
@@ -192,50 +205,20 @@ impl Room {
         key: ParticipantKey,
         request: &UpdateParticipantMetadata,
     ) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        let Some(participant) = self.participants.get_mut(&key) else {
-            return Ok(());
-        };
-        if !participant.video.can_update_own_metadata {
+        let may = |p: &Participant| p.video.can_update_own_metadata;
+        if !self.participants.get(&key).is_some_and(may) {
             let text = "does not have permission to update own metadata";
             return Err(Refusal::new(Reason::NotAllowed, text));
         }
-        let mut attributes: BTreeMap<_, _> = participant.attributes.clone();
-        for (name, value) in &request.attributes {
-            if value.is_empty() {
-                attributes.remove(name);
-            } else {
-                attributes.insert(name.clone(), value.clone());
-            }
-        }
-        let size: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-        let problem = if request.name.len() > limits.name_bytes {
-            Some("name is too long")
-        } else if request.metadata.len() > limits.metadata_bytes {
-            Some("metadata is too long")
-        } else if size > limits.attributes_bytes {
-            Some("attributes are too long")
-        } else {
-            None
+        // Clients always send both along.
+        let change = ProfileChange {
+            name: Some(&request.name),
+            metadata: Some(&request.metadata),
+            attributes: &request.attributes,
         };
-        if let Some(text) = problem {
-            return Err(Refusal::new(Reason::LimitExceeded, text));
-        }
-        participant.metadata.clone_from(&request.metadata);
-        participant.name.clone_from(&request.name);
-        participant.attributes = attributes;
-        let signs = participant.attributes.get(SIGNING_ATTRIBUTE).cloned();
-        // The next refresh token must say the same, or a reconnect would undo it.
-        let grants = Arc::make_mut(&mut participant.grants);
-        grants.claims.metadata = Some(participant.metadata.clone());
-        grants.claims.name = Some(participant.name.clone());
-        let before = grants
-            .claims
-            .attributes
-            .replace(participant.attributes.clone());
-        if before.and_then(|all| all.get(SIGNING_ATTRIBUTE).cloned()) != signs {
-            self.rank_anew(key);
-        }
+        self.check_profile(key, change)
+            .map_err(|text| Refusal::new(Reason::LimitExceeded, text))?;
+        self.change_profile(key, change);
         Ok(())
     }
 

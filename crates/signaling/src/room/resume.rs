@@ -7,6 +7,7 @@ use livekit_protocol::{
 };
 
 use super::participant::ParticipantKey;
+use super::simulate::FailingResume;
 use super::{ConnectionMode, JoinParams, Output, Resume, Room, Timer};
 use crate::ids::ConnectionId;
 use crate::stats::JoinStage;
@@ -49,6 +50,7 @@ impl Room {
                 let participant = &self.participants[key];
                 *participant.identity == *params.grants.identity
                     && participant.mode == params.mode
+                    && participant.forwarded.is_none()
                     && !participant.media_closed
             });
         let Some(key) = known else {
@@ -56,6 +58,11 @@ impl Room {
             self.send_unknown_session(connection);
             return;
         };
+        let failing = self.take_failing_resume(key);
+        if failing == Some(FailingResume::BeforeMessages) {
+            self.outputs.push_back(Output::Close { connection });
+            return;
+        }
         self.counters.resumes.add(1);
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
@@ -72,8 +79,9 @@ impl Room {
         self.by_connection.insert(connection, key);
 
         // Clients drop everything before `reconnect`.
+        let ice_servers = self.ice_servers(self.participants[&key].shard);
         let response = ReconnectResponse {
-            ice_servers: self.ice_servers(),
+            ice_servers,
             server_info: Some(self.server_info()),
             last_message_seq: self.participants[&key].data.last_sequence,
             ..ReconnectResponse::default()
@@ -90,9 +98,15 @@ impl Room {
             ConnectionMode::Dual => self.restart_subscriber(key),
             // The client offers by itself; a request of ours that was lost is repeated after its offer.
             ConnectionMode::Single => self.forget_requirement(key),
+            // Has no WebSocket that could come back.
+            ConnectionMode::Http => {}
         }
         if let Some(state) = resume.sync_state {
             self.on_sync_state(key, state);
+        }
+        if failing == Some(FailingResume::AfterMessages) {
+            self.outputs.push_back(Output::Close { connection });
+            self.on_closed(connection);
         }
     }
 

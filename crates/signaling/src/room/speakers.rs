@@ -10,7 +10,7 @@ use super::{Room, Timer};
 use crate::ids::ConnectionId;
 
 /// Levels are told in steps of an eighth: enough for a ring around a picture, and few changes.
-const LEVEL_STEPS: f32 = 8.0;
+pub(super) const LEVEL_STEPS: f32 = 8.0;
 
 /// Changes that wait to be told.
 #[derive(Debug, Default)]
@@ -30,6 +30,11 @@ pub(super) struct Loudness {
 }
 
 impl Loudness {
+    /// How loud clients were told that it is, in steps.
+    pub(super) fn told(self) -> u8 {
+        self.told
+    }
+
     fn steps(self) -> u8 {
         if self.active {
             // An active speaker is never told as silent.
@@ -56,6 +61,11 @@ impl Room {
         }
     }
 
+    /// As loud as another room's listeners were told.
+    pub(super) fn on_loudness(&mut self, track: TrackId, steps: u8) {
+        self.on_audio_level(track, f32::from(steps) / LEVEL_STEPS, steps > 0);
+    }
+
     /// Silence, because the track is muted or ends.
     pub(super) fn silence(&mut self, track: TrackId) {
         self.on_audio_level(track, 0.0, false);
@@ -75,8 +85,13 @@ impl Room {
     }
 
     pub(super) fn on_speaker_timer(&mut self) {
+        self.end_simulated_speech();
+        if self.speakers.due.is_none_or(|due| due > self.now) {
+            return;
+        }
         self.speakers.due = None;
         self.speakers.sent = Some(self.now);
+        self.links.note_change();
         for key in std::mem::take(&mut self.speakers.changed) {
             let Some(participant) = self.participants.get(&key) else {
                 continue;
@@ -99,6 +114,12 @@ impl Room {
         }
     }
 
+    /// The loudest that clients were told of these tracks.
+    pub(super) fn told_loudness(&self, tracks: &[TrackId]) -> u8 {
+        let tracks = tracks.iter().filter_map(|id| self.tracks.get(id));
+        tracks.map(|track| track.loudness.told).max().unwrap_or(0)
+    }
+
     fn note_speaking(&mut self, key: ParticipantKey, speaks: bool) {
         if let Some(participant) = self.participants.get_mut(&key)
             && std::mem::replace(&mut participant.speaks, speaks) != speaks
@@ -119,14 +140,9 @@ impl Room {
         let Some(participant) = self.participants.get(&owner) else {
             return;
         };
-        let rest = participant
-            .published
-            .iter()
-            .filter(|id| **id != track)
-            .filter_map(|id| self.tracks.get(id))
-            .map(|track| track.loudness.told)
-            .max()
-            .unwrap_or(0);
+        let mut others = participant.published.clone();
+        others.retain(|id| *id != track);
+        let rest = self.told_loudness(&others);
         if rest < ending.loudness.told {
             let (to, sid) = (self.listeners(owner), participant.sid.to_string());
             self.send_to(to, speaker(sid, rest));
@@ -141,14 +157,16 @@ impl Room {
         self.participants
             .iter()
             .filter(|(key, p)| {
-                **key == speaker || published.iter().any(|id| p.subscriptions.contains_key(id))
+                // Who asked to be told that it speaks is told what is the case when that is over.
+                **key == speaker && !p.simulation.speaks()
+                    || published.iter().any(|id| p.subscriptions.contains_key(id))
             })
             .filter_map(|(_, p)| p.connection)
             .collect()
     }
 }
 
-fn speaker(sid: String, steps: u8) -> Message {
+pub(super) fn speaker(sid: String, steps: u8) -> Message {
     Message::SpeakersChanged(SpeakersChanged {
         speakers: vec![SpeakerInfo {
             sid,

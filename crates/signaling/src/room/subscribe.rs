@@ -1,21 +1,20 @@
-//! Who gets which track in which quality, and what publishers are asked to send for it.
+//! Who gets which track, and in which quality.
 
 use std::sync::Arc;
 
 use livekit_protocol::request_response::Reason;
 use livekit_protocol::{
-    SubscribedCodec, SubscribedQuality, SubscribedQualityUpdate, SubscriptionError,
-    SubscriptionPermission, SubscriptionPermissionUpdate, SubscriptionResponse, TrackSubscribed,
-    UpdateSubscription, UpdateTrackSettings, signal_response::Message,
+    SubscriptionError, SubscriptionPermission, SubscriptionPermissionUpdate, SubscriptionResponse,
+    TrackSubscribed, UpdateSubscription, UpdateTrackSettings, signal_response::Message,
 };
 use schalter_forward::ConsumerConfig;
-use schalter_model::{MediaKind, Time, TrackId};
+use schalter_model::TrackId;
 use schalter_shard::control::Command;
 
+use super::Room;
 use super::participant::ParticipantKey;
 use super::request::Refusal;
 use super::track::{Quality, Track, Wanted};
-use super::{Room, Timer};
 
 /// Subscriptions that one request is told to have failed; each is a message of its own.
 const MAX_FAILURES: usize = 64;
@@ -32,7 +31,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn wanted(self, track: &Track) -> Wanted {
+    pub(super) fn wanted(self, track: &Track) -> Wanted {
         if self.disabled {
             return Wanted::Nothing;
         }
@@ -54,8 +53,10 @@ pub(super) struct Subscription {
     pub(super) rtx_ssrc: u32,
     /// The mid it is bound to, once negotiated or about to be.
     pub(super) mid: Option<Arc<str>>,
-    /// As the shard was last told.
+    /// As negotiated last.
     pub(super) config: Option<ConsumerConfig>,
+    /// What the shard forwards, or will: the track, or its second codec.
+    pub(super) media: TrackId,
     /// The shard forwards.
     pub(super) active: bool,
 }
@@ -82,7 +83,7 @@ impl Room {
         }
     }
 
-    fn wants(&self, key: ParticipantKey, track: &Track) -> bool {
+    pub(super) fn wants(&self, key: ParticipantKey, track: &Track) -> bool {
         let Some(participant) = self.participants.get(&key) else {
             return false;
         };
@@ -99,11 +100,11 @@ impl Room {
             && self
                 .participants
                 .get(&track.owner)
-                .is_some_and(|owner| owner.is_active())
+                .is_some_and(|owner| owner.is_active() && participant.plays(owner))
     }
 
     /// Whether the publisher lets this participant have a track.
-    fn allowed(&self, key: ParticipantKey, track: &Track) -> bool {
+    pub(super) fn allowed(&self, key: ParticipantKey, track: &Track) -> bool {
         let (Some(subscriber), Some(owner)) = (
             self.participants.get(&key),
             self.participants.get(&track.owner),
@@ -144,7 +145,7 @@ impl Room {
         }
     }
 
-    fn tell_permission(&mut self, key: ParticipantKey, id: TrackId, allowed: bool) {
+    pub(super) fn tell_permission(&mut self, key: ParticipantKey, id: TrackId, allowed: bool) {
         let Some(track) = self.tracks.get(&id) else {
             return;
         };
@@ -166,6 +167,7 @@ impl Room {
             rtx_ssrc: self.fresh_ssrc(),
             mid: None,
             config: None,
+            media: id,
             active: false,
         };
         let (Some(track), Some(participant)) =
@@ -200,7 +202,7 @@ impl Room {
             {
                 let command = Command::RemoveConsumer {
                     transport,
-                    track: id,
+                    track: subscription.media,
                 };
                 self.media(shard, command);
             }
@@ -241,13 +243,19 @@ impl Room {
                 .transports
                 .get(participant.downlink_role())
                 .map(|t| t.id);
-            if let (Some(Subscription { active: true, .. }), Some(transport)) =
-                (subscription, transport)
+            if let (
+                Some(Subscription {
+                    active: true,
+                    media,
+                    ..
+                }),
+                Some(transport),
+            ) = (subscription, transport)
             {
                 self.counters.subscriptions.sub(1);
                 let command = Command::RemoveConsumer {
                     transport,
-                    track: id,
+                    track: media,
                 };
                 self.media(shard, command);
             }
@@ -345,6 +353,7 @@ impl Room {
             return;
         };
         participant.audience = Some(audience);
+        self.links.note_change();
         for track in participant.published.clone() {
             self.offer_to_all(track);
         }
@@ -426,10 +435,13 @@ impl Room {
         id: TrackId,
     ) -> schalter_forward::ConsumerTarget {
         let track = &self.tracks[&id];
-        let settings = self.participants[&key].subscriptions[&id].settings;
+        let Subscription {
+            settings, media, ..
+        } = &self.participants[&key].subscriptions[&id];
         let publisher = self.participants.get(&track.owner);
         let rank = Self::rank(track, publisher, settings.priority);
-        track.target(settings.wanted(track), rank)
+        let carried = self.tracks.get(media).unwrap_or(track);
+        carried.target(settings.wanted(carried), rank)
     }
 
     /// Notes that the shard forwards from now on.
@@ -451,6 +463,7 @@ impl Room {
         };
         let (owner, first) = (track.owner, !track.subscribed_told);
         track.subscribed_told = true;
+        self.links.note_change();
         let track_sid = track.sid.to_string();
         self.review_quality(id);
         if first {
@@ -459,89 +472,5 @@ impl Room {
                 Message::TrackSubscribed(TrackSubscribed { track_sid }),
             );
         }
-    }
-
-    /// Asks the publisher for what its subscribers want: more at once, less after a while.
-    pub(super) fn review_quality(&mut self, id: TrackId) {
-        let Some(track) = self.tracks.get(&id) else {
-            return;
-        };
-        if track.kind != MediaKind::Video {
-            return;
-        }
-        let wanted = self.wanted(track);
-        // Before anybody subscribed there is nothing to take back.
-        if track.wanted_told.is_none() && wanted == Wanted::Nothing {
-            return;
-        }
-        let (told, down_at) = (track.wanted_told, track.quality_down_at);
-        if told.is_none_or(|told| wanted > told) {
-            self.tell_quality(id, wanted);
-        } else if told == Some(wanted) {
-            if let Some(track) = self.tracks.get_mut(&id) {
-                track.quality_down_at = None;
-            }
-        } else if down_at.is_none() {
-            let at = self.now + self.config.quality_down_delay;
-            if let Some(track) = self.tracks.get_mut(&id) {
-                track.quality_down_at = Some(at);
-            }
-            self.arm(at, Timer::QualityDown(id));
-        }
-    }
-
-    fn wanted(&self, track: &Track) -> Wanted {
-        track
-            .subscribers
-            .iter()
-            .filter_map(|key| self.participants.get(key)?.subscriptions.get(&track.id))
-            .filter(|subscription| subscription.active)
-            .map(|subscription| subscription.settings.wanted(track))
-            .max()
-            .unwrap_or(Wanted::Nothing)
-    }
-
-    pub(super) fn on_quality_timer(&mut self, id: TrackId, at: Time) {
-        let Some(track) = self.tracks.get(&id) else {
-            return;
-        };
-        if track.quality_down_at != Some(at) {
-            return;
-        }
-        let wanted = self.wanted(track);
-        self.tell_quality(id, wanted);
-    }
-
-    fn tell_quality(&mut self, id: TrackId, wanted: Wanted) {
-        let Some(track) = self.tracks.get_mut(&id) else {
-            return;
-        };
-        track.quality_down_at = None;
-        if track.wanted_told == Some(wanted) {
-            return;
-        }
-        track.wanted_told = Some(wanted);
-        let owner = track.owner;
-        let qualities: Vec<_> = Quality::ALL
-            .into_iter()
-            .map(|quality| SubscribedQuality {
-                quality: quality.wire() as i32,
-                enabled: wanted >= Wanted::UpTo(quality),
-            })
-            .collect();
-        let codec = track
-            .info
-            .codecs
-            .first()
-            .map(|codec| codec.mime_type.to_ascii_lowercase())
-            .unwrap_or_default();
-        let codec = codec.strip_prefix("video/").unwrap_or(&codec).to_owned();
-        #[expect(deprecated, reason = "older clients read this list")]
-        let message = SubscribedQualityUpdate {
-            track_sid: track.sid.to_string(),
-            subscribed_qualities: qualities.clone(),
-            subscribed_codecs: vec![SubscribedCodec { codec, qualities }],
-        };
-        self.send(owner, Message::SubscribedQualityUpdate(message));
     }
 }

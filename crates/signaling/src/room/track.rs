@@ -1,6 +1,6 @@
 //! A published track: what its publisher asked for, what was seen of it, and which quality is wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use livekit_protocol::{
@@ -10,6 +10,8 @@ use livekit_protocol::{
 use schalter_forward::{Codec, ConsumerTarget, ProducerConfig, Rank};
 use schalter_model::{MediaKind, Time, TrackId};
 
+use super::demand::Demand;
+use super::forward::LinkId;
 use super::participant::{ParticipantKey, flags};
 use super::speakers::Loudness;
 use crate::sdp::CodecKind;
@@ -85,9 +87,21 @@ pub(super) struct Track {
     pub(super) loudness: Loudness,
     /// The publisher knows that somebody gets it.
     pub(super) subscribed_told: bool,
-    /// What the publisher was last asked to send.
-    pub(super) wanted_told: Option<Wanted>,
-    pub(super) quality_down_at: Option<Time>,
+    /// What the publisher was asked to send of the codec that it named first, and of the second.
+    pub(super) demand: Demand,
+    pub(super) backup_demand: Demand,
+    /// The same pictures in the second codec, while they are published.
+    pub(super) backup: Option<TrackId>,
+    /// It is the second codec of this track, and nobody else knows of it.
+    pub(super) backup_of: Option<TrackId>,
+    /// A second codec whose first packet has arrived.
+    pub(super) started: bool,
+    /// Everybody gets the second codec.
+    pub(super) regressed: bool,
+    /// When that ends.
+    pub(super) return_at: Option<Time>,
+    /// What rooms that it is forwarded to want of it.
+    pub(super) wanted_elsewhere: BTreeMap<LinkId, Wanted>,
 }
 
 impl Track {
@@ -106,23 +120,44 @@ impl Track {
                 cids.push(codec.cid.clone());
             }
         }
+        let kind = match request.r#type() {
+            TrackType::Audio => MediaKind::Audio,
+            TrackType::Video | TrackType::Data => MediaKind::Video,
+        };
+        Self {
+            cids,
+            ..Self::described(id, sid, owner, kind, info)
+        }
+    }
+
+    /// A track of which this much is known, and nothing has happened yet.
+    pub(super) fn described(
+        id: TrackId,
+        sid: Arc<str>,
+        owner: ParticipantKey,
+        kind: MediaKind,
+        info: TrackInfo,
+    ) -> Self {
         Self {
             id,
             sid,
             owner,
-            kind: match request.r#type() {
-                TrackType::Audio => MediaKind::Audio,
-                TrackType::Video | TrackType::Data => MediaKind::Video,
-            },
-            cids,
+            kind,
+            cids: Vec::new(),
             info,
             producer: None,
             announced: false,
             subscribers: BTreeSet::new(),
             loudness: Loudness::default(),
             subscribed_told: false,
-            wanted_told: None,
-            quality_down_at: None,
+            demand: Demand::default(),
+            backup_demand: Demand::default(),
+            backup: None,
+            backup_of: None,
+            started: false,
+            regressed: false,
+            return_at: None,
+            wanted_elsewhere: BTreeMap::new(),
         }
     }
 

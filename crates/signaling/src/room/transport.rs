@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schalter_model::{MediaKind, TrackId, TransportId};
+use schalter_model::{MediaKind, Time, TrackId, TransportId};
 use schalter_transport::LocalIce;
 
-use crate::sdp::MediaSection;
+use crate::sdp::{MediaSection, SendTrack};
 
 /// What a transport is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub(super) struct Uplink {
     pub(super) section: MediaSection,
     /// What is published on it.
     pub(super) track: Option<TrackId>,
+    /// What was published on it was ended here, and the client may be about to stop it: it is nobody else's yet.
+    pub(super) left: bool,
+}
+
+impl Uplink {
+    /// Its track ends, but not by an offer.
+    pub(super) fn leave(&mut self) {
+        self.track = None;
+        self.left = true;
+    }
 }
 
 /// A section we send on, or may.
@@ -34,6 +44,17 @@ pub(super) struct Downlink {
     pub(super) track: Option<TrackId>,
     /// Had a track once: stays `inactive` until the next.
     pub(super) used: bool,
+    /// What it is called whatever it carries, where tracks come and go without another negotiation (WHEP).
+    pub(super) stream: Option<SendTrack>,
+}
+
+/// That a client was asked to offer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Requirement {
+    /// How often it was, for the same.
+    pub(super) times: u8,
+    /// When it is asked once more, or given up.
+    pub(super) due: Time,
 }
 
 #[derive(Debug)]
@@ -49,9 +70,11 @@ pub(super) struct Transport {
     /// The client's view of the downlinks is out of date.
     pub(super) dirty: bool,
     /// Single mode: the client was asked to offer and has not yet.
-    pub(super) requirement_sent: bool,
+    pub(super) requirement: Option<Requirement>,
     /// Dual mode: the offer that waits for its answer.
     pub(super) offer_sent: Option<u32>,
+    /// Dual mode: when that answer is overdue.
+    pub(super) answer_due: Time,
     /// Dual mode: how many answers in a row could not be used.
     pub(super) unusable_answers: u8,
     /// Dual mode: the id of the last offer.
@@ -70,8 +93,9 @@ impl Transport {
             uplinks: BTreeMap::new(),
             downlinks: Vec::new(),
             dirty: false,
-            requirement_sent: false,
+            requirement: None,
             offer_sent: None,
+            answer_due: Time::ZERO,
             unusable_answers: 0,
             last_offer: 0,
         }

@@ -51,6 +51,7 @@ impl Room {
             return;
         };
         participant.version += 1;
+        self.links.note_change();
         let (publishes, hidden) = (participant.is_publisher, participant.video.hidden);
         self.note_counts();
         if hidden {
@@ -70,13 +71,36 @@ impl Room {
             return;
         };
         participant.version += 1;
-        let hidden = participant.video.hidden;
+        self.links.note_change();
+        // Others don't hear of who is hidden, or of a session whose media has not connected.
+        let alone = participant.video.hidden || !participant.is_active();
         self.presence.changed.remove(&key);
-        if hidden {
+        self.note_counts();
+        if alone {
             self.tell_itself(key);
         } else {
             self.tell_everybody(key);
         }
+    }
+
+    /// Tells others that a participant is gone which from now on is hidden.
+    pub(super) fn announce_hidden(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        self.presence.changed.remove(&key);
+        if !participant.is_active() {
+            return;
+        }
+        participant.version += 1;
+        let own = participant.connection;
+        let info = ParticipantInfo {
+            state: participant_info::State::Disconnected as i32,
+            ..participant.info_without_tracks()
+        };
+        let mut to = self.connections();
+        to.retain(|connection| Some(*connection) != own);
+        self.send_to(to, update(vec![info]));
     }
 
     fn tell_itself(&mut self, key: ParticipantKey) {
@@ -164,8 +188,8 @@ impl Room {
         )
     }
 
-    /// The room as clients see it.
-    pub(super) fn room_info(&self) -> livekit_protocol::Room {
+    /// The room as clients and the room service see it.
+    pub fn room_info(&self) -> livekit_protocol::Room {
         let (num_participants, num_publishers) = self.counts();
         let codecs = self.config.codecs.iter().map(|codec| codec.mime());
         livekit_protocol::Room {

@@ -75,6 +75,7 @@ impl Reception {
             codecs: self.codecs.clone(),
             extensions: self.extensions,
             congestion_feedback: self.congestion_feedback,
+            continues: false,
             target,
         }
     }
@@ -105,10 +106,13 @@ impl SessionDescription {
         if matches!(setup, Some(Setup::Passive | Setup::HoldConn)) {
             return Err(SdpError::whole(SdpProblem::DtlsRole));
         }
-        let ufrag = sources
+        let credentials = |source: &&TransportAttributes| {
+            let (ufrag, password) = (source.ice_ufrag.clone()?, source.ice_pwd.clone()?);
+            Some(RemoteIce { ufrag, password })
+        };
+        let remote_ice = sources
             .iter()
-            .filter(|source| source.ice_pwd.is_some())
-            .find_map(|source| source.ice_ufrag.clone())
+            .find_map(credentials)
             .ok_or(SdpError::whole(SdpProblem::NoIceCredentials))?;
         let fingerprints = sources
             .iter()
@@ -116,7 +120,7 @@ impl SessionDescription {
             .find(|fingerprints| !fingerprints.is_empty())
             .ok_or(SdpError::whole(SdpProblem::NoFingerprint))?;
         Ok(TransportParameters {
-            remote_ice: RemoteIce { ufrag },
+            remote_ice,
             fingerprints: fingerprints.clone(),
         })
     }
@@ -130,6 +134,11 @@ impl MediaSection {
             SectionKind::Video => Some(MediaKind::Video),
             SectionKind::Data | SectionKind::Other(_) => None,
         }
+    }
+
+    /// Whether it has a format that we forward.
+    pub fn has_codec(&self, enabled: CodecSet) -> bool {
+        !codec::kept(self, enabled).is_empty()
     }
 
     /// The track that this section of an offer publishes; `None` if it publishes none, or nothing that we forward.
@@ -195,7 +204,7 @@ impl MediaSection {
     }
 
     /// The rids under which the section sends and that we take, in its order.
-    pub(super) fn sent_rids(&self) -> Vec<Arc<str>> {
+    pub(crate) fn sent_rids(&self) -> Vec<Arc<str>> {
         let declared = self.rids.iter().filter(|rid| rid.send).map(|rid| &rid.id);
         let mut rids: Vec<Arc<str>> = if self.simulcast_send.is_empty() {
             declared.cloned().collect()

@@ -9,6 +9,7 @@ mod candidate;
 mod codec;
 mod description;
 mod extension;
+mod fragment;
 mod media;
 mod offer;
 mod parse;
@@ -21,6 +22,7 @@ pub use description::{
     Direction, HeaderExtension, MediaSection, Msid, PayloadFormat, Rid, SectionKind,
     SessionDescription, Setup, SsrcGroup, SsrcSource, TransportAttributes,
 };
+pub use fragment::{IceFragment, restart_fragment};
 pub use media::{Reception, SendTrack, TransportParameters};
 pub use offer::{OfferSection, server_offer};
 pub use parse::{Limits, SdpError, SdpProblem};

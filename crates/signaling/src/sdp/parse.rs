@@ -287,7 +287,7 @@ impl TransportAttributes {
 }
 
 /// RFC 8839 §5.4: at most 256 characters of a small alphabet. Stray characters other than blanks are let through.
-fn ice_text(value: &str, min: usize) -> Result<Arc<str>, SdpProblem> {
+pub(super) fn ice_text(value: &str, min: usize) -> Result<Arc<str>, SdpProblem> {
     let plain = value.bytes().all(|b| b.is_ascii_graphic());
     if plain && (min..=256).contains(&value.len()) {
         Ok(value.into())

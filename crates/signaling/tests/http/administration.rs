@@ -3,7 +3,7 @@
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{DisconnectReason, leave_request::Action};
 use schalter_signaling::SignalingConfig;
-use schalter_signaling::administration::NotFound;
+use schalter_signaling::administration::{NotFound, TokensToWithdraw};
 
 use crate::support::{Server, Socket, claims, eventually};
 
@@ -44,19 +44,26 @@ async fn a_removed_participant_is_told_and_the_others_stay() {
     let (sid, alice_sid) = (&room.sid, &room.participants[0].sid);
     let remove = |who: &str| {
         let (signaling, sid, who) = (server.signaling.clone(), sid.clone(), who.to_owned());
-        async move { signaling.remove_participant(&sid, &who).await }
+        async move {
+            signaling
+                .remove_participant(&sid, &who, TokensToWithdraw::None)
+                .await
+        }
     };
-    assert_eq!(remove("PA_nobody").await, Err(NotFound::Participant));
+    assert_eq!(remove("PA_nobody").await, Err(NotFound::Participant.into()));
     assert_eq!(
-        server.signaling.remove_participant("RM_x", alice_sid).await,
-        Err(NotFound::Room)
+        server
+            .signaling
+            .remove_participant("RM_x", alice_sid, TokensToWithdraw::None)
+            .await,
+        Err(NotFound::Room.into())
     );
     assert_eq!(remove(alice_sid).await, Ok(()));
     assert_eq!(
         told_to_leave(&mut alice).await,
         DisconnectReason::ParticipantRemoved
     );
-    assert_eq!(remove(alice_sid).await, Err(NotFound::Participant));
+    assert_eq!(remove(alice_sid).await, Err(NotFound::Participant.into()));
     assert_eq!(server.signaling.stats().participants, 1);
 }
 

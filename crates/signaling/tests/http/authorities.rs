@@ -17,7 +17,7 @@ const ULM: &str = "key";
 const BONN: &str = "other-key";
 
 /// A recorded offer of a browser.
-const OFFER: &str = include_str!("../../fuzz/corpus/sdp/chromium-dual-publish.sdp");
+const OFFER: &str = include_str!("../../../fuzz/corpus/sdp/chromium-dual-publish.sdp");
 
 async fn join(server: &Server, key: &str, room: &str, identity: &str) -> (Socket, JoinResponse) {
     let token = server.token_by(key, &claims(room, identity));

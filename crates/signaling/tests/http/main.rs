@@ -8,6 +8,13 @@
 
 mod administration;
 mod authorities;
+mod forwarding;
+mod guided;
 mod refusals;
+mod revocation;
+mod room_service;
+mod rooms;
+mod scopes;
 mod sessions;
 mod support;
+mod whip;

@@ -8,12 +8,15 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
     DataPacket, DisconnectReason, MuteTrackRequest, SessionDescription, SignalRequest,
+    leave_request,
 };
 use prost::Message as _;
 use schalter_shard::control::Event;
 use schalter_signaling::{JoinStage, SignalingConfig};
 use schalter_transport::ChannelId;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{PATIENCE, Server, claims, eventually};
 
@@ -235,7 +238,7 @@ async fn a_reliable_packet_that_finds_the_rooms_mailbox_full_ends_its_senders_se
     let mut bob = server.join("r", "bob").await;
     let offer = SessionDescription {
         r#type: "offer".into(),
-        sdp: include_str!("../../fuzz/corpus/sdp/chromium-dual-publish.sdp").into(),
+        sdp: include_str!("../../../fuzz/corpus/sdp/chromium-dual-publish.sdp").into(),
         id: 1,
         ..SessionDescription::default()
     };
@@ -307,6 +310,7 @@ async fn shutdown_tells_everybody_and_lets_nobody_in() {
             panic!()
         };
         assert_eq!(leave.reason(), DisconnectReason::ServerShutdown);
+        assert_eq!(leave.action(), leave_request::Action::Reconnect);
         assert!(socket.message().await.is_none());
     }
     tokio::time::timeout(PATIENCE, shutdown)
@@ -332,4 +336,26 @@ async fn an_empty_room_is_forgotten() {
     eventually("no room is left", || server.signaling.stats().rooms == 0).await;
     let mut again = server.join("r", "alice").await;
     assert!(matches!(again.message().await, Some(Response::Join(_))));
+}
+
+#[tokio::test]
+async fn a_clients_close_is_answered_before_the_socket_ends() {
+    let server = Server::start(SignalingConfig::default()).await;
+    for code in [CloseCode::Normal, CloseCode::Away] {
+        let mut alice = server.join("r", "alice").await;
+        alice.until(|m| matches!(m, Response::Join(_))).await;
+        let frame = CloseFrame {
+            code,
+            reason: "".into(),
+        };
+        alice.stream.close(Some(frame)).await.unwrap();
+        let answered = loop {
+            match alice.frame().await {
+                Some(Message::Close(frame)) => break frame.map(|frame| frame.code),
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        assert_eq!(answered, Some(code), "RFC 6455 §5.5.1");
+    }
 }

@@ -16,7 +16,7 @@ use schalter_model::{AuthorityId, ShardId, SrtpProfile, TransportId};
 use schalter_shard::control::{Command, Event, TransportState};
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 use schalter_signaling::token::{Claims, VideoClaims};
-use schalter_signaling::{MediaPlane, ShardInfo, Signaling, SignalingConfig};
+use schalter_signaling::{MediaPlane, Outside, ShardInfo, Signaling, SignalingConfig};
 use schalter_transport::{Fingerprint, FingerprintHash};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -105,17 +105,24 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(config: SignalingConfig) -> Self {
+        Self::start_with(config, Outside::default()).await
+    }
+
+    pub(crate) async fn start_with(config: SignalingConfig, outside: Outside) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let shard = |n: u8| ShardInfo {
             id: ShardId(n),
             candidates: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7000 + u16::from(n)))],
+            tcp_candidates: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7881))],
         };
         let media = Arc::new(FakeMedia {
             shards: vec![shard(0), shard(1)],
-            fingerprints: vec![Fingerprint {
-                hash: FingerprintHash::Sha256,
-                digest: vec![1; 32],
-            }],
+            fingerprints: [1, 2]
+                .map(|byte| Fingerprint {
+                    hash: FingerprintHash::Sha256,
+                    digest: vec![byte; 32],
+                })
+                .into(),
             commands: Mutex::default(),
             events,
         });
@@ -126,7 +133,8 @@ impl Server {
         // The first key's authority is the one that most tests are about.
         let ring = [key("key", "ulm"), key("other-key", "bonn")];
         let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new(ring).unwrap()));
-        let signaling = Signaling::new(config, Arc::clone(&keys), media.clone(), receiver);
+        let signaling =
+            Signaling::with(config, Arc::clone(&keys), media.clone(), receiver, outside);
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .unwrap();

@@ -350,12 +350,12 @@ fn table() -> Vec<Row> {
         (
             Subscriber,
             |_| Request::Simulate(SimulateScenario::default()),
-            Says(Reason::UnsupportedType),
+            Says(Reason::NotAllowed),
         ),
         (
             Nobody,
             |_| Request::Simulate(SimulateScenario::default()),
-            Says(Reason::UnsupportedType),
+            Says(Reason::NotAllowed),
         ),
         (
             Subscriber,

@@ -2,8 +2,8 @@
 
 use livekit_protocol::participant_info::Kind;
 use livekit_protocol::{
-    ActiveSpeakerUpdate, DataPacket, EncryptedPacket, MetricsBatch, Transcription, UserPacket,
-    data_packet::Value,
+    ActiveSpeakerUpdate, ChatMessage, DataPacket, EncryptedPacket, MetricsBatch, RpcAck,
+    RpcRequest, RpcResponse, SipDtmf, Transcription, UserPacket, data_packet::Value,
 };
 use prost::Message as _;
 use schalter_model::TransportId;
@@ -161,6 +161,45 @@ fn encrypted_packets_pass_untouched() {
     let sent = world.sent_data();
     let read = DataPacket::decode(&sent[0].2[..]).unwrap();
     assert_eq!(read.value, Some(Value::EncryptedPacket(encrypted)));
+}
+
+#[test]
+fn packets_of_other_kinds_pass_as_they_are() {
+    let (mut world, [_, alice, ..], _) = three();
+    let kinds = [
+        Value::ChatMessage(ChatMessage {
+            id: "1".into(),
+            message: "hello".into(),
+            ..ChatMessage::default()
+        }),
+        Value::SipDtmf(SipDtmf {
+            digit: "5".into(),
+            ..SipDtmf::default()
+        }),
+        Value::RpcRequest(RpcRequest {
+            id: "2".into(),
+            method: "open".into(),
+            ..RpcRequest::default()
+        }),
+        Value::RpcAck(RpcAck {
+            request_id: "2".into(),
+        }),
+        Value::RpcResponse(RpcResponse {
+            request_id: "2".into(),
+            ..RpcResponse::default()
+        }),
+    ];
+    for value in kinds {
+        let packet = DataPacket {
+            value: Some(value.clone()),
+            ..DataPacket::default()
+        };
+        world.data(alice, "_reliable", packet.encode_to_vec());
+        let sent = world.sent_data();
+        let read = DataPacket::decode(&sent[0].2[..]).unwrap();
+        assert_eq!(read.participant_identity, "alice");
+        assert_eq!(read.value, Some(value));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use livekit_protocol::client_info::Sdk;
 use livekit_protocol::participant_info::State;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
@@ -11,7 +12,11 @@ use schalter_shard::control::{Command, Event, TransportFailure, TransportState};
 use schalter_signaling::room::{ConnectionMode, Input};
 use schalter_signaling::{JoinStage, SignalingConfig};
 
-use crate::support::{Client, World, claims, join_sections, leave_reason, shape};
+use schalter_turn::UserName;
+
+use crate::support::{
+    Client, NOW_UNIX, World, claims, join_sections, leave_reason, shape, turn_secret,
+};
 
 fn kinds(messages: &[Response]) -> Vec<&'static str> {
     messages
@@ -37,7 +42,7 @@ fn join_comes_first_then_token_then_answer_with_the_offers_id() {
     let messages = world.take(&alice);
     assert_eq!(
         kinds(&messages),
-        ["join", "refresh_token", "answer", "trickle"]
+        ["join", "refresh_token", "answer", "trickle", "trickle"]
     );
     let Response::Answer(answer) = &messages[2] else {
         panic!()
@@ -55,10 +60,25 @@ fn join_comes_first_then_token_then_answer_with_the_offers_id() {
             "app 6"
         ]
     );
-    let Response::Trickle(trickle) = &messages[3] else {
+    let (Response::Trickle(udp), Response::Trickle(tcp)) = (&messages[3], &messages[4]) else {
         panic!()
     };
-    assert!(trickle.r#final);
+    assert!(!udp.r#final && tcp.r#final);
+    for (candidate, protocol) in [(udp, " udp "), (tcp, " tcp ")] {
+        assert!(candidate.candidate_init.contains(protocol));
+    }
+    // The answer has both, too: not every client takes trickled ones.
+    let lines: Vec<_> = answer
+        .sdp
+        .lines()
+        .filter(|l| l.starts_with("a=candidate:"))
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.ends_with(" 7881 typ host tcptype passive")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -110,8 +130,8 @@ fn a_dual_join_is_offered_data_channels_at_once() {
     let alice = world.join_dual("alice");
     let messages = world.take(&alice);
     assert_eq!(
-        kinds(&messages)[..4],
-        ["join", "offer", "trickle", "refresh_token"]
+        kinds(&messages)[..5],
+        ["join", "offer", "trickle", "trickle", "refresh_token"]
     );
     let (Response::Join(join), Response::Offer(offer)) = (&messages[0], &messages[1]) else {
         panic!()
@@ -315,6 +335,20 @@ fn a_failed_transport_makes_the_client_begin_anew() {
 }
 
 #[test]
+fn a_client_without_the_demanded_encryption_is_told_and_not_called_back() {
+    let mut world = World::new();
+    world.connect = false;
+    let alice = world.join("alice");
+    let transport = world.transports(0);
+    fails(&mut world, transport, TransportFailure::NoSrtpProfile);
+    assert_eq!(
+        leave_reason(&world.take(&alice)),
+        Some((DisconnectReason::MediaFailure, 0))
+    );
+    assert_eq!(world.counters.snapshot().failures_at(JoinStage::Media), 1);
+}
+
+#[test]
 fn closed_media_waits_a_moment_for_the_goodbye() {
     let mut world = World::new();
     let alice = world.join("alice");
@@ -358,7 +392,8 @@ fn shutdown_tells_everybody_and_ends_the_room() {
     for client in [&alice, &bob] {
         assert_eq!(
             leave_reason(&world.take(client)),
-            Some((DisconnectReason::ServerShutdown, 0))
+            Some((DisconnectReason::ServerShutdown, 2)),
+            "they begin anew wherever the server is next"
         );
     }
     assert!(world.ended);
@@ -457,5 +492,52 @@ fn a_join_whose_media_does_not_connect_ends_at_its_deadline() {
             .filter(|(_, c)| matches!(c, Command::CloseTransport { .. }))
             .count();
         assert_eq!(opened, closed, "{mode:?}");
+    }
+}
+
+#[test]
+fn everybody_is_handed_turn_credentials_for_the_own_shard() {
+    let mut world = World::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for identity in ["alice", "bob"] {
+        let client = world.join(identity);
+        let Response::Join(join) = &world.take(&client)[0] else {
+            panic!()
+        };
+        let [server] = &join.ice_servers[..] else {
+            panic!("{:?}", join.ice_servers)
+        };
+        let user = UserName::parse(server.username.as_bytes()).unwrap();
+        assert_eq!(
+            server.urls,
+            [format!(
+                "turn:127.0.0.1:{}?transport=udp",
+                7000 + u16::from(user.shard().0)
+            )]
+        );
+        assert_eq!((user.node(), user.expires()), (1, NOW_UNIX + 3_600));
+        assert_eq!(server.credential, turn_secret().password(&user).as_str());
+        assert!(seen.insert(server.username.clone()), "each has its own");
+    }
+}
+
+#[test]
+fn browsers_ping_often_and_other_clients_as_they_are_built_to() {
+    for (sdk, expected) in [
+        (Sdk::Js, (1, 2)),
+        (Sdk::Python, (5, 15)),
+        (Sdk::Node, (5, 15)),
+        (Sdk::Unknown, (5, 15)),
+    ] {
+        let mut world = World::new();
+        let mut params = world.params(&claims("r", "alice"), ConnectionMode::Single);
+        params.client.sdk = sdk as i32;
+        let client = world.join_with(params);
+        let messages = world.all(client.connection);
+        let join = messages.iter().find_map(|message| match message {
+            Response::Join(join) => Some((join.ping_interval, join.ping_timeout)),
+            _ => None,
+        });
+        assert_eq!(join, Some(expected), "{sdk:?}");
     }
 }

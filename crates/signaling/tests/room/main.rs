@@ -7,10 +7,15 @@
 )]
 
 mod answers;
+mod backup;
 mod data;
 mod data_pressure;
 mod data_tracks;
 mod description;
+mod events;
+mod forward;
+mod http_backup;
+mod http_sessions;
 mod join;
 mod limits;
 mod operations;
@@ -19,7 +24,13 @@ mod priority;
 mod publish;
 mod quality;
 mod refused;
+mod requirement;
 mod resume;
+mod service;
+mod service_data;
+mod service_operations;
+mod service_update;
+mod simulate;
 mod speakers;
 mod subscribe;
 mod support;

@@ -9,19 +9,24 @@ use livekit_protocol::update_data_subscription::Update;
 use livekit_protocol::{
     AddTrackRequest, DataChannelReceiveState, DataPacket, GetDataBlobRequest, LeaveRequest,
     MuteTrackRequest, ParticipantTracks, Ping, PublishDataTrackRequest, SessionDescription,
-    SimulateScenario, SimulcastCodec, StoreDataBlobRequest, SubscriptionPermission, SyncState,
-    TrackPermission, TrickleRequest, UnpublishDataTrackRequest, UpdateDataSubscription,
-    UpdateLocalAudioTrack, UpdateLocalVideoTrack, UpdateParticipantMetadata, UpdateSubscription,
-    UpdateTrackSettings, UpdateVideoLayers, UserPacket, VideoLayer, data_packet::Value,
+    SimulcastCodec, StoreDataBlobRequest, SubscriptionPermission, SyncState, TrackPermission,
+    TrickleRequest, UnpublishDataTrackRequest, UpdateDataSubscription, UpdateLocalAudioTrack,
+    UpdateLocalVideoTrack, UpdateParticipantMetadata, UpdateSubscription, UpdateTrackSettings,
+    UpdateVideoLayers, UserPacket, VideoLayer, data_packet::Value,
 };
 use proptest::prelude::*;
 use prost::Message as _;
 use schalter_forward::Codec;
 use schalter_model::{ShardId, SrtpProfile, TrackId, TransportId};
 use schalter_shard::control::{Command, Event, Refusal, TransportFailure, TransportState};
+use schalter_signaling::HttpProtocol;
 use schalter_signaling::SignalingConfig;
-use schalter_signaling::room::{ConnectionMode, Input, Resume, UnreadableFrame};
+use schalter_signaling::room::{
+    ConnectionMode, HttpRole, HttpSessionBegun, Input, Resume, UnreadableFrame,
+};
 
+use crate::service_operations::{self, Names};
+use crate::simulate;
 use crate::support::{Client, World, camera, claims, join_sections, microphone, sdp};
 
 /// How many people there are; two share each of the grants.
@@ -57,6 +62,10 @@ enum Operation {
     Media(Seed),
     Data(Seed),
     Pass(Seed),
+    /// What a backend asks.
+    Service(Seed),
+    /// Somebody publishes or plays without a WebSocket, restarts ICE or goes.
+    Http(Seed),
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
@@ -86,17 +95,21 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => seed().prop_map(Operation::Media),
         4 => seed().prop_map(Operation::Data),
         3 => seed().prop_map(Operation::Pass),
+        3 => seed().prop_map(Operation::Service),
+        4 => seed().prop_map(Operation::Http),
     ]
 }
 
 struct Scene {
     world: World,
     clients: Vec<Option<Client>>,
+    sessions: Vec<(HttpProtocol, HttpSessionBegun)>,
 }
 
 impl Scene {
     fn new() -> Self {
         let mut config = SignalingConfig::default();
+        config.room.simulate = true;
         let limits = &mut config.limits;
         // Small, so that they are reached.
         limits.participants_per_room = 4;
@@ -108,11 +121,13 @@ impl Scene {
         Self {
             world: World::with(config),
             clients: vec![None; PEOPLE],
+            sessions: Vec::new(),
         }
     }
 
     fn run(&mut self, operation: Operation) {
         match operation {
+            Operation::Http(seed) => self.http(&seed),
             Operation::Join(seed) => self.join(&seed),
             Operation::Resume(seed) => self.resume(&seed),
             Operation::Close(seed) => {
@@ -157,11 +172,50 @@ impl Scene {
                 let millis = [1, 10, 400, 1_000, 5_000, 20_000, 60_000, 300_000];
                 self.world.pass(Duration::from_millis(millis[seed.a]));
             }
+            Operation::Service(seed) => {
+                let names = Names {
+                    identity: format!("person-{}", seed.who),
+                    tracks: [self.track(seed.a), self.track(seed.b)],
+                    sid: self.participant(seed.a),
+                };
+                service_operations::run(&mut self.world, &names, seed.kind, seed.n, seed.flag);
+            }
         }
     }
 
     fn client(&self, seed: &Seed) -> Option<Client> {
         self.clients[seed.who].clone()
+    }
+
+    fn http(&mut self, seed: &Seed) {
+        let place = seed.a.checked_rem(self.sessions.len());
+        if let (Some(place), true) = (place, seed.n < 2) {
+            let (protocol, session) = self.sessions[place].clone();
+            self.world.touch(&session, protocol, seed.flag);
+            return;
+        }
+        let mut token = claims("r", &format!("person-{}", seed.who));
+        token.video.as_mut().unwrap().hidden = Some(seed.who == PEOPLE - 2);
+        let (protocol, role, direction) = if seed.flag {
+            (HttpProtocol::Whip, HttpRole::Publisher, "sendonly")
+        } else {
+            let only = (seed.kind == 0).then(|| format!("person-{}", seed.a).into());
+            let role = HttpRole::Player { participant: only };
+            (HttpProtocol::Whep, role, "recvonly")
+        };
+        let sections = (0..=seed.b % 4).map(|mid| {
+            let kind = if (mid + seed.kind).is_multiple_of(2) {
+                "aud"
+            } else {
+                "vid"
+            };
+            format!("{kind} {mid} {direction}")
+        });
+        let sections: Vec<_> = sections.collect();
+        self.world.connect = seed.a > 0;
+        if let Some(Ok(begun)) = self.world.try_begin(&token, role, &sections) {
+            self.sessions.push((protocol, begun));
+        }
     }
 
     fn join(&mut self, seed: &Seed) {
@@ -239,10 +293,28 @@ impl Scene {
         };
         let mid = client.sections.len();
         let cid = format!("own-{mid}");
-        let (request, section) = if seed.flag {
-            (camera(&cid), format!("vid {mid} sendonly {cid} q;h;f"))
-        } else {
-            (microphone(&cid), format!("aud {mid} sendonly {cid}"))
+        let simulcast = format!("vid {mid} sendonly {cid} q;h;f");
+        let (request, section) = match (seed.flag, seed.b) {
+            (false, _) => (microphone(&cid), format!("aud {mid} sendonly {cid}")),
+            (true, 0 | 1) => {
+                let mut request = camera(&cid);
+                request.simulcast_codecs[0].codec = "av1".into();
+                request.simulcast_codecs.push(SimulcastCodec {
+                    codec: "vp8".into(),
+                    ..SimulcastCodec::default()
+                });
+                request.backup_codec_policy = seed.n;
+                (request, format!("av1 {mid} sendonly {cid}"))
+            }
+            // The second codec of a track, if it is an own one that has any.
+            (true, 2 | 3) => {
+                let request = AddTrackRequest {
+                    sid: self.track(seed.a),
+                    ..camera(&cid)
+                };
+                (request, simulcast)
+            }
+            (true, _) => (camera(&cid), simulcast),
         };
         let request = AddTrackRequest {
             muted: seed.a == 0,
@@ -264,7 +336,7 @@ impl Scene {
         }
         match client.mode {
             ConnectionMode::Dual if seed.flag => self.world.answer(&client),
-            ConnectionMode::Single | ConnectionMode::Dual => {
+            ConnectionMode::Single | ConnectionMode::Dual | ConnectionMode::Http => {
                 // One more section, or another use of one that is there.
                 let kind = if seed.kind.is_multiple_of(2) {
                     "aud"
@@ -573,7 +645,7 @@ impl Scene {
                 ],
             }),
             10 => Request::SyncState(self.sync_state(seed)),
-            11 => Request::Simulate(SimulateScenario::default()),
+            11 => Request::Simulate(simulate::any(seed.a, seed.n, seed.flag)),
             12 => Request::Ping(1),
             13 => Request::PingReq(Ping::default()),
             14 => Request::UpdateMetadata(UpdateParticipantMetadata {
@@ -612,6 +684,7 @@ impl Scene {
         let mut produced: BTreeSet<TrackId> = BTreeSet::new();
         for (shard, command) in &self.world.commands {
             match command {
+                Command::ServeTurn(_) => panic!("no room starts a server"),
                 Command::OpenTransport { transport, .. } => {
                     assert_eq!(open.insert(*transport, *shard), None, "opened twice");
                 }
@@ -639,6 +712,7 @@ impl Scene {
                 Command::SetRemote { transport, .. }
                 | Command::RestartIce { transport, .. }
                 | Command::SetConsumerTarget { transport, .. }
+                | Command::LimitDownlink { transport, .. }
                 | Command::RemoveConsumer { transport, .. } => {
                     assert_eq!(open.get(transport), Some(shard), "no such transport");
                 }
@@ -652,6 +726,7 @@ impl Scene {
         let stats = self.world.counters.snapshot();
         assert_eq!(stats.subscriptions, self.world.consumers().len() as u64);
         assert!(stats.joins_connected <= stats.joins);
+        assert!(stats.http_sessions.iter().sum::<u64>() <= stats.participants);
         if stats.participants == 0 {
             assert!(open.is_empty() && produced.is_empty());
             assert_eq!((stats.tracks, stats.subscriptions), (0, 0));
@@ -661,6 +736,9 @@ impl Scene {
     fn end(&mut self) {
         for client in self.clients.clone().into_iter().flatten() {
             self.world.close(&client);
+        }
+        for (protocol, session) in self.sessions.clone() {
+            self.world.touch(&session, protocol, true);
         }
         // Whoever never connected goes at once, the others after the resume window.
         self.world.pass(Duration::from_secs(60));

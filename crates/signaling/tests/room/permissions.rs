@@ -163,7 +163,7 @@ fn what_is_not_supported_is_answered() {
     let requests = [
         (
             Request::Simulate(SimulateScenario::default()),
-            Reason::UnsupportedType,
+            Reason::NotAllowed,
         ),
         (
             Request::StoreDataBlobRequest(StoreDataBlobRequest::default()),
@@ -178,7 +178,7 @@ fn what_is_not_supported_is_answered() {
                 sid: "TR_x".into(),
                 ..camera("c")
             }),
-            Reason::UnsupportedType,
+            Reason::NotFound,
         ),
         (Request::Offer(Default::default()), Reason::InvalidRequest),
     ];

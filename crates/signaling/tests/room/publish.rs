@@ -4,7 +4,7 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
     AddTrackRequest, MuteTrackRequest, ParticipantInfo, RequestResponse, SyncState, TrackInfo,
-    TrackPublishedResponse, TrackSource, UpdateLocalAudioTrack, VideoQuality,
+    TrackPublishedResponse, TrackSource, UpdateLocalAudioTrack, VideoQuality, encryption,
     request_response::Reason,
 };
 use schalter_shard::control::Command;
@@ -238,6 +238,38 @@ fn a_track_that_is_muted_before_its_section_is_negotiated_starts_muted() {
     alice.sections.push("aud 7 sendonly mic".into());
     world.offer(&mut alice);
     assert_eq!(mutes(&world), [true]);
+}
+
+#[test]
+fn sound_is_asked_for_with_redundancy_unless_it_is_encrypted_or_the_publisher_wants_none() {
+    let plain = microphone("mic");
+    let without = AddTrackRequest {
+        disable_red: true,
+        ..plain.clone()
+    };
+    let encrypted = AddTrackRequest {
+        encryption: encryption::Type::Gcm as i32,
+        ..plain.clone()
+    };
+    for (request, formats) in [
+        (plain, "63 111"),
+        (without, "111 63"),
+        (encrypted, "111 63"),
+    ] {
+        let mut world = World::new();
+        let mut alice = world.join("alice");
+        world.publish(&mut alice, request);
+        let answer = world.last_answer(&alice).unwrap().sdp;
+        let lines: Vec<_> = answer
+            .lines()
+            .filter(|l| l.starts_with("m=audio"))
+            .collect();
+        assert_eq!(lines.len(), 4);
+        let named = |line: &str| line.rsplit("SAVPF ").next().map(str::to_owned);
+        assert_eq!(named(lines[3]).as_deref(), Some(formats));
+        // Where we send, the client's order stands.
+        assert_eq!(named(lines[0]).as_deref(), Some("111 63"));
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn a_resumed_session_keeps_its_media_and_nobody_notices() {
         panic!("reconnect must be first: {messages:?}")
     };
     assert_eq!(reconnect.last_message_seq, 5);
+    assert_eq!(reconnect.ice_servers.len(), 1, "fresh TURN credentials");
     assert_eq!(reconnect.server_info.as_ref().unwrap().protocol, 17);
     let [
         Response::Update(update),
@@ -246,4 +247,48 @@ fn a_session_whose_media_the_client_closed_is_not_resumed() {
         leave_reason(&world.take(&alice)),
         Some((DisconnectReason::StateMismatch, 2))
     );
+}
+
+/// An offer to `bob`, who has two connections, that is not answered.
+fn unanswered() -> (World, crate::support::Client) {
+    let mut world = World::new();
+    let mut alice = world.join("alice");
+    let bob = world.join_dual("bob");
+    world.publish_camera(&mut alice);
+    world.pass(Duration::from_millis(14_999));
+    (world, bob)
+}
+
+#[test]
+fn whoever_never_answers_an_offer_is_told_to_begin_anew() {
+    let (mut world, bob) = unanswered();
+    assert_eq!(leave_reason(&world.take(&bob)), None);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(
+        leave_reason(&world.take(&bob)),
+        Some((DisconnectReason::MediaFailure, 2))
+    );
+    assert!(world.closed.contains(&bob.connection));
+}
+
+#[test]
+fn an_answer_in_time_is_one() {
+    let (mut world, mut bob) = unanswered();
+    world.negotiate(&mut [&mut bob]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(leave_reason(&world.take(&bob)), None);
+    assert_eq!(world.consumers().len(), 1);
+}
+
+#[test]
+fn a_resumed_client_has_as_long_for_its_new_offer() {
+    let (mut world, mut bob) = unanswered();
+    world.close(&bob);
+    world.pass(Duration::from_secs(5));
+    let own = bob.sid.clone();
+    world.resume(&mut bob, &own);
+    world.pass(Duration::from_millis(14_999));
+    world.negotiate(&mut [&mut bob]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(leave_reason(&world.take(&bob)), None);
 }

@@ -10,7 +10,7 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
     AddTrackRequest, ClientInfo, DisconnectReason, RequestResponse, SessionDescription,
-    SignalResponse, TrackType,
+    SignalResponse, TrackType, WebhookEvent,
 };
 use schalter_forward::{Codec, ConsumerTarget};
 use schalter_model::{AuthorityId, ShardId, SrtpProfile, Time, TrackId, TransportId, WallClock};
@@ -22,16 +22,22 @@ use schalter_signaling::room::{
 };
 use schalter_signaling::token::{Claims, Grants, VideoClaims};
 use schalter_signaling::{
-    ConnectionId, Counters, IdSource, JoinRefusal, ShardInfo, SignalingConfig,
+    ConnectionId, Counters, IdSource, JoinRefusal, Presence, ShardInfo, SignalingConfig,
+    TurnServers,
 };
 use schalter_transport::{ChannelId, Fingerprint, FingerprintHash};
+use schalter_turn::Secret;
 
 pub(crate) use crate::description::{join_sections, sdp, sections, shape};
 pub(crate) use crate::tracks::{camera, microphone};
 
 pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 pub(crate) const KEY: &str = "devkey";
-const NOW_UNIX: u64 = 1_800_000_000;
+pub(crate) const NOW_UNIX: u64 = 1_800_000_000;
+
+pub(crate) fn turn_secret() -> Secret {
+    Secret::new([9; Secret::LEN])
+}
 
 pub(crate) fn ring() -> KeyRing {
     KeyRing::new([ApiKey::new(KEY, SECRET, AuthorityId::default(), KeyScopes::ALL).unwrap()])
@@ -71,6 +77,9 @@ pub(crate) struct World {
     pub(crate) accepted: Vec<ConnectionId>,
     pub(crate) refused: Vec<(ConnectionId, JoinRefusal)>,
     pub(crate) commands: Vec<(ShardId, Command)>,
+    /// What integrators are told.
+    pub(crate) reports: Vec<WebhookEvent>,
+    pub(crate) presences: Vec<Presence>,
     pub(crate) ended: bool,
     /// Transports connect as soon as their peer is known.
     pub(crate) connect: bool,
@@ -95,13 +104,30 @@ impl World {
     }
 
     pub(crate) fn with(config: SignalingConfig) -> Self {
-        let ids = Arc::new(IdSource::default());
-        let counters = Arc::new(Counters::default());
+        Self::made(config, Arc::default(), Arc::default(), [42; 32])
+    }
+
+    /// Another room of the same node.
+    pub(crate) fn beside(other: &Self, config: SignalingConfig) -> Self {
+        let (ids, counters) = (Arc::clone(&other.ids), Arc::clone(&other.counters));
+        // With sids of its own.
+        let mut world = Self::made(config, ids, counters, [43; 32]);
+        world.now = other.now;
+        world
+    }
+
+    fn made(
+        config: SignalingConfig,
+        ids: Arc<IdSource>,
+        counters: Arc<Counters>,
+        seed: [u8; 32],
+    ) -> Self {
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let shards: Vec<_> = (0..2)
             .map(|n| ShardInfo {
                 id: ShardId(n),
                 candidates: vec![address(7000 + u16::from(n))],
+                tcp_candidates: vec![address(7881)],
             })
             .collect();
         let setup = RoomSetup {
@@ -119,11 +145,20 @@ impl World {
                     digest: vec![7; 32],
                 }]
                 .into(),
+                turn: Some(Arc::new(TurnServers {
+                    node: 1,
+                    secret: turn_secret(),
+                    ttl: Duration::from_secs(3_600),
+                    urls: vec![
+                        vec!["turn:127.0.0.1:7000?transport=udp".into()],
+                        vec!["turn:127.0.0.1:7001?transport=udp".into()],
+                    ],
+                })),
             },
             ids: Arc::clone(&ids),
             counters: Arc::clone(&counters),
             wall: WallClock::new(NOW_UNIX * 1_000_000_000),
-            seed: [42; 32],
+            seed,
             room_config: None,
         };
         Self {
@@ -137,6 +172,8 @@ impl World {
             accepted: Vec::new(),
             refused: Vec::new(),
             commands: Vec::new(),
+            reports: Vec::new(),
+            presences: Vec::new(),
             ended: false,
             connect: true,
             shards: 0,
@@ -153,7 +190,7 @@ impl World {
         }
     }
 
-    fn drain(&mut self) -> Vec<TransportId> {
+    pub(crate) fn drain(&mut self) -> Vec<TransportId> {
         let mut known = Vec::new();
         while let Some(output) = self.room.poll_output() {
             match output {
@@ -189,6 +226,11 @@ impl World {
                     }
                     self.commands.push((shard, command));
                 }
+                Output::Report(event) => {
+                    json::write_event(&event).expect("receivers read JSON");
+                    self.reports.push(*event);
+                }
+                Output::Presence(presence) => self.presences.push(presence),
                 Output::Ended => self.ended = true,
             }
         }
@@ -259,6 +301,7 @@ impl World {
         let (list, offers) = match mode {
             ConnectionMode::Single => (join_sections(), 1),
             ConnectionMode::Dual => (sections(&["app 0"]), 0),
+            ConnectionMode::Http => panic!("joins without a connection"),
         };
         if mode == ConnectionMode::Single && params.offer.is_none() {
             params.offer = Some(SessionDescription {

@@ -1,0 +1,83 @@
+//! Rooms that another part of the server guides: made by joins though others are not, left for good, and heard of.
+
+use std::sync::{Arc, Mutex};
+
+use livekit_protocol::DisconnectReason;
+use livekit_protocol::signal_response::Message as Response;
+use schalter_model::AuthorityId;
+use schalter_signaling::config::RoomDefaults;
+use schalter_signaling::{Outside, Presence, RoomObserver, SignalingConfig};
+
+use crate::support::{Server, claims, eventually};
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Presence>>);
+
+impl RoomObserver for Heard {
+    fn on_presence(&self, presence: Presence) {
+        self.0.lock().unwrap().push(presence);
+    }
+}
+
+fn ulm() -> AuthorityId {
+    AuthorityId::new("ulm").unwrap()
+}
+
+#[tokio::test]
+async fn who_is_dismissed_is_out_for_good_and_a_new_identity_is_not() {
+    let heard = Arc::new(Heard::default());
+    let config = SignalingConfig {
+        guided: [ulm()].into(),
+        room: RoomDefaults {
+            auto_create: false,
+            ..RoomDefaults::default()
+        },
+        ..SignalingConfig::default()
+    };
+    let outside = Outside {
+        observer: Some(heard.clone()),
+        ..Outside::default()
+    };
+    let server = Server::start_with(config, outside).await;
+    let token = |identity: &str| server.token(&claims("apt", identity));
+    let path = |token: &str| format!("/rtc?access_token={token}");
+    let bonn = server.token_by("other-key", &claims("apt", "per.1"));
+    let refused = server.connect(&path(&bonn)).await.err().unwrap();
+    assert_eq!(refused.0, 404, "joins make no other rooms: {}", refused.1);
+
+    let own = token("per.1");
+    let mut person = server.connect(&path(&own)).await.unwrap();
+    let events = || {
+        let heard = heard.0.lock().unwrap();
+        heard
+            .iter()
+            .map(|p| (p.room.to_string(), p.identity.to_string(), p.came))
+            .collect::<Vec<_>>()
+    };
+    let one = |came| ("apt".to_owned(), "per.1".to_owned(), came);
+    eventually("it came", || events() == [one(true)]).await;
+
+    server
+        .signaling
+        .dismiss(&ulm(), "apt", "per.1")
+        .await
+        .unwrap();
+    let Response::Leave(leave) = person.until(|m| matches!(m, Response::Leave(_))).await else {
+        panic!("until() answers what was waited for")
+    };
+    assert_eq!(leave.reason(), DisconnectReason::ParticipantRemoved);
+    eventually("it left", || events() == [one(true), one(false)]).await;
+    for token in [own, token("per.1")] {
+        assert_eq!(server.connect(&path(&token)).await.err().unwrap().0, 401);
+    }
+    let _again = server.connect(&path(&token("per.2"))).await.unwrap();
+
+    // Who isn't there, and where nothing is.
+    for (room, identity) in [("apt", "per.9"), ("none", "per.1")] {
+        let dismissed = server.signaling.dismiss(&ulm(), room, identity).await;
+        assert_eq!(dismissed, Ok(()));
+    }
+    server.signaling.close_room(&ulm(), "none").await;
+    server.signaling.close_room(&ulm(), "apt").await;
+    eventually("the room is gone", || server.signaling.stats().rooms == 0).await;
+}
