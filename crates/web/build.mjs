@@ -18,7 +18,7 @@ const languages = checkTexts();
 
 const bundle = await build({
   absWorkingDir: root,
-  entryPoints: { 'assets/app': 'page/main.ts' },
+  entryPoints: { 'assets/app': 'page/main.ts', 'assets/check': 'page/check.ts' },
   bundle: true,
   minify: true,
   format: 'esm',
@@ -40,6 +40,7 @@ await build({
 });
 
 copy('page/index.html', 'index.html');
+copy('page/check.html', 'check.html');
 copy('page/icon.svg', 'assets/icon.svg');
 for (const language of languages) {
   const texts = JSON.parse(fs.readFileSync(from('page/texts', `${language}.json`), 'utf8'));

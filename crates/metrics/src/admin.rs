@@ -98,11 +98,12 @@ async fn check_token(State(auth): State<AdminAuth>, request: Request, next: Next
 }
 
 /// An answer that says what went wrong (RFC 9457). The status is the whole type, so there is no other. `detail` is for
-/// people, and needs no escaping in JSON.
-pub fn problem(status: StatusCode, detail: &'static str) -> Response {
+/// people.
+pub fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
+    let detail = serde_json::Value::from(detail);
     let body = format!(
-        "{{\"title\":\"{title}\",\"status\":{},\"detail\":\"{detail}\"}}\n",
+        "{{\"title\":\"{title}\",\"status\":{},\"detail\":{detail}}}\n",
         status.as_u16()
     );
     (

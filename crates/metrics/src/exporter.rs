@@ -11,7 +11,8 @@ use schalter_model::{Counters, ShardId};
 use crate::families::Families;
 use crate::http::HttpSnapshot;
 use crate::signaling::SignalingSnapshot;
-use crate::{http, media, process, signaling};
+use crate::webhooks::WebhookSnapshot;
+use crate::{http, media, process, signaling, webhooks};
 
 /// Where the numbers come from. Called on each scrape; must not block for long.
 pub trait Source: Send + Sync + 'static {
@@ -23,6 +24,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What the pages' port counted.
     fn http(&self) -> HttpSnapshot;
+
+    /// What the delivery of webhooks counted; `None` where there are no receivers.
+    fn webhooks(&self) -> Option<WebhookSnapshot>;
 }
 
 /// Which build runs.
@@ -123,6 +127,9 @@ impl<S: Source> Collector for Collected<S> {
         media::add(&mut families, &self.source.shards());
         signaling::add(&mut families, &self.source.signaling());
         http::add(&mut families, &self.source.http());
+        if let Some(snapshot) = self.source.webhooks() {
+            webhooks::add(&mut families, &snapshot);
+        }
         process::add(&mut families);
         families.into_inner()
     }

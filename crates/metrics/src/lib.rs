@@ -12,8 +12,11 @@ mod links;
 mod media;
 mod process;
 mod signaling;
+mod turn;
+mod webhooks;
 
 pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, problem, require_token};
 pub use exporter::{BuildInfo, Exporter, MetricsError, Source};
 pub use http::HttpSnapshot;
 pub use signaling::SignalingSnapshot;
+pub use webhooks::WebhookSnapshot;

@@ -39,10 +39,13 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         dtls_failures: _,
         consent_losses: _,
         address_changes: _,
+        streams: _,
+        streams_adopted: _,
         producers: _,
         consumers: _,
         links: _,
         quality: _,
+        turn: _,
     } = Counters::default();
 
     let mut counter = |name, help, field| families.counter(name, help, sum(field));
@@ -103,7 +106,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
     );
     counter(
         "schalter_rtx_packets_missed_total",
-        "Packets requested by subscribers that were no longer cached.",
+        "Packets requested by subscribers that were too old, no longer cached, or of no use after a switch.",
         |c| c.rtx_missed,
     );
     counter(
@@ -130,6 +133,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         "schalter_envelopes_received_total",
         "Media packets taken from other shards.",
         |c| c.envelopes_in,
+    );
+    counter(
+        "schalter_streams_adopted_total",
+        "TCP and TLS connections that carry media (ICE-TCP, TURN) and were handed to a shard.",
+        |c| c.streams_adopted,
     );
     counter(
         "schalter_data_messages_received_total",
@@ -162,6 +170,11 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         "Tracks that publishers send now.",
         |c| c.producers,
     );
+    gauge(
+        "schalter_streams",
+        "TCP and TLS connections that carry media (ICE-TCP, TURN) now.",
+        |c| c.streams,
+    );
     gauge("schalter_consumers", "Subscriptions to tracks now.", |c| {
         c.consumers
     });
@@ -175,6 +188,7 @@ pub(crate) fn add(families: &mut Families, shards: &[(ShardId, Counters)]) {
         quality.add(&counters.quality);
     }
     crate::links::add_quality(families, &quality);
+    crate::turn::add(families, shards);
     add_sorted(families, shards);
     add_per_worker(families, shards);
 }

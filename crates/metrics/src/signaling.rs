@@ -23,6 +23,14 @@ pub struct SignalingSnapshot {
     pub resumes: u64,
     /// Joins that failed, by the stage they failed at. Every stage appears, also with 0, so that rates start at once.
     pub join_failures: Vec<(&'static str, u64)>,
+    /// Sessions of participants without a WebSocket, now, by protocol. Both protocols appear, also with 0.
+    pub whip_sessions: Vec<(&'static str, u64)>,
+    /// Requests by those protocols that were answered with an error, likewise.
+    pub whip_refused: Vec<(&'static str, u64)>,
+    /// ICE restarts by those protocols, likewise.
+    pub whip_restarts: Vec<(&'static str, u64)>,
+    /// Calls of the room service by how they ended, likewise.
+    pub room_service_calls: Vec<(&'static str, u64)>,
     /// Messages from clients.
     pub messages_in: u64,
     /// Messages to clients.
@@ -47,6 +55,14 @@ pub struct SignalingSnapshot {
     pub data_leaves: u64,
     /// Media events for rooms or transports that are gone.
     pub events_unrouted: u64,
+    /// Participants forwarded from another room, one for each room they are shown in, now.
+    pub forwards: u64,
+    /// Revocations of tokens that are remembered, now.
+    pub revocations: u64,
+    /// Revocations that could not be kept for the next start.
+    pub revocations_unkept: u64,
+    /// Times that a withdrawn token was refused.
+    pub revoked_refused: u64,
 }
 
 /// Adds everything that signaling counts.
@@ -62,6 +78,10 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         joins_connected,
         resumes,
         join_failures,
+        whip_sessions,
+        whip_refused,
+        whip_restarts,
+        room_service_calls,
         messages_in,
         messages_out,
         messages_malformed,
@@ -74,6 +94,10 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         data_overload,
         data_leaves,
         events_unrouted,
+        forwards,
+        revocations,
+        revocations_unkept,
+        revoked_refused,
     } = snapshot;
     let gauges = [
         ("schalter_rooms", "Rooms now.", rooms),
@@ -88,6 +112,16 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "schalter_subscriptions",
             "Subscriptions with media now, as signaling counts them.",
             subscriptions,
+        ),
+        (
+            "schalter_forwarded_participants",
+            "Participants shown in a room that they are forwarded to now.",
+            forwards,
+        ),
+        (
+            "schalter_token_revocations",
+            "Revocations of tokens that are remembered now; limits.revocations is the most.",
+            revocations,
         ),
     ];
     for (name, help, value) in gauges {
@@ -161,6 +195,16 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "Media events for rooms or transports that are gone.",
             events_unrouted,
         ),
+        (
+            "schalter_token_revocations_unkept_total",
+            "Revocations of tokens that could not be written to the disk and end with the process.",
+            revocations_unkept,
+        ),
+        (
+            "schalter_tokens_revoked_refused_total",
+            "Times that a token was refused because it had been revoked.",
+            revoked_refused,
+        ),
     ];
     for (name, help, value) in counters {
         families.counter(name, help, *value);
@@ -171,5 +215,33 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         join_failures
             .iter()
             .map(|(stage, count)| ([("stage", *stage)], *count as f64)),
+    );
+    let by_protocol = |values: &[(&'static str, u64)]| -> Vec<_> {
+        let labelled = values.iter();
+        labelled
+            .map(|(protocol, count)| ([("protocol", *protocol)], *count as f64))
+            .collect()
+    };
+    families.gauges(
+        "schalter_whip_whep_sessions",
+        "Sessions by WHIP and WHEP now; they count as participants, too.",
+        by_protocol(whip_sessions),
+    );
+    families.counters(
+        "schalter_whip_whep_requests_refused_total",
+        "Requests by WHIP and WHEP that were answered with an error.",
+        by_protocol(whip_refused),
+    );
+    families.counters(
+        "schalter_whip_whep_ice_restarts_total",
+        "ICE restarts that clients of WHIP and WHEP asked for.",
+        by_protocol(whip_restarts),
+    );
+    families.counters(
+        "schalter_room_service_calls_total",
+        "Calls of the room service by how they ended.",
+        room_service_calls
+            .iter()
+            .map(|(outcome, count)| ([("result", *outcome)], *count as f64)),
     );
 }

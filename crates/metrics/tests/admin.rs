@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use schalter_metrics::{
     AdminAuth, BuildInfo, Exporter, HttpSnapshot, Readiness, SignalingSnapshot, Source,
-    TokenTooShort, admin_router,
+    TokenTooShort, WebhookSnapshot, admin_router,
 };
 use schalter_model::{Counters, ShardId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,11 +28,16 @@ impl Source for Empty {
             connections: 3_001,
             refused: 3_002,
             unanswered: 3_003,
+            ..HttpSnapshot::default()
         }
     }
 
     fn signaling(&self) -> SignalingSnapshot {
         SignalingSnapshot::default()
+    }
+
+    fn webhooks(&self) -> Option<WebhookSnapshot> {
+        None
     }
 }
 

@@ -7,9 +7,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use schalter_metrics::{BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source};
+use schalter_metrics::{
+    BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+};
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
+    TurnCounters, TurnRefusal,
 };
 
 /// Gives what it was made with.
@@ -28,11 +31,20 @@ impl Source for Fixed {
             connections: 3_001,
             refused: 3_002,
             unanswered: 3_003,
+            half_open: 3_004,
+            closed: vec![("tls_handshake", 3_005)],
+            streams: vec![("turn", 3_006)],
+            certificate_seconds: Some(-3_007),
+            acme_failures: Some(3_008),
         }
     }
 
     fn signaling(&self) -> SignalingSnapshot {
         self.signaling.clone()
+    }
+
+    fn webhooks(&self) -> Option<WebhookSnapshot> {
+        Some(distinct_webhooks())
     }
 }
 
@@ -115,6 +127,18 @@ fn distinct_counters() -> Counters {
     for (result, count) in ProbeResult::ALL.into_iter().zip(1..) {
         (0..1_400 + count).for_each(|_| counters.links.probes.count(result));
     }
+    counters.turn = TurnCounters {
+        allocations: 1_501,
+        allocated: 1_502,
+        relayed_in: 1_503,
+        relayed_bytes_in: 1_504,
+        relayed_out: 1_505,
+        relayed_bytes_out: 1_506,
+        ..TurnCounters::default()
+    };
+    for (refusal, count) in TurnRefusal::ALL.iter().zip(1..) {
+        (0..1_600 + count).for_each(|_| counters.turn.refusals.count(*refusal));
+    }
     counters.transports.new = 1_026;
     counters.transports.connecting = 1_027;
     counters.transports.connected = 1_028;
@@ -148,6 +172,10 @@ fn distinct_signaling() -> SignalingSnapshot {
         joins_connected: 2_007,
         resumes: 2_008,
         join_failures: vec![("token", 2_009), ("media", 2_010)],
+        whip_sessions: vec![("whip", 2_025), ("whep", 2_026)],
+        whip_refused: vec![("whip", 2_027), ("whep", 2_028)],
+        whip_restarts: vec![("whip", 2_029), ("whep", 2_030)],
+        room_service_calls: vec![("ok", 2_035), ("not_found", 2_036)],
         messages_in: 2_011,
         messages_out: 2_012,
         messages_malformed: 2_013,
@@ -160,7 +188,41 @@ fn distinct_signaling() -> SignalingSnapshot {
         data_overload: 2_018,
         events_unrouted: 2_019,
         data_leaves: 2_020,
+        forwards: 2_034,
+        revocations: 2_031,
+        revocations_unkept: 2_032,
+        revoked_refused: 2_033,
     }
+}
+
+fn distinct_webhooks() -> WebhookSnapshot {
+    WebhookSnapshot {
+        delivered: 4_001,
+        retries: vec![("timeout", 4_002), ("status", 4_003)],
+        dropped: vec![("age", 4_004), ("refused", 4_005)],
+        waiting_events: 4_006,
+        waiting_bytes: 4_007,
+        spool_failures: 4_008,
+    }
+}
+
+#[test]
+fn every_number_about_webhooks_is_exported_once() {
+    let snapshot = distinct_webhooks();
+    let expected = numbers(&format!("{snapshot:?}"));
+    assert_eq!(expected.len(), 8, "all numbers are set");
+    let samples = samples(&rendered(Vec::new(), Default::default()));
+    for number in expected {
+        let holders: Vec<_> = samples
+            .iter()
+            .filter(|(key, value)| key.starts_with("schalter_") && **value == number)
+            .collect();
+        assert_eq!(holders.len(), 1, "{number}: {holders:?}");
+    }
+    assert_eq!(
+        samples[r#"schalter_webhook_events_dropped_total{reason="age"}"#],
+        4_004.0
+    );
 }
 
 #[test]
@@ -169,7 +231,7 @@ fn every_number_that_a_shard_counts_is_exported_once() {
     let expected = numbers(&format!("{counters:?}"));
     assert_eq!(
         expected.len(),
-        31 + 3 + 8 + 4 + DropReason::COUNT,
+        31 + 3 + 8 + 4 + DropReason::COUNT + 6 + TurnRefusal::COUNT,
         "all numbers are set"
     );
     let samples = samples(&rendered(vec![(ShardId(0), counters)], Default::default()));
@@ -237,7 +299,7 @@ fn distributions_are_exported_in_base_units_and_summed_over_shards() {
 fn every_number_that_signaling_counts_is_exported_once() {
     let signaling = distinct_signaling();
     let expected = numbers(&format!("{signaling:?}"));
-    assert_eq!(expected.len(), 22, "all numbers are set");
+    assert_eq!(expected.len(), 34, "all numbers are set");
     let samples = samples(&rendered(Vec::new(), signaling));
     for number in expected {
         let holders = samples
@@ -291,6 +353,8 @@ fn only_bounded_labels_are_used() {
                 "revision",
                 "result",
                 "direction",
+                "protocol",
+                "code",
                 // Fixed bounds.
                 "le",
             ];
@@ -318,6 +382,15 @@ fn every_number_that_the_pages_port_counts_is_exported() {
     assert_eq!(
         samples["schalter_http_connections_unanswered_total"],
         3_003.0
+    );
+    assert_eq!(samples["schalter_half_open_connections"], 3_004.0);
+    let closed = r#"schalter_connections_closed_total{reason="tls_handshake"}"#;
+    assert_eq!(samples[closed], 3_005.0);
+    let streams = r#"schalter_streams_accepted_total{protocol="turn"}"#;
+    assert_eq!(samples[streams], 3_006.0);
+    assert_eq!(
+        samples["schalter_tls_certificate_expires_seconds"],
+        -3_007.0
     );
 }
 

@@ -1,17 +1,27 @@
 //! Administration over the admin listener: JSON, errors as RFC 9457 has them. Documented in `docs/administration.md`.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use schalter_metrics::{AdminAuth, problem, require_token};
 use schalter_signaling::Signaling;
-use schalter_signaling::administration::{NotFound, ParticipantSummary, RoomSummary};
-use serde::Serialize;
+use schalter_signaling::administration::{
+    NotFound, ParticipantSummary, RemovalError, RevokeError, RoomSummary, TokensToWithdraw,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::reload::Reloader;
 
 /// The routes below `/v1`, for bearers of the token.
-pub(crate) fn router(signaling: Signaling, auth: AdminAuth) -> Router {
+pub(crate) fn router(signaling: Signaling, reloader: Arc<Reloader>, auth: AdminAuth) -> Router {
+    let reload = Router::new()
+        .route("/v1/reload", post(reload))
+        .with_state(reloader);
     let routes = Router::new()
         .route("/v1/rooms", get(list_rooms))
         .route("/v1/rooms/{room}", get(show_room).delete(end_room))
@@ -23,12 +33,7 @@ pub(crate) fn router(signaling: Signaling, auth: AdminAuth) -> Router {
             "/v1/drain",
             get(show_drain).put(begin_drain).delete(end_drain),
         )
-        .method_not_allowed_fallback(async || {
-            problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path takes other methods",
-            )
-        })
+        .merge(reload)
         .with_state(signaling);
     require_token(routes, auth)
 }
@@ -100,7 +105,13 @@ async fn list_rooms(State(signaling): State<Signaling>) -> Response {
     })
 }
 
-async fn show_room(State(signaling): State<Signaling>, Path(sid): Path<String>) -> Response {
+/// Parts of a path; they can't be read if they are no UTF-8.
+type Ids<T> = Result<Path<T>, PathRejection>;
+
+async fn show_room(State(signaling): State<Signaling>, sid: Ids<String>) -> Response {
+    let Ok(Path(sid)) = sid else {
+        return unreadable();
+    };
     let rooms = signaling.rooms().await;
     let Some(room) = rooms.iter().find(|room| *room.sid == *sid) else {
         return not_found(NotFound::Room);
@@ -111,15 +122,68 @@ async fn show_room(State(signaling): State<Signaling>, Path(sid): Path<String>) 
     })
 }
 
-async fn end_room(State(signaling): State<Signaling>, Path(sid): Path<String>) -> Response {
+async fn end_room(State(signaling): State<Signaling>, sid: Ids<String>) -> Response {
+    let Ok(Path(sid)) = sid else {
+        return unreadable();
+    };
     done(signaling.end_room(&sid).await)
+}
+
+/// What a removal takes back, as the query says it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removal {
+    revoke: Option<Revoke>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Revoke {
+    Identity,
+    Token,
 }
 
 async fn remove_participant(
     State(signaling): State<Signaling>,
-    Path((room, participant)): Path<(String, String)>,
+    ids: Ids<(String, String)>,
+    query: Result<Query<Removal>, QueryRejection>,
 ) -> Response {
-    done(signaling.remove_participant(&room, &participant).await)
+    let Ok(Path((room, participant))) = ids else {
+        return unreadable();
+    };
+    let Ok(Query(removal)) = query else {
+        let detail = "the query may have revoke=identity or revoke=token";
+        return problem(StatusCode::BAD_REQUEST, detail);
+    };
+    let tokens = match removal.revoke {
+        None => TokensToWithdraw::None,
+        Some(Revoke::Identity) => TokensToWithdraw::OfIdentity,
+        Some(Revoke::Token) => TokensToWithdraw::Own,
+    };
+    match signaling
+        .remove_participant(&room, &participant, tokens)
+        .await
+    {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(RemovalError::NotFound(what)) => not_found(what),
+        Err(RemovalError::NoJti) => problem(
+            StatusCode::CONFLICT,
+            "the participant's token has no jti; nobody was removed; take revoke=identity",
+        ),
+        Err(RemovalError::Withdrawing(error)) => {
+            let (status, detail) = match error {
+                RevokeError::Full => (
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "the participant is removed, but its tokens stay good: limits.revocations is reached",
+                ),
+                RevokeError::NotKept => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the participant is removed, but its tokens are withdrawn only until the server restarts: the disk refuses",
+                ),
+            };
+            problem(status, detail)
+        }
+    }
 }
 
 async fn show_drain(State(signaling): State<Signaling>) -> Response {
@@ -144,11 +208,23 @@ async fn end_drain(State(signaling): State<Signaling>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn reload(State(reloader): State<Arc<Reloader>>) -> Response {
+    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+        Ok(Ok(reloaded)) => json(&reloaded),
+        Ok(Err(error)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the reload did not end"),
+    }
+}
+
 fn done(result: Result<(), NotFound>) -> Response {
     match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => not_found(error),
     }
+}
+
+fn unreadable() -> Response {
+    problem(StatusCode::BAD_REQUEST, "the path is no UTF-8")
 }
 
 fn not_found(what: NotFound) -> Response {

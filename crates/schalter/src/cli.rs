@@ -19,7 +19,8 @@ const AFTER_HELP: &str = "\
 Without a command, schalter serves. Without a configuration it listens on http://localhost:7880,
 makes a development key at its first start and prints two links: open them, and you are in a call.
 
-Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration; of doctor also 3, nothing
+worse than warnings.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Read a configuration file and say whether it is right
     CheckConfig(CheckConfigArgs),
+    /// Look at what calls need, and say what is wrong and what to do
+    Doctor(DoctorArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -88,8 +91,30 @@ pub(crate) struct CheckConfigArgs {
     pub(crate) config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Configuration file of the server on this machine: looks at ports, keys, limits; and signs the token for --url
+    #[arg(short, long, value_name = "FILE", env = "SCHALTER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Look from a client's side at a server's address, e.g. <https://video.example.org>
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// File with a token to join with, where there is no --config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// File with certificates (PEM) to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// How long each step may take: 5s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Print JSON (docs/doctor.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Longest life of a token from the command line.
-const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_TTL: Duration = Duration::from_secs(schalter_signaling::token::MAX_TOKEN_LIFETIME_SECS);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let unit = text.chars().last().ok_or("empty")?;

@@ -1,7 +1,7 @@
 //! The API keys: configured, or a development key made at the first start.
 
 use schalter_model::AuthorityId;
-use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
+use schalter_signaling::authority::{ApiKey, KeyError, KeyRing, KeyScopes};
 
 use crate::Failure;
 use crate::config::Config;
@@ -41,7 +41,12 @@ pub(crate) fn load(config: &Config) -> Result<Keys, Failure> {
         });
     }
     Ok(Keys {
-        ring: KeyRing::new(config.keys.values().cloned()).map_err(Failure::setup)?,
+        ring: ring(config).map_err(Failure::setup)?,
         development: false,
     })
+}
+
+/// Collects the configured keys.
+pub(crate) fn ring(config: &Config) -> Result<KeyRing, KeyError> {
+    KeyRing::new(config.keys.values().cloned())
 }

@@ -1,17 +1,29 @@
 //! Schalter's binary: command line, configuration, wiring.
 
+mod acme;
 mod addresses;
 mod admin;
 mod administration;
 mod certificate;
+mod check;
 mod cli;
 mod config;
-mod connections;
+mod doctor;
+mod files;
+mod front;
 mod keys;
 mod media;
+mod openapi;
+mod ports;
+mod reload;
+mod revocations;
 mod serve;
+mod service;
 mod state;
+mod tls;
 mod token;
+mod turn;
+mod webhook;
 
 use std::fmt;
 use std::io::Write;
@@ -40,9 +52,10 @@ impl Failure {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        None => serve::run(&cli.serve),
-        Some(Command::Serve(args)) => serve::run(&args),
-        Some(Command::Token(args)) => token::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        None => serve::run(&cli.serve).map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve(args)) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Token(args)) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::CheckConfig(args)) => Config::load(Some(&args.config))
             .map_err(Failure::setup)
             .map(|config| {
@@ -50,11 +63,12 @@ fn main() -> ExitCode {
                     "{}: ok\n{}",
                     args.config.display(),
                     config.summary()
-                ))
+                ));
+                ExitCode::SUCCESS
             }),
     };
     let (code, text) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(code) => return code,
         Err(Failure::Setup(text)) => (2, text),
         Err(Failure::Running(text)) => (1, text),
     };

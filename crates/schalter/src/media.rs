@@ -1,26 +1,38 @@
 //! Joins signaling and the exporter to the media workers: the one place where the three meet.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use schalter_metrics::{HttpSnapshot, SignalingSnapshot, Source};
+use schalter_metrics::{HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot};
 use schalter_model::{Counters, ShardId};
 use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
-use schalter_signaling::{JoinStage, MediaPlane, ShardInfo, Signaling};
+use schalter_signaling::{
+    HttpProtocol, JoinStage, MediaPlane, ROOM_SERVICE_OUTCOMES, ShardInfo, Signaling, TurnServers,
+};
 use schalter_transport::{Fingerprint, Identity};
 
-use crate::connections::ConnectionGate;
+use crate::front::Front;
+use crate::tls::Tls;
+use crate::webhook::Delivery;
 
 /// The workers as signaling sees them.
 pub(crate) struct WorkerMedia {
     commands: Commands,
     shards: Vec<ShardInfo>,
     fingerprints: [Fingerprint; 2],
+    turn: Option<TurnServers>,
 }
 
 impl WorkerMedia {
-    pub(crate) fn new(workers: &Workers, advertised: &[IpAddr], identity: &Identity) -> Self {
+    /// `tcp_port` is that of ICE-TCP, which all shards share.
+    pub(crate) fn new(
+        workers: &Workers,
+        advertised: &[IpAddr],
+        tcp_port: Option<u16>,
+        identity: &Identity,
+    ) -> Self {
         let shards = workers
             .local_ports()
             .iter()
@@ -31,18 +43,31 @@ impl WorkerMedia {
                     .iter()
                     .map(|ip| SocketAddr::new(*ip, *port))
                     .collect(),
+                tcp_candidates: tcp_port
+                    .into_iter()
+                    .flat_map(|port| advertised.iter().map(move |ip| SocketAddr::new(*ip, port)))
+                    .collect(),
             })
             .collect();
         Self {
             commands: workers.commands(),
             shards,
             fingerprints: identity.fingerprints(),
+            turn: None,
         }
     }
 }
 
+impl WorkerMedia {
+    /// With these TURN servers.
+    pub(crate) fn with_turn(mut self, turn: Option<TurnServers>) -> Self {
+        self.turn = turn;
+        self
+    }
+}
+
 /// This node's number. Clusters give out others; a single node is the first.
-const NODE: u16 = 0;
+pub(crate) const NODE: u16 = 0;
 
 impl MediaPlane for WorkerMedia {
     fn shards(&self) -> &[ShardInfo] {
@@ -63,6 +88,10 @@ impl MediaPlane for WorkerMedia {
     fn node(&self) -> u16 {
         NODE
     }
+
+    fn turn(&self) -> Option<TurnServers> {
+        self.turn.clone()
+    }
 }
 
 /// What the exporter reads.
@@ -70,7 +99,10 @@ pub(crate) struct Sources {
     /// Not an owner: a scrape that is under way must not keep the workers from stopping.
     pub(crate) workers: Weak<Workers>,
     pub(crate) signaling: Signaling,
-    pub(crate) gate: ConnectionGate,
+    pub(crate) front: Front,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) acme_failures: Option<Arc<AtomicU64>>,
+    pub(crate) webhooks: Option<Arc<Delivery>>,
 }
 
 impl Source for Sources {
@@ -85,11 +117,26 @@ impl Source for Sources {
     }
 
     fn http(&self) -> HttpSnapshot {
-        self.gate.snapshot()
+        HttpSnapshot {
+            certificate_seconds: self.tls.as_ref().and_then(|tls| tls.seconds_left()),
+            acme_failures: self
+                .acme_failures
+                .as_ref()
+                .map(|failures| failures.load(Ordering::Relaxed)),
+            ..self.front.snapshot()
+        }
+    }
+
+    fn webhooks(&self) -> Option<WebhookSnapshot> {
+        self.webhooks.as_ref().map(|delivery| delivery.snapshot())
     }
 
     fn signaling(&self) -> SignalingSnapshot {
         let stats = self.signaling.stats();
+        let by_protocol = |counts: [u64; HttpProtocol::ALL.len()]| -> Vec<_> {
+            let labels = HttpProtocol::ALL.map(HttpProtocol::label);
+            labels.into_iter().zip(counts).collect()
+        };
         SignalingSnapshot {
             rooms: stats.rooms,
             participants: stats.participants,
@@ -103,6 +150,13 @@ impl Source for Sources {
                 .iter()
                 .map(|stage| (stage.label(), stats.failures_at(*stage)))
                 .collect(),
+            whip_sessions: by_protocol(stats.http_sessions),
+            whip_refused: by_protocol(stats.http_refused),
+            whip_restarts: by_protocol(stats.http_restarts),
+            room_service_calls: ROOM_SERVICE_OUTCOMES
+                .into_iter()
+                .zip(stats.room_service_calls)
+                .collect(),
             messages_in: stats.messages_in,
             messages_out: stats.messages_out,
             messages_malformed: stats.messages_malformed,
@@ -115,6 +169,10 @@ impl Source for Sources {
             data_overload: stats.data_overload,
             data_leaves: stats.data_leaves,
             events_unrouted: stats.events_unrouted,
+            forwards: stats.forwards,
+            revocations: stats.revocations,
+            revocations_unkept: stats.revocations_unkept,
+            revoked_refused: stats.revoked_refused,
         }
     }
 }

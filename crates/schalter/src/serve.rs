@@ -1,38 +1,46 @@
 //! `schalter serve`: brings the parts up, prints what an operator needs, takes them down again.
 
-use std::io::{ErrorKind, IsTerminal};
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::StatusCode;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use schalter_metrics::{AdminAuth, BuildInfo, Exporter, Readiness, admin_router, problem};
 use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
 use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
-use schalter_signaling::Signaling;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
+use schalter_signaling::{EventSink, MediaPlane, Outside, Signaling};
 use schalter_transport::Identity;
-use socket2::{Domain, Socket, Type};
-use tokio::signal::unix::{SignalKind, signal};
+use schalter_transport::ice::ChallengeSecret;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::acme;
+use crate::acme::Renewal;
 use crate::addresses::media_addresses;
 use crate::admin::AdminListener;
-use crate::certificate::{LanCertificate, lan_certificate};
+use crate::check::Check;
 use crate::cli::ServeArgs;
 use crate::config::Config;
-use crate::connections::{ConnectionGate, ConnectionLimits, raise_file_limit};
+use crate::files::raise_file_limit;
+use crate::front::{Entry, Front, Streams};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
-use crate::media::{Sources, WorkerMedia};
+use crate::media::{NODE, Sources, WorkerMedia};
+use crate::ports::{
+    acme_listeners, bases, front_limits, ice_tcp_listeners, pages_listeners, port_of, renewal_of,
+    tls_listeners, tls_of, turn_by_tls, turn_listeners, with_hsts,
+};
+use crate::reload::Reloader;
 use crate::state::StateDir;
-use crate::{Failure, admin, administration, say, token};
+use crate::{
+    Failure, admin, administration, check, openapi, revocations, say, service, token, turn, webhook,
+};
 
 /// How long requests in flight may take when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -47,7 +55,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Running(format!("can't start threads: {error}")))?;
-    runtime.block_on(serve(config, args.lan))
+    runtime.block_on(serve(config, args))
 }
 
 /// Threads for signaling and pages. Media has its own; two keep one slow request from holding up all others.
@@ -64,24 +72,30 @@ fn start_logging() {
         .init();
 }
 
-async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
+async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
+    let lan = args.lan;
     // Signals are taken over first: one that comes while starting must not be lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::setup)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::setup)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::setup)?;
+    let as_in_the_file = config.clone();
 
     let keys = keys::load(&config)?;
-    let addresses = media_addresses(config.rtc.node_ip)?;
+    let check = Check::new(&config)?;
+    let addresses = media_addresses(&config.rtc)?;
     tracing::debug!(?addresses, "media addresses");
     if lan {
         config.open_to_lan(addresses.advertised.iter().any(IpAddr::is_ipv6));
     }
     let state = || StateDir::open(config.state_dir.as_deref());
-    let listeners = http_listeners(&config)?;
+    let listeners = pages_listeners(&config)?;
+    let tls_listeners = tls_listeners(&config)?;
+    let acme_listeners = acme_listeners(&config)?;
+    let ice_tcp_listeners = ice_tcp_listeners(&config, &addresses.bind)?;
+    let turn_listeners = turn_listeners(&config, &addresses.bind)?;
     let admin_listener = AdminListener::open(&config.admin.listen).await?;
-    let gate = ConnectionGate::new(ConnectionLimits {
-        connections: config.limits.connections,
-        request_time: Duration::from_secs(u64::from(config.limits.request_seconds)),
-    });
+    let tls = tls_of(&config, lan.then_some(&addresses.advertised[..]), state)?;
+    let renewal = renewal_of(&config, tls.as_ref(), state)?;
     raise_file_limit(config.limits.connections);
     let identity = Arc::new(Identity::generate().map_err(Failure::setup)?);
 
@@ -92,9 +106,66 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
         &identity,
         events_in,
     )?);
-    let media = Arc::new(WorkerMedia::new(&workers, &addresses.advertised, &identity));
-    let ring = Arc::new(ArcSwap::from_pointee(keys.ring.clone()));
-    let signaling = Signaling::new(signaling_config(&config), ring, media, events);
+    let media = WorkerMedia::new(
+        &workers,
+        &addresses.advertised,
+        config.rtc.tcp_port(),
+        &identity,
+    );
+    let secure_listeners = if tls_listeners.is_empty() {
+        &listeners
+    } else {
+        &tls_listeners
+    };
+    let ways = turn::Ways {
+        udp: config.turn.udp,
+        tcp_port: port_of(&turn_listeners).or_else(|| port_of(&ice_tcp_listeners)),
+        tls: turn_by_tls(&config, tls.as_deref(), port_of(secure_listeners)),
+    };
+    let turn = turn::start(&config, &workers, media.shards(), ways)?;
+    let streams = Streams {
+        adopt: {
+            let commands = workers.commands();
+            Box::new(move |shard, stream| commands.adopt(shard, stream))
+        },
+        node: NODE,
+        turn: turn.as_ref().map(turn::door),
+    };
+    let media = Arc::new(media.with_turn(turn));
+    let front = Front::new(front_limits(&config), streams);
+    let ring = Arc::new(ArcSwap::from_pointee(
+        Check::beside(check.as_ref(), &keys.ring).map_err(Failure::setup)?,
+    ));
+    let started = webhook::start(&config.webhook, &ring, state)?;
+    let signer = started.as_ref().map(|started| Arc::clone(&started.signer));
+    let webhooks = started.map(|started| started.delivery);
+    let signaling_config = SignalingConfig {
+        webhook_authority: signer.as_ref().map(|signer| signer.authority().clone()),
+        ..signaling_config(&config)
+    };
+    let revocations = revocations::open(state)?;
+    if revocations.is_none() {
+        tracing::warn!(
+            "there is no state directory to write to: tokens that are withdrawn are good again after a restart"
+        );
+    }
+    let outside = Outside {
+        sink: webhooks.clone().map(|sink| sink as Arc<dyn EventSink>),
+        observer: None,
+        revocations,
+    };
+    let signaling = Signaling::with(signaling_config, ring.clone(), media, events, outside);
+    let reloader = Arc::new(Reloader {
+        path: args.config.clone(),
+        running: Mutex::new(as_in_the_file),
+        ring,
+        signer,
+        check: check.clone(),
+        tls: tls.clone(),
+        acme: renewal.is_some(),
+        signaling: signaling.clone(),
+    });
+    let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&reloader)));
 
     let ready = Arc::new(AtomicBool::new(true));
     let admin_token = admin::token(&config.admin, state)?;
@@ -107,7 +178,10 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     let sources = Sources {
         workers: Arc::downgrade(&workers),
         signaling: signaling.clone(),
-        gate: gate.clone(),
+        front: front.clone(),
+        tls: tls.clone(),
+        acme_failures: renewal.as_ref().map(Renewal::failures),
+        webhooks: webhooks.clone(),
     };
     let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
     let (readiness, drain) = (ready.clone(), signaling.clone());
@@ -123,49 +197,109 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
         }
     });
     let routes = routes
-        .merge(administration::router(signaling.clone(), auth))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"));
+        .merge(administration::router(signaling.clone(), reloader, auth))
+        .merge(openapi::router())
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path takes other methods",
+            )
+        });
     let admin_server = admin_listener.serve(routes);
 
-    let app = schalter_web::router().merge(signaling.router());
-    let tls = if lan {
-        let certificate = lan_certificate(&state()?, &addresses.advertised)?;
-        Some(rustls_config(certificate).await?)
-    } else {
-        None
-    };
-    let port = listeners
-        .first()
-        .and_then(|listener| listener.local_addr().ok())
-        .map_or(config.port, |address| address.port());
+    let app = schalter_web::router()
+        .merge(check::router(check))
+        .merge(signaling.router())
+        .merge(openapi::router());
     // The links first: whoever waits for the port finds them printed.
-    greet(
+    let port = port_of(&listeners).unwrap_or(config.port);
+    let secure_port = port_of(&tls_listeners).unwrap_or(port);
+    let bases = bases(
         &config,
-        &keys,
+        tls.as_deref(),
         port,
+        port_of(&tls_listeners),
         lan.then_some(&addresses.advertised[..]),
-    )?;
-    let handle = Handle::new();
-    let servers = listeners
-        .into_iter()
-        .map(|listener| gate.serve(listener, app.clone(), tls.as_ref(), &handle))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Failure::setup)?;
+    );
+    greet(&config, &keys, &bases, lan)?;
+    let secured = tls.as_ref().map(|tls| Entry {
+        app: Some(with_hsts(app.clone(), &config)),
+        tls: Some(tls.config()),
+        proxied: true,
+    });
+    let plain = Entry {
+        app: Some(app),
+        tls: None,
+        // Where the port for TLS is another one, this is for HTTP balancers.
+        proxied: tls_listeners.is_empty(),
+    };
+    let on_port = match &secured {
+        Some(secured) if tls_listeners.is_empty() => secured,
+        Some(_) | None => &plain,
+    };
+    for listener in listeners {
+        front
+            .serve(listener, on_port.clone())
+            .map_err(Failure::setup)?;
+    }
+    for listener in tls_listeners {
+        let entry = secured.as_ref().expect("only TLS has such listeners");
+        front
+            .serve(listener, entry.clone())
+            .map_err(Failure::setup)?;
+    }
 
+    if let (Some(renewal), Some(acme)) = (renewal, config.acme()) {
+        let entry = Entry {
+            app: Some(acme::router(renewal.tokens(), &acme.domains, secure_port)),
+            tls: None,
+            proxied: true,
+        };
+        for listener in acme_listeners {
+            front
+                .serve(listener, entry.clone())
+                .map_err(Failure::setup)?;
+        }
+        tokio::spawn(renewal.run());
+    }
+
+    let datagrams_only = Entry {
+        app: None,
+        tls: None,
+        proxied: false,
+    };
+    for listener in ice_tcp_listeners.into_iter().chain(turn_listeners) {
+        front
+            .serve(listener, datagrams_only.clone())
+            .map_err(Failure::setup)?;
+    }
+
+    service::ready();
+    let watchdog = {
+        // Weak, so that the workers can be taken down.
+        let workers = Arc::downgrade(&workers);
+        tokio::spawn(service::watchdog(move || {
+            workers
+                .upgrade()
+                .is_some_and(|workers| workers.failed().is_none())
+        }))
+    };
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         reason = worker_failure(&workers) => Some(reason),
     };
     ready.store(false, Ordering::Relaxed);
+    reloads.abort();
+    service::stopping();
+    watchdog.abort();
     tracing::info!("shutting down");
     signaling.shutdown(SHUTDOWN_GRACE).await;
-    handle.graceful_shutdown(Some(SHUTDOWN_GRACE));
-    for server in servers {
-        if let Ok(Err(error)) = server.await {
-            tracing::warn!(%error, "a listener did not stop cleanly");
-        }
+    if let Some(webhooks) = webhooks {
+        webhooks.shutdown().await;
     }
+    front.shutdown(SHUTDOWN_GRACE).await;
     drop(admin_server);
     // Last words, close_notify among them, are sent before the workers' threads end.
     if let Some(workers) = Arc::into_inner(workers)
@@ -175,6 +309,17 @@ async fn serve(mut config: Config, lan: bool) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     failed.map_or(Ok(()), |reason| Err(Failure::Running(reason)))
+}
+
+/// Reloads with each SIGHUP, one after the other.
+async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>) {
+    while hangup.recv().await.is_some() {
+        let reloader = Arc::clone(&reloader);
+        service::reloading();
+        // Fails only when the process ends.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload_and_tell()).await;
+        service::ready();
+    }
 }
 
 /// Looks for a worker that ended unasked, without holding up a thread of the runtime.
@@ -189,52 +334,6 @@ async fn worker_failure(workers: &Workers) -> String {
 
 /// How long a failed worker may go unnoticed.
 const FAILURE_POLL: Duration = Duration::from_millis(200);
-
-/// Opens the pages' port on every configured address. Done before anything else starts, so that a port in use is one
-/// line and not a half-started server.
-fn http_listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
-    let mut port = config.port;
-    let mut listeners = Vec::new();
-    for ip in &config.bind_addresses {
-        let address = SocketAddr::new(*ip, port);
-        let listener = listen(address).map_err(|error| {
-            let kind = error.kind();
-            if kind == ErrorKind::AddrNotAvailable {
-                return Failure::setup(format!(
-                    "{ip} (bind_addresses) is not an address of this machine"
-                ));
-            }
-            let reason = if kind == ErrorKind::AddrInUse {
-                "is in use".to_owned()
-            } else {
-                error.to_string()
-            };
-            Failure::setup(format!("port {port} (port) {reason}"))
-        })?;
-        // With port 0 the system chooses once; the other addresses get the same.
-        port = listener.local_addr().map_err(Failure::setup)?.port();
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// Connections that may wait to be accepted; the system has its own bound beside.
-const BACKLOG: i32 = 1024;
-
-/// Opens one address. IPv6 sockets take IPv6 only, so that both kinds can have the same port, whatever the system's
-/// default is.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A port whose last connections are still closing is not in use.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
 
 fn start_workers(
     config: &Config,
@@ -263,6 +362,7 @@ fn start_workers(
     };
     let make = move |id, epoch, wall| {
         let mut shard = ShardConfig::new(id, epoch, wall, rand::random(), identity.clone());
+        shard.challenges = ChallengeSecret::new(rand::random());
         shard.limits = limits;
         shard.transport_limits.ice.max_responses_per_second = responses;
         shard.crypto = crypto;
@@ -277,6 +377,10 @@ fn start_workers(
     Workers::start(&workers_config, make, Box::new(report)).map_err(|error| {
         if let NetError::PortInUse { port } = error {
             Failure::setup(format!("port {port} (rtc.udp_port) is in use"))
+        } else if let NetError::AddressNotHere { address } = error {
+            Failure::setup(format!(
+                "{address} (rtc.addresses) is not an address of this machine; behind a NAT write `inner: {address}`"
+            ))
         } else {
             Failure::setup(format!("{error} (rtc)"))
         }
@@ -297,13 +401,19 @@ fn signaling_config(config: &Config) -> SignalingConfig {
             rooms_per_authority: limits.rooms_per_authority as usize,
             data_messages_per_second: limits.data_messages_per_second,
             data_bytes_per_second: u64::from(limits.data_bytes_per_second),
+            revocations: limits.revocations as usize,
+            revocations_per_authority: limits.revocations_per_authority as usize,
             ..Limits::default()
         },
         room: RoomDefaults {
             empty_timeout: Duration::from_secs(u64::from(config.room.empty_timeout)),
             departure_timeout: Duration::from_secs(u64::from(config.room.departure_timeout)),
             max_participants: config.room.max_participants,
+            auto_create: config.room.auto_create,
+            simulate: config.room.simulate,
         },
+        ping_interval: Duration::from_secs(u64::from(config.signaling.ping_interval)),
+        ping_timeout: Duration::from_secs(u64::from(config.signaling.ping_timeout)),
         codecs: config.room.enabled_codecs.clone(),
         allowed_origins: config.allowed_origins.clone(),
         ice_servers: config.rtc.ice_servers.clone(),
@@ -312,26 +422,8 @@ fn signaling_config(config: &Config) -> SignalingConfig {
     }
 }
 
-async fn rustls_config(certificate: LanCertificate) -> Result<RustlsConfig, Failure> {
-    // Several dependencies could bring a default; ours is the library that media uses, too. An earlier one stays.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    RustlsConfig::from_pem(
-        certificate.certificate.into_bytes(),
-        certificate.key.into_bytes(),
-    )
-    .await
-    .map_err(Failure::setup)
-}
-
 /// Prints where the server is and, with the development key, two links that just work.
-fn greet(config: &Config, keys: &Keys, port: u16, lan: Option<&[IpAddr]>) -> Result<(), Failure> {
-    let bases: Vec<String> = match lan {
-        None => vec![format!("http://localhost:{port}")],
-        Some(addresses) => addresses
-            .iter()
-            .map(|ip| format!("https://{}", SocketAddr::new(*ip, port)))
-            .collect(),
-    };
+fn greet(config: &Config, keys: &Keys, bases: &[String], lan: bool) -> Result<(), Failure> {
     say(&format!(
         "Schalter {} is ready: {}",
         env!("CARGO_PKG_VERSION"),
@@ -361,7 +453,7 @@ fn greet(config: &Config, keys: &Keys, port: u16, lan: Option<&[IpAddr]>) -> Res
         let token = token::mint(&keys.ring, DEVELOPMENT_KEY, &claims, LINK_TTL)?;
         say(&format!("  {name}\n  {}\n", token::page_link(base, &token)));
     }
-    if lan.is_some() {
+    if lan {
         say("The certificate is generated: browsers warn once, and the warning is to be accepted.");
     }
     if config.keys.is_empty() {

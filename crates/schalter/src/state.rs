@@ -60,6 +60,25 @@ impl StateDir {
         }
     }
 
+    /// The content of a file, if it is there.
+    pub(crate) fn read(&self, name: &str) -> std::io::Result<Option<String>> {
+        match fs::read_to_string(self.path.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a file anew; a crash leaves the old one or the new one.
+    pub(crate) fn replace(&self, name: &str, text: &str) -> std::io::Result<()> {
+        self.write(&self.path.join(name), text)
+    }
+
+    /// The path of a file or folder in it, which need not be there.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// Writes beside and renames, so that a crash leaves either nothing or the whole file.
     fn write(&self, path: &Path, text: &str) -> std::io::Result<()> {
         let beside = path.with_extension("new");

@@ -7,13 +7,18 @@ use schalter_signaling::token::{Claims, VideoClaims};
 
 use crate::cli::TokenArgs;
 use crate::config::Config;
+use crate::state::random_secret;
 use crate::{Failure, keys, say};
+
+/// Bytes of randomness in the name that each token from the command line has, so that it can be withdrawn alone.
+const JTI_BYTES: usize = 12;
 
 pub(crate) fn run(args: &TokenArgs) -> Result<(), Failure> {
     let config = Config::load(args.config.as_deref()).map_err(Failure::setup)?;
     let ring = keys::load(&config)?.ring;
     let key = signing_key(&ring, args.key.as_deref())?;
     let claims = Claims {
+        jti: Some(random_secret(JTI_BYTES)),
         identity: Some(args.identity.clone()),
         name: args.name.clone(),
         video: Some(VideoClaims {
@@ -71,7 +76,8 @@ pub(crate) fn page_link(base: &str, token: &str) -> String {
     format!("{}/#token={token}", base.trim_end_matches('/'))
 }
 
-fn unix_now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

@@ -278,12 +278,14 @@ function reasonOfEnd(reason: DisconnectReason | undefined): TextKey {
       return 'end.closed';
     case DisconnectReason.SERVER_SHUTDOWN:
       return 'end.shutdown';
+    case DisconnectReason.MEDIA_FAILURE:
+      return 'end.encryption';
     default:
       return 'end.lost';
   }
 }
 
-/** Somebody who was sent away, or whose consultation is closed, is not invited back. */
+/** Somebody who was sent away, whose consultation is closed, or whose browser can't, is not invited back. */
 function mayRejoin(reason: DisconnectReason | undefined): boolean {
-  return reason !== DisconnectReason.PARTICIPANT_REMOVED && reason !== DisconnectReason.ROOM_DELETED && reason !== DisconnectReason.ROOM_CLOSED;
+  return reason !== DisconnectReason.MEDIA_FAILURE && reason !== DisconnectReason.PARTICIPANT_REMOVED && reason !== DisconnectReason.ROOM_DELETED && reason !== DisconnectReason.ROOM_CLOSED;
 }

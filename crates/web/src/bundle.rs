@@ -12,6 +12,7 @@ const REVALIDATE: &str = "no-cache";
 const A_WEEK: &str = "public, max-age=604800";
 
 const PAGE: &str = "/";
+const CHECK: &str = "/check";
 
 /// One embedded file.
 pub(crate) struct Asset {
@@ -26,7 +27,7 @@ pub(crate) struct Asset {
 
 impl Asset {
     pub(crate) fn is_page(&self) -> bool {
-        self.path == PAGE
+        self.path == PAGE || self.path == CHECK
     }
 
     fn new((path, content_type, content): Source) -> Self {
@@ -54,6 +55,7 @@ const ASSETS: &[Source] = embed! {
     "NOTICE.txt": "text/plain; charset=utf-8",
     "app.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "check.js": "text/javascript; charset=utf-8",
     "fonts/LICENSE": "text/plain; charset=utf-8",
     "fonts/fira-sans-latin-400.woff2": "font/woff2",
     "fonts/fira-sans-latin-500.woff2": "font/woff2",
@@ -78,6 +80,14 @@ static LOADED_PAGE: LazyLock<Asset> = LazyLock::new(|| {
     ))
 });
 
+static LOADED_CHECK: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new((
+        CHECK,
+        "text/html; charset=utf-8",
+        include_bytes!("../dist/check.html"),
+    ))
+});
+
 /// The files a page loads.
 pub(crate) fn assets() -> &'static [Asset] {
     &LOADED
@@ -86,6 +96,11 @@ pub(crate) fn assets() -> &'static [Asset] {
 /// The page itself.
 pub(crate) fn page() -> &'static Asset {
     &LOADED_PAGE
+}
+
+/// The page that checks the connection.
+pub(crate) fn check_page() -> &'static Asset {
+    &LOADED_CHECK
 }
 
 /// FNV-1a: an entity tag has to differ between builds, not to resist forgery. Weak, because it stands for the plain and
@@ -140,13 +155,15 @@ mod tests {
 
     #[test]
     fn page_names_only_embedded_files() {
-        let html = std::str::from_utf8(page().content).expect("the page is UTF-8");
-        for reference in html.split(['"']).filter(|part| part.starts_with("assets/")) {
-            assert!(
-                assets().iter().any(|asset| asset.path[1..] == *reference),
-                "{reference} is not embedded"
-            );
+        for page in [page(), check_page()] {
+            let html = std::str::from_utf8(page.content).expect("the page is UTF-8");
+            for reference in html.split(['"']).filter(|part| part.starts_with("assets/")) {
+                assert!(
+                    assets().iter().any(|asset| asset.path[1..] == *reference),
+                    "{reference} is not embedded"
+                );
+            }
+            assert!(!html.contains("//"), "the page loads from nowhere else");
         }
-        assert!(!html.contains("//"), "the page loads from nowhere else");
     }
 }

@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use bundle::{Asset, assets, page};
+use bundle::{Asset, assets, check_page, page};
 
 /// What a page may load and do. Everything comes from this server; `'self'` in `connect-src` covers its WebSocket.
 /// `data:` is for the symbols inside the KERN stylesheet.
@@ -23,16 +23,21 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 const PERMISSIONS_POLICY: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
 
-/// Serves `GET /` and the files the page loads. Needs no state and can be mounted as a fallback.
+/// Serves `GET /`, `GET /check` and the files the page loads. Needs no state and can be mounted as a fallback.
 pub fn router() -> Router {
-    assets()
-        .iter()
-        .fold(Router::new().route("/", get(index)), |router, asset| {
-            router.route(
-                asset.path,
-                get(async |request: HeaderMap| asset.respond(&request)),
-            )
-        })
+    assets().iter().fold(pages(), |router, asset| {
+        router.route(
+            asset.path,
+            get(async |request: HeaderMap| asset.respond(&request)),
+        )
+    })
+}
+
+fn pages() -> Router {
+    Router::new().route("/", get(index)).route(
+        "/check",
+        get(async |request: HeaderMap| check_page().respond(&request)),
+    )
 }
 
 /// Answers `GET /`: the page for browsers, `OK` for health checks, which do not ask for HTML.

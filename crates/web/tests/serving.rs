@@ -121,3 +121,16 @@ async fn other_paths_are_not_found() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_check_is_a_page_of_its_own_with_the_same_headers() {
+    let response = get("/check", &[BROWSER]).await;
+    let policy = field(&response, "content-security-policy").to_owned();
+    assert_eq!(
+        policy,
+        field(&get("/", &[BROWSER]).await, "content-security-policy")
+    );
+    assert_eq!(field(&response, "content-type"), "text/html; charset=utf-8");
+    let html = String::from_utf8(body(response).await).expect("the page is UTF-8");
+    assert!(html.contains("assets/check.js"), "{html}");
+}

@@ -4,12 +4,8 @@
 /// Keys and what to do, the more special first. A group's advice is that of everything in it.
 const ADVICE: &[(&str, &str)] = &[
     (
-        "rtc.tcp_port",
-        "ICE over TCP isn't built yet; remove the key",
-    ),
-    (
         "rtc.allow_tcp_fallback",
-        "ICE over TCP isn't built yet; remove the key",
+        "clients fall back to TCP by themselves where rtc.tcp_port is open; remove the key",
     ),
     (
         "rtc.port_range_start",
@@ -21,7 +17,7 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "rtc.use_external_ip",
-        "Schalter asks nobody for its address; set rtc.node_ip",
+        "Schalter asks nobody for its address; set rtc.node_ip, or rtc.addresses for several",
     ),
     (
         "rtc.stun_servers",
@@ -31,15 +27,18 @@ const ADVICE: &[(&str, &str)] = &[
         "rtc.turn_servers",
         "what clients are told of stands in rtc.ice_servers",
     ),
-    ("rtc.interfaces", "set rtc.node_ip"),
-    ("rtc.ips", "set rtc.node_ip"),
+    (
+        "rtc.interfaces",
+        "name them in rtc.addresses, each as `interface: name`",
+    ),
+    ("rtc.ips", "name the addresses in rtc.addresses"),
     (
         "rtc.use_ice_lite",
         "Schalter always is an ICE-lite agent; remove the key",
     ),
     (
         "rtc.enable_loopback_candidate",
-        "without rtc.node_ip loopback is among the candidates; remove the key",
+        "without rtc.node_ip and rtc.addresses loopback is among the candidates; remove the key",
     ),
     (
         "rtc.congestion_control",
@@ -62,10 +61,41 @@ const ADVICE: &[(&str, &str)] = &[
         "keyframe requests are always coalesced; remove the key",
     ),
     (
-        "turn",
-        "TURN isn't built in yet; name a TURN server in rtc.ice_servers",
+        "turn.udp_port",
+        "each worker serves TURN on its media port; remove the key",
     ),
-    ("webhook", "webhooks aren't built yet; remove the key"),
+    (
+        "turn.external_tls",
+        "TLS is ended here: name the port that clients see in turn.tls_port",
+    ),
+    (
+        "turn.cert_file",
+        "one certificate is for everything; set tls.cert_file",
+    ),
+    (
+        "turn.key_file",
+        "one certificate is for everything; set tls.key_file",
+    ),
+    (
+        "turn.relay_range_start",
+        "relays end inside the server and take no ports; remove the key",
+    ),
+    (
+        "turn.relay_range_end",
+        "relays end inside the server and take no ports; remove the key",
+    ),
+    (
+        "webhook.filter_params",
+        "every event is told; receivers pass over what they don't want",
+    ),
+    (
+        "webhook.url_notifier",
+        "how many events wait, and how long, is set by max_events, max_bytes and max_age_seconds of webhook",
+    ),
+    (
+        "webhook.resource_url_notifier",
+        "how many events wait, and how long, is set by max_events, max_bytes and max_age_seconds of webhook",
+    ),
     (
         "redis",
         "Schalter needs no Redis, and several nodes aren't built yet; remove the key",
@@ -93,7 +123,7 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "room.enable_remote_unmute",
-        "the server API isn't built yet; remove the key",
+        "only participants open their microphones and cameras; remove the key",
     ),
     (
         "room.playout_delay",

@@ -5,22 +5,37 @@
 //! in use, an address of another machine) is left to it; everything else is checked here, so that `check-config`
 //! refuses what `serve` would.
 
+mod acme;
+mod addresses;
+mod audio;
 mod document;
 mod livekit;
 mod read;
+mod signaling;
+mod tls;
+mod turn;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use schalter_shard::LoudestConfig;
 use schalter_signaling::authority::ApiKey;
 use schalter_signaling::config::{IceServer, PUBLISH_ORDER};
 use schalter_signaling::sdp::CodecKind;
 use schalter_transport::CryptoProfile;
 
+use crate::addresses::AddressRule;
 use document::{Complaint, Node, Place, Value};
+use read::bind_addresses;
+
+pub(crate) use acme::Acme;
+pub(crate) use audio::Audio;
+pub(crate) use signaling::Signaling;
+pub(crate) use tls::{ProxyProtocol, Tls, TlsSource};
+pub(crate) use turn::Turn;
+pub(crate) use webhook::Webhook;
 
 /// The whole file.
 #[derive(Clone, Debug)]
@@ -29,10 +44,16 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     /// Addresses that port is opened on, at least one.
     pub(crate) bind_addresses: Vec<IpAddr>,
+    /// TLS of ours; without it the pages' port speaks plain HTTP.
+    pub(crate) tls: Option<Tls>,
+    /// Balancers in front.
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// API keys by name; without any a development key is made.
     pub(crate) keys: BTreeMap<String, ApiKey>,
     /// Media.
     pub(crate) rtc: Rtc,
+    /// Signaling.
+    pub(crate) signaling: Signaling,
     /// Rooms.
     pub(crate) room: Room,
     /// Sound.
@@ -41,6 +62,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The operator's own listener.
     pub(crate) admin: Admin,
+    /// The built-in TURN server.
+    pub(crate) turn: Turn,
+    /// Who is told of rooms.
+    pub(crate) webhook: Webhook,
     /// Origins that browsers may open the signaling WebSocket from; empty: any, since tokens protect rooms.
     pub(crate) allowed_origins: Vec<String>,
     /// Which cryptography may be negotiated.
@@ -56,12 +81,17 @@ impl Default for Config {
         Self {
             port: 7880,
             bind_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            tls: None,
+            proxy_protocol: ProxyProtocol::default(),
             keys: BTreeMap::new(),
             rtc: Rtc::default(),
+            signaling: Signaling::default(),
             room: Room::default(),
             audio: Audio::default(),
             limits: Limits::default(),
             admin: Admin::default(),
+            turn: Turn::default(),
+            webhook: Webhook::default(),
             allowed_origins: Vec::new(),
             crypto_profile: CryptoProfile::default(),
             region: String::new(),
@@ -71,14 +101,18 @@ impl Default for Config {
 }
 
 /// Media: ports, addresses, workers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rtc {
     /// UDP port of the first worker, the others have the ports after it; 0 lets the system choose.
     pub(crate) udp_port: u16,
+    /// TCP port that clients connect to where UDP does not get through (ICE-TCP); 0 for none. See [`Rtc::tcp_port`].
+    pub(crate) tcp_port: Option<u16>,
     /// Workers, each with a core and a port of its own. Fixed, so that firewall rules never move unasked.
     pub(crate) workers: u8,
-    /// Address that clients are told; without it every address of this machine, loopback last.
+    /// Address that clients are told, opened on every address of its kind.
     pub(crate) node_ip: Option<IpAddr>,
+    /// Addresses in place of `node_ip`; without either, every address of this machine, loopback last.
+    pub(crate) addresses: Vec<AddressRule>,
     /// Pin each worker to a core.
     pub(crate) pin_workers: bool,
     /// How long packets for one subscriber may wait for company.
@@ -91,8 +125,10 @@ impl Default for Rtc {
     fn default() -> Self {
         Self {
             udp_port: 7882,
+            tcp_port: None,
             workers: 1,
             node_ip: None,
+            addresses: Vec::new(),
             pin_workers: true,
             burst: Duration::from_millis(1),
             ice_servers: Vec::new(),
@@ -100,8 +136,20 @@ impl Default for Rtc {
     }
 }
 
+impl Rtc {
+    /// Port of ICE-TCP, if there is one. Where the system chooses the UDP port, several servers are meant to run side by
+    /// side, and a port that nobody named would be taken already.
+    pub(crate) fn tcp_port(&self) -> Option<u16> {
+        let unnamed = (self.udp_port != 0).then_some(ICE_TCP_PORT);
+        self.tcp_port.or(unnamed).filter(|port| *port != 0)
+    }
+}
+
+/// Port of ICE-TCP unless the file names one: LiveKit's.
+const ICE_TCP_PORT: u16 = 7881;
+
 /// Rooms.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     /// Seconds that a room nobody joined stays.
     pub(crate) empty_timeout: u32,
@@ -109,6 +157,10 @@ pub(crate) struct Room {
     pub(crate) departure_timeout: u32,
     /// Participants at most in one room, 0 for as many as [`Limits::participants_per_room`].
     pub(crate) max_participants: u32,
+    /// Whether a join makes a room that isn't there; else only the room service does.
+    pub(crate) auto_create: bool,
+    /// Whether clients may have faults of their own session simulated.
+    pub(crate) simulate: bool,
     /// Codecs that may be published and received, in order of preference.
     pub(crate) enabled_codecs: Vec<CodecKind>,
 }
@@ -119,26 +171,9 @@ impl Default for Room {
             empty_timeout: 300,
             departure_timeout: 20,
             max_participants: 100,
+            auto_create: true,
+            simulate: false,
             enabled_codecs: PUBLISH_ORDER.to_vec(),
-        }
-    }
-}
-
-/// Sound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Audio {
-    /// Speakers heard at once in a big room, 0 for all.
-    pub(crate) loudest: u32,
-    /// Audio tracks from which a room is big.
-    pub(crate) loudest_from: u32,
-}
-
-impl Default for Audio {
-    fn default() -> Self {
-        let LoudestConfig { most, from } = LoudestConfig::default();
-        Self {
-            loudest: most as u32,
-            loudest_from: from as u32,
         }
     }
 }
@@ -172,12 +207,26 @@ pub(crate) struct Limits {
     pub(crate) half_open_transports_per_worker: u32,
     /// Connections to the pages' port at once, WebSockets among them.
     pub(crate) connections: u32,
+    /// Connections at once that have not finished TLS or sent their first bytes yet.
+    pub(crate) half_open_connections: u32,
     /// Seconds until a connection's first request must be complete.
     pub(crate) request_seconds: u32,
     /// Connectivity checks with wrong integrity that are looked at, per transport and second.
     pub(crate) failed_checks_per_second: u32,
     /// Connectivity checks that are answered, per transport and second.
     pub(crate) check_responses_per_second: u32,
+    /// TURN allocations at once on one worker.
+    pub(crate) turn_allocations_per_worker: u32,
+    /// TURN allocations at once with the same credentials.
+    pub(crate) turn_allocations_per_user: u32,
+    /// Answers of one worker's TURN server per second to who has not proven anything over UDP.
+    pub(crate) turn_answers_per_second: u32,
+    /// People at once who check their connection without a link, 0 for none.
+    pub(crate) checks: u32,
+    /// Revocations of tokens that are remembered.
+    pub(crate) revocations: u32,
+    /// Those of one authority.
+    pub(crate) revocations_per_authority: u32,
 }
 
 impl Default for Limits {
@@ -196,15 +245,22 @@ impl Default for Limits {
             transports_per_worker: 4_000,
             half_open_transports_per_worker: 1_000,
             connections: 10_000,
+            half_open_connections: 1_000,
             request_seconds: 10,
             failed_checks_per_second: 50,
             check_responses_per_second: 80,
+            turn_allocations_per_worker: 8_000,
+            turn_allocations_per_user: 48,
+            turn_answers_per_second: 2_000,
+            checks: 20,
+            revocations: 100_000,
+            revocations_per_authority: 100_000,
         }
     }
 }
 
 /// The operator's own listener: metrics, health, administration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Admin {
     /// `unix:/path` or `address:port`.
     pub(crate) listen: AdminListen,
@@ -223,7 +279,7 @@ impl Default for Admin {
 }
 
 /// The bearer token of the admin listener. Never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct AdminToken(pub(crate) String);
 
 impl std::fmt::Debug for AdminToken {
@@ -319,12 +375,20 @@ impl Config {
 
     /// Checks what only several keys together tell.
     fn check(&self) -> Result<(), Complaint> {
+        self.webhook.check(&self.keys)?;
+        self.signaling.check()?;
         let complain = |path: &str, what: String| Err(Complaint::new(Place::of(path), what));
         let (first, workers) = (self.rtc.udp_port, self.rtc.workers);
         if first != 0 && first.checked_add(u16::from(workers) - 1).is_none() {
             return complain(
                 "rtc.udp_port",
                 format!("{first} with {workers} workers would pass port 65535"),
+            );
+        }
+        if self.port != 0 && self.rtc.tcp_port() == Some(self.port) {
+            return complain(
+                "rtc.tcp_port",
+                format!("{} is the port of the pages (port)", self.port),
             );
         }
         let (maximum, cap) = (
@@ -387,6 +451,66 @@ impl Config {
         Ok(())
     }
 
+    /// The certificate authority, if certificates come from one.
+    pub(crate) fn acme(&self) -> Option<&Acme> {
+        match &self.tls.as_ref()?.source {
+            TlsSource::Acme(acme) => Some(acme),
+            TlsSource::Files(_) => None,
+        }
+    }
+
+    /// The parts that are not the same in both, without keys and which of them signs webhooks.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a new part is not forgotten.
+        let Self {
+            port,
+            bind_addresses,
+            tls,
+            proxy_protocol,
+            keys: _,
+            rtc,
+            signaling,
+            room,
+            audio,
+            limits,
+            admin,
+            turn,
+            webhook,
+            allowed_origins,
+            crypto_profile,
+            region,
+            state_dir,
+        } = self;
+        let webhook = Webhook {
+            api_key: other.webhook.api_key.clone(),
+            ..webhook.clone()
+        };
+        let same_tls = match (tls, &other.tls) {
+            (Some(own), Some(other)) => own.runs_as(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        let parts = [
+            ("tls", same_tls),
+            ("proxy_protocol", *proxy_protocol == other.proxy_protocol),
+            ("port", *port == other.port),
+            ("bind_addresses", *bind_addresses == other.bind_addresses),
+            ("rtc", *rtc == other.rtc),
+            ("signaling", *signaling == other.signaling),
+            ("room", *room == other.room),
+            ("audio", *audio == other.audio),
+            ("limits", *limits == other.limits),
+            ("admin", *admin == other.admin),
+            ("turn", *turn == other.turn),
+            ("webhook", webhook == other.webhook),
+            ("allowed_origins", *allowed_origins == other.allowed_origins),
+            ("crypto_profile", *crypto_profile == other.crypto_profile),
+            ("region", *region == other.region),
+            ("state_dir", *state_dir == other.state_dir),
+        ];
+        let other = parts.iter().filter(|(_, same)| !same);
+        other.map(|(name, _)| *name).collect()
+    }
+
     /// What an operator wants to see at a glance; no secrets.
     pub(crate) fn summary(&self) -> String {
         let list = |addresses: &[IpAddr]| {
@@ -403,10 +527,23 @@ impl Config {
         } else {
             format!("{first}–{last}")
         };
-        let node_ip = self.rtc.node_ip.map_or_else(
-            || "every address of this machine".to_owned(),
-            |ip| ip.to_string(),
-        );
+        let tcp = self
+            .rtc
+            .tcp_port()
+            .map_or(String::new(), |port| format!(", TCP {port}"));
+        let rules = self.rtc.addresses.iter().map(AddressRule::to_string);
+        let told: Vec<String> = self
+            .rtc
+            .node_ip
+            .iter()
+            .map(IpAddr::to_string)
+            .chain(rules)
+            .collect();
+        let told = if told.is_empty() {
+            "every address of this machine".to_owned()
+        } else {
+            told.join(", ")
+        };
         let keys = if self.keys.is_empty() {
             "none; a development key is generated".to_owned()
         } else {
@@ -420,9 +557,26 @@ impl Config {
             AdminListen::Tcp(address) => address.to_string(),
             AdminListen::Unix(path) => format!("unix:{}", path.display()),
         };
+        let webhooks = match self.webhook.targets.len() {
+            0 => String::new(),
+            count => format!(
+                "\n  webhooks             {count} receiver(s), signed by {}",
+                self.webhook.api_key
+            ),
+        };
+        let tls = match &self.tls {
+            None => String::new(),
+            Some(tls) => {
+                let port = tls.port.unwrap_or(self.port);
+                format!(
+                    "\n  TLS                  TCP {port}, {}",
+                    tls.source.summary()
+                )
+            }
+        };
         format!(
-            "  pages and signaling  TCP {} on {}\n  media                UDP {ports} at {node_ip}\n  \
-             admin                {admin}\n  API keys             {keys}",
+            "  pages and signaling  TCP {} on {}{tls}\n  media                UDP {ports}{tcp} at {told}\n  \
+             admin                {admin}\n  API keys             {keys}{webhooks}",
             self.port,
             list(&self.bind_addresses),
         )

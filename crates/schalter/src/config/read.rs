@@ -13,14 +13,16 @@ use schalter_signaling::sdp::CodecKind;
 use schalter_transport::CryptoProfile;
 
 use super::document::{Complaint, Value};
-use super::{Admin, AdminListen, AdminToken, Audio, Config, Limits, Room, Rtc, livekit};
+use super::{
+    Admin, AdminListen, AdminToken, Audio, Config, Limits, ProxyProtocol, Room, Rtc, Signaling,
+    Tls, Turn, Webhook, addresses, livekit,
+};
+use crate::check;
 
 /// The upper end of counts that have no other: enough for every machine, and far from where sums overflow.
-const MOST: i64 = 1_000_000_000;
-/// Most speakers that may be heard at once: each is a list to be looked through for every packet of the others.
-const MOST_HEARD: i64 = 50;
+pub(super) const MOST: i64 = 1_000_000_000;
 /// Most seconds of a timeout: a day.
-const DAY: i64 = 86_400;
+pub(super) const DAY: i64 = 86_400;
 
 impl Config {
     pub(super) fn read(value: &Value<'_>) -> Result<Self, Complaint> {
@@ -37,14 +39,24 @@ impl Config {
             }
             config.rtc.ice_servers = ice_servers(&servers)?;
         }
+        file.take("signaling", &mut config.signaling, Signaling::read)?;
         file.take("room", &mut config.room, Room::read)?;
         file.take("audio", &mut config.audio, Audio::read)?;
         file.take("limits", &mut config.limits, Limits::read)?;
+        file.take("turn", &mut config.turn, Turn::read)?;
         file.take("admin", &mut config.admin, Admin::read)?;
+        file.take("webhook", &mut config.webhook, Webhook::read)?;
         file.take("allowed_origins", &mut config.allowed_origins, |v| {
             v.list()?.iter().map(origin).collect()
         })?;
         file.take("crypto_profile", &mut config.crypto_profile, crypto_profile)?;
+        let profile = config.crypto_profile;
+        file.take("tls", &mut config.tls, |v| Tls::read(v, profile).map(Some))?;
+        file.take(
+            "proxy_protocol",
+            &mut config.proxy_protocol,
+            ProxyProtocol::read,
+        )?;
         file.take("region", &mut config.region, |v| Ok(v.text()?.to_owned()))?;
         file.take("state_dir", &mut config.state_dir, |v| {
             Ok(Some(v.text()?.into()))
@@ -54,7 +66,7 @@ impl Config {
     }
 }
 
-fn bind_addresses(value: &Value<'_>) -> Result<Vec<IpAddr>, Complaint> {
+pub(super) fn bind_addresses(value: &Value<'_>) -> Result<Vec<IpAddr>, Complaint> {
     let addresses: Vec<IpAddr> = value
         .list()?
         .iter()
@@ -104,7 +116,7 @@ fn origin(value: &Value<'_>) -> Result<String, Complaint> {
     })
 }
 
-fn secret_from(value: &Value<'_>, file: &Path) -> Result<String, Complaint> {
+pub(super) fn secret_from(value: &Value<'_>, file: &Path) -> Result<String, Complaint> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) => value.complain(format!("{}: {error}", file.display())),
@@ -121,6 +133,9 @@ fn keys(value: &Value<'_>) -> Result<BTreeMap<String, ApiKey>, Complaint> {
 
 /// One API key: a secret, or a group with secret or secret_file, authority and scopes.
 fn key(name: &str, value: &Value<'_>) -> Result<ApiKey, Complaint> {
+    if name == check::NAME {
+        return value.complain("this name is the server's own; choose another");
+    }
     let mut authority = AuthorityId::default();
     let mut scopes = KeyScopes::ALL;
     let secret;
@@ -167,12 +182,9 @@ fn key_scopes(value: &Value<'_>) -> Result<KeyScopes, Complaint> {
     for scope in list {
         match scope.text()? {
             "join" => scopes.join = true,
-            "admin" => {
-                return scope
-                    .complain("the server API that this scope is for isn't built yet; remove it");
-            }
+            "admin" => scopes.admin = true,
             // What stands here instead may be anything.
-            _ => return scope.complain("a scope is join"),
+            _ => return scope.complain("a scope is join or admin"),
         }
     }
     Ok(scopes)
@@ -183,13 +195,19 @@ impl Rtc {
         let mut rtc = Self::default();
         let mut group = value.group()?;
         group.take("udp_port", &mut rtc.udp_port, |v| v.number(0..=65_535))?;
+        group.take("tcp_port", &mut rtc.tcp_port, |v| {
+            Ok(Some(v.number(0..=65_535)?))
+        })?;
         group.take("workers", &mut rtc.workers, |v| v.number(1..=64))?;
         group.take("node_ip", &mut rtc.node_ip, |v| {
-            let ip = v.ip()?;
-            if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-                return v.complain(format!("{ip} is no address that clients could send to"));
+            addresses::told(v).map(Some)
+        })?;
+        let one = rtc.node_ip.is_some();
+        group.take("addresses", &mut rtc.addresses, |v| {
+            if one {
+                return v.complain("these take the place of rtc.node_ip: set one of the two");
             }
-            Ok(Some(ip))
+            addresses::rules(v)
         })?;
         group.take("pin_workers", &mut rtc.pin_workers, Value::boolean)?;
         group.take("burst_us", &mut rtc.burst, |v| {
@@ -261,28 +279,10 @@ impl Room {
             v.number(0..=MOST)
         })?;
         group.take("enabled_codecs", &mut room.enabled_codecs, enabled_codecs)?;
-        if let Some(value) = group.value("auto_create")
-            && !value.boolean()?
-        {
-            return value.complain(
-                "without the server API, which isn't built yet, only a join makes a room; remove the key",
-            );
-        }
+        group.take("auto_create", &mut room.auto_create, Value::boolean)?;
+        group.take("simulate", &mut room.simulate, Value::boolean)?;
         group.finish(livekit::advice)?;
         Ok(room)
-    }
-}
-
-impl Audio {
-    fn read(value: &Value<'_>) -> Result<Self, Complaint> {
-        let mut audio = Self::default();
-        let mut group = value.group()?;
-        group.take("loudest", &mut audio.loudest, |v| v.number(0..=MOST_HEARD))?;
-        group.take("loudest_from", &mut audio.loudest_from, |v| {
-            v.number(2..=MOST)
-        })?;
-        group.finish(livekit::advice)?;
-        Ok(audio)
     }
 }
 
@@ -375,6 +375,11 @@ impl Limits {
                 1..=MOST,
             ),
             ("connections", &mut limits.connections, 1..=1_000_000),
+            (
+                "half_open_connections",
+                &mut limits.half_open_connections,
+                1..=1_000_000,
+            ),
             ("request_seconds", &mut limits.request_seconds, 1..=300),
             (
                 "failed_checks_per_second",
@@ -385,6 +390,29 @@ impl Limits {
                 "check_responses_per_second",
                 &mut limits.check_responses_per_second,
                 1..=MOST,
+            ),
+            (
+                "turn_allocations_per_worker",
+                &mut limits.turn_allocations_per_worker,
+                // As many as an address has ports for.
+                1..=16_000,
+            ),
+            (
+                "turn_allocations_per_user",
+                &mut limits.turn_allocations_per_user,
+                1..=16_000,
+            ),
+            (
+                "turn_answers_per_second",
+                &mut limits.turn_answers_per_second,
+                1..=MOST,
+            ),
+            ("checks", &mut limits.checks, 0..=1_000),
+            ("revocations", &mut limits.revocations, 1..=10_000_000),
+            (
+                "revocations_per_authority",
+                &mut limits.revocations_per_authority,
+                1..=10_000_000,
             ),
         ] {
             group.take(key, slot, |v| v.number(range))?;

@@ -1,6 +1,7 @@
 //! What a file may say, and what is said of one that can't be right.
 
 use schalter_model::AuthorityId;
+use schalter_signaling::authority::KeyScopes;
 
 use super::*;
 
@@ -14,7 +15,7 @@ fn error(text: &str) -> String {
 }
 
 #[track_caller]
-fn complains(yaml: &str, parts: &[&str]) {
+pub(super) fn complains(yaml: &str, parts: &[&str]) {
     let text = error(yaml);
     for part in parts {
         assert!(text.contains(part), "{yaml:?}: {part:?} is missing: {text}");
@@ -31,6 +32,29 @@ fn an_empty_file_means_the_defaults() {
         assert_eq!(config.limits, Limits::default());
         assert!(config.bind_addresses.iter().all(IpAddr::is_loopback));
     }
+}
+
+#[test]
+fn tcp_is_there_unless_it_is_turned_off_or_the_system_chooses_ports() {
+    for (yaml, port) in [
+        ("", Some(7881)),
+        ("rtc:\n  udp_port: 9000\n", Some(7881)),
+        ("rtc:\n  tcp_port: 443\n", Some(443)),
+        ("rtc:\n  tcp_port: 0\n", None),
+        ("rtc:\n  udp_port: 0\n", None),
+        ("rtc:\n  udp_port: 0\n  tcp_port: 9001\n", Some(9001)),
+    ] {
+        assert_eq!(
+            Config::parse("x", yaml).unwrap().rtc.tcp_port(),
+            port,
+            "{yaml}"
+        );
+    }
+    complains("rtc:\n  tcp_port: 65536\n", &["rtc.tcp_port", "(line 2)"]);
+    complains(
+        "port: 9000\nrtc:\n  tcp_port: 9000\n",
+        &["rtc.tcp_port", "9000 is the port of the pages", "(line 3)"],
+    );
 }
 
 #[test]
@@ -73,6 +97,27 @@ fn a_bad_value_is_named_with_its_key_and_line() {
             "line 2",
         ),
         ("audio:\n  loudest: 51\n", "audio.loudest", "line 2"),
+        (
+            "signaling:\n  ping_interval: 0\n",
+            "signaling.ping_interval",
+            "line 2",
+        ),
+        (
+            "signaling:\n  ping_timeout: 301\n",
+            "signaling.ping_timeout",
+            "line 2",
+        ),
+        (
+            "signaling:\n  ping_interval: 5\n  ping_timeout: 5\n",
+            "signaling.ping_timeout",
+            "line 3",
+        ),
+        (
+            "signaling:\n  ping_interval: 5\n",
+            "signaling.ping_interval",
+            "line 2",
+        ),
+        ("signaling:\n  ping: 5\n", "signaling.ping", "line 2"),
         (
             "audio:\n  loudest_from: 1\n",
             "audio.loudest_from",
@@ -294,24 +339,27 @@ fn keys_are_a_secret_or_an_object() {
         !format!("{config:?}").contains(SECRET),
         "Debug must not show secrets"
     );
+    let scoped = |scopes| {
+        let yaml = format!("keys:\n  b:\n    secret: {SECRET}\n    scopes: {scopes}\n");
+        Config::parse("x", &yaml).map(|config| config.keys["b"].scopes)
+    };
+    assert_eq!(scoped("[join, admin]").unwrap(), KeyScopes::ALL);
+    assert!(!scoped("[admin]").unwrap().join);
     complains(
-        &format!("keys:\n  b:\n    secret: {SECRET}\n    scopes: [join, admin]\n"),
-        &["keys.b.scopes[1]", "server API", "line 4"],
+        &format!("keys:\n  b:\n    secret: {SECRET}\n    scopes: [join, king]\n"),
+        &["keys.b.scopes[1]", "join or admin", "line 4"],
     );
 }
 
 #[test]
 fn keys_of_livekit_that_have_no_effect_are_refused_with_advice() {
     complains(
-        "rtc:\n  tcp_port: 7881\n",
-        &[
-            "rtc.tcp_port: ICE over TCP isn't built yet; remove the key",
-            "(line 2)",
-        ],
+        "rtc:\n  allow_tcp_fallback: true\n",
+        &["rtc.allow_tcp_fallback: clients fall back", "(line 2)"],
     );
     complains(
-        "turn:\n  enabled: true\n",
-        &["turn", "rtc.ice_servers", "(line 1)"],
+        "turn:\n  enabled: true\n  relay_range_start: 30000\n",
+        &["turn.relay_range_start", "take no ports", "(line 3)"],
     );
     for path in livekit::paths() {
         let yaml = match path.split_once('.') {
@@ -327,12 +375,17 @@ fn keys_of_livekit_that_have_no_effect_are_refused_with_advice() {
 }
 
 #[test]
-fn rooms_are_made_by_whoever_joins() {
-    assert!(Config::parse("x", "room:\n  auto_create: true\n").is_ok());
-    complains(
-        "room:\n  auto_create: false\n",
-        &["room.auto_create", "server API", "(line 2)"],
-    );
+fn rooms_are_made_by_whoever_joins_unless_only_the_room_service_may() {
+    let makes = |yaml| Config::parse("x", yaml).unwrap().room.auto_create;
+    assert!(makes("") && makes("room:\n  auto_create: true\n"));
+    assert!(!makes("room:\n  auto_create: false\n"));
+}
+
+#[test]
+fn simulations_are_refused_unless_the_operator_wants_them() {
+    let allows = |yaml| Config::parse("x", yaml).unwrap().room.simulate;
+    assert!(!allows("") && !allows("room:\n  simulate: false\n"));
+    assert!(allows("room:\n  simulate: true\n"));
 }
 
 #[test]
@@ -431,4 +484,108 @@ fn the_loudest_of_big_rooms_are_configured_and_must_be_fewer_than_a_big_room_has
         "audio:\n  loudest: 20\n",
         &["audio.loudest_from", "audio.loudest, 20"],
     );
+}
+
+#[test]
+fn webhooks_name_receivers_and_a_key_that_signs() {
+    let keys = format!("keys:\n  office: {SECRET}\n");
+    let webhook = |yaml: &str| format!("{keys}webhook:\n{yaml}");
+    let parsed = Config::parse(
+        "x",
+        &webhook(
+            "  urls: [\"https://a.example/x?y=z\", \"http://127.0.0.1:8080/\"]\n  api_key: office\n  \
+             allow_private: [127.0.0.0/8]\n  max_events: 100\n  max_age_seconds: 60\n",
+        ),
+    );
+    let parsed = parsed.unwrap().webhook;
+    assert_eq!(
+        (parsed.targets.len(), parsed.api_key.as_str()),
+        (2, "office")
+    );
+    assert_eq!(
+        (parsed.limits.events, parsed.limits.age.as_secs()),
+        (100, 60)
+    );
+    for (yaml, key, line, what) in [
+        (
+            "  urls: [\"https://a.example\"]\n  api_key: other\n",
+            "webhook.api_key",
+            "line 5",
+            "no such key",
+        ),
+        (
+            "  urls: [\"https://a.example\"]\n",
+            "webhook",
+            "line 3",
+            "webhook.api_key",
+        ),
+        ("  api_key: office\n", "webhook", "line 3", "webhook.urls"),
+        (
+            "  api_key: office\n  urls: [\"https://a.example\", \"ftp://a\"]\n",
+            "webhook.urls[1]",
+            "line 5",
+            "URL",
+        ),
+        (
+            "  api_key: office\n  urls:\n    - https://a.example\n    - https://a.example\n",
+            "webhook.urls[1]",
+            "line 7",
+            "twice",
+        ),
+        (
+            "  api_key: office\n  urls: [\"https://127.0.0.1\"]\n",
+            "webhook.urls[0]",
+            "line 5",
+            "allow_private",
+        ),
+        (
+            "  api_key: office\n  urls: [\"http://1.1.1.1\"]\n",
+            "webhook.urls[0]",
+            "line 5",
+            "allow_private",
+        ),
+        (
+            "  allow_private: [10.0.0.1/8]\n",
+            "webhook.allow_private[0]",
+            "line 4",
+            "range",
+        ),
+        ("  max_events: 99\n", "webhook.max_events", "line 4", "100"),
+        (
+            "  max_bytes: 1000\n",
+            "webhook.max_bytes",
+            "line 4",
+            "1048576",
+        ),
+        (
+            "  filter_params: {}\n",
+            "webhook.filter_params",
+            "line 4",
+            "every event",
+        ),
+    ] {
+        complains(&webhook(yaml), &[key, line, what]);
+    }
+    // Without keys there is the development key.
+    let development =
+        |key: &str| format!("webhook:\n  urls: [\"https://a.example\"]\n  api_key: {key}\n");
+    assert!(Config::parse("x", &development("development")).is_ok());
+    complains(&development("office"), &["webhook.api_key", "line 3"]);
+    assert!(Config::parse("x", "webhook:\n  urls: []\n").is_ok());
+}
+
+#[test]
+fn no_error_repeats_a_receivers_url() {
+    for url in [
+        "https://KANARIENVOGEL:x@a.example",
+        "https://a.example/#KANARIENVOGEL",
+        "KANARIENVOGEL",
+        "https://127.0.0.1/KANARIENVOGEL",
+    ] {
+        let text = error(&format!(
+            "webhook:\n  api_key: development\n  urls: [\"{url}\"]\n"
+        ));
+        assert!(text.contains("webhook.urls[0]"), "{text}");
+        assert!(!text.contains("KANARIENVOGEL"), "{text}");
+    }
 }

@@ -52,10 +52,10 @@ async fn rooms_and_participants_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_rooms_maximum_timeouts_codecs_servers_and_region_are_those_of_the_file() {
+async fn a_rooms_maximum_timeouts_codecs_servers_pings_and_region_are_those_of_the_file() {
     let server = Server::start(
         "room",
-        "region: ulm\nice_servers:\n  - urls: stun:stun.example\nroom:\n  max_participants: 1\n  \
+        "region: ulm\nsignaling:\n  ping_interval: 7\n  ping_timeout: 21\nice_servers:\n  - urls: stun:stun.example\nroom:\n  max_participants: 1\n  \
          departure_timeout: 0\n  enabled_codecs:\n    - mime: video/vp9\n    - mime: audio/opus\n",
     );
     let (a, join) = server.join("r", "a").await.unwrap();
@@ -68,6 +68,7 @@ async fn a_rooms_maximum_timeouts_codecs_servers_and_region_are_those_of_the_fil
     assert_eq!(codecs, ["video/VP9", "audio/opus"]);
     assert_eq!(join.ice_servers[0].urls, ["stun:stun.example"]);
     assert_eq!(join.server_region, "ulm");
+    assert_eq!((join.ping_interval, join.ping_timeout), (7, 21));
     drop(a);
     server.until_metric("schalter_rooms", 0.0).await;
 }

@@ -6,8 +6,19 @@
     reason = "a test that can't go on should stop there, and looks at single variants"
 )]
 
+mod acme;
 mod admin_listener;
 mod administration;
+mod authority;
 mod configured;
+mod doctor;
+mod ice_tcp;
 mod lan;
+mod livekit_api;
+mod privacy;
+mod reload;
+mod revocation;
 mod server;
+mod service;
+mod tls;
+mod webhooks;

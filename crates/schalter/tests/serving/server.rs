@@ -31,8 +31,8 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// Starts the binary with what is needed to serve beside others, and `more`.
-pub(crate) fn command(folder: &Path, arguments: &[&str], more: &str) -> Command {
+/// Writes the configuration: what is needed to serve beside others, and `more`. Answers where it is.
+pub(crate) fn write_config(folder: &Path, more: &str) -> PathBuf {
     let config = folder.join("schalter.yaml");
     let token_file = folder.join("token");
     std::fs::write(&token_file, ADMIN_TOKEN).unwrap();
@@ -63,6 +63,12 @@ pub(crate) fn command(folder: &Path, arguments: &[&str], more: &str) -> Command 
         }
     }
     std::fs::write(&config, text).unwrap();
+    config
+}
+
+/// Starts the binary with such a configuration.
+pub(crate) fn command(folder: &Path, arguments: &[&str], more: &str) -> Command {
+    let config = write_config(folder, more);
     let mut command = Command::new(env!("CARGO_BIN_EXE_schalter"));
     command
         .arg("serve")
@@ -90,12 +96,12 @@ impl Server {
     }
 
     pub(crate) fn start_in(folder: &Path, arguments: &[&str], more: &str) -> Self {
+        Self::start_as(folder, command(folder, arguments, more))
+    }
+
+    pub(crate) fn start_as(folder: &Path, mut command: Command) -> Self {
         let log = std::fs::File::create(folder.join("log")).unwrap();
-        let mut child = command(folder, arguments, more)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         stdout.read_line(&mut ready).unwrap();
@@ -168,25 +174,65 @@ impl Server {
         origin: Option<&str>,
     ) -> Result<(Socket, JoinResponse), (u16, String)> {
         let token = mint(KEY, SECRET, &Grant { room, identity }).unwrap();
-        let url = format!("ws://127.0.0.1:{}/rtc?access_token={token}", self.port);
+        self.connect(&token, origin).await
+    }
+
+    pub(crate) async fn join_with(
+        &self,
+        token: &str,
+    ) -> Result<(Socket, JoinResponse), (u16, String)> {
+        self.connect(token, None).await
+    }
+
+    async fn connect(
+        &self,
+        token: &str,
+        origin: Option<&str>,
+    ) -> Result<(Socket, JoinResponse), (u16, String)> {
+        let path = format!("/rtc?access_token={token}");
+        let mut socket = self.open(&path, origin).await?;
+        match socket.message().await {
+            Some(Response::Join(join)) => Ok((socket, join)),
+            other => panic!("join expected: {other:?}"),
+        }
+    }
+
+    /// Continues a session; answers the first message.
+    pub(crate) async fn resume_with(&self, token: &str, sid: &str) -> (Socket, Option<Response>) {
+        let path = format!("/rtc?access_token={token}&reconnect=1&sid={sid}");
+        let mut socket = self.open(&path, None).await.unwrap();
+        let first = socket.message().await;
+        (socket, first)
+    }
+
+    async fn open(&self, path: &str, origin: Option<&str>) -> Result<Socket, (u16, String)> {
+        let url = format!("ws://127.0.0.1:{}{path}", self.port);
         let mut request = url.into_client_request().unwrap();
         if let Some(origin) = origin {
             request
                 .headers_mut()
                 .insert("origin", origin.parse().unwrap());
         }
-        let mut socket = match tokio_tungstenite::connect_async(request).await {
-            Ok((stream, _)) => Socket { stream },
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((stream, _)) => Ok(Socket { stream }),
             Err(Error::Http(answer)) => {
                 let body = answer.body().clone().unwrap_or_default();
-                return Err((answer.status().as_u16(), String::from_utf8(body).unwrap()));
+                Err((answer.status().as_u16(), String::from_utf8(body).unwrap()))
             }
             Err(error) => panic!("{error}"),
-        };
-        match socket.message().await {
-            Some(Response::Join(join)) => Ok((socket, join)),
-            other => panic!("join expected: {other:?}"),
         }
+    }
+
+    /// A plain GET on the public port; answers status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
     }
 
     /// One exchange with the admin listener; answers status, head and body.

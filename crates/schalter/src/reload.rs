@@ -1,0 +1,182 @@
+//! Reads the configuration anew while the server runs. Keys take effect, which of them signs webhooks, and the certificate; for
+//! the rest it tells what a restart would change. A file that is no good, or that would leave calls or webhooks without a key, changes
+//! nothing. Calls go on whatever happens to the key that they began with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use schalter_signaling::Signaling;
+use schalter_signaling::authority::{ApiKey, KeyError, KeyRing};
+use serde::Serialize;
+
+use crate::check::Check;
+use crate::config::{Config, ConfigError, TlsSource};
+use crate::keys;
+use crate::tls::{Certificate, Tls};
+use crate::webhook::KeySigner;
+
+/// What a reload changed, and what it would have if it could.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Reloaded {
+    /// Names of keys that are new.
+    pub(crate) added: Vec<String>,
+    /// Names of keys that have another secret, authority or scope.
+    pub(crate) changed: Vec<String>,
+    /// Names of keys that are gone.
+    pub(crate) removed: Vec<String>,
+    /// Whether another certificate is shown from now on.
+    pub(crate) certificate: bool,
+    /// Parts of the file that are not as the server runs, and take a restart.
+    pub(crate) needs_restart: Vec<&'static str>,
+}
+
+/// Why nothing was changed. The texts repeat no secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error("the server was started without a configuration file")]
+    NoFile,
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error(
+        "keys: a reload doesn't take away all keys and begin with a development key; restart for that"
+    )]
+    NoKeys,
+    #[error("keys: a reload doesn't end the development key; restart for that")]
+    Development,
+    #[error("keys: {0}")]
+    Keys(#[from] KeyError),
+    #[error(
+        "webhook.api_key: a reload can't have webhooks signed by a key of another authority; restart for that"
+    )]
+    WebhookAuthority,
+}
+
+/// What is needed to change keys of the running server.
+pub(crate) struct Reloader {
+    pub(crate) path: Option<PathBuf>,
+    /// The file as the server runs by it, keys as of the last reload.
+    pub(crate) running: Mutex<Config>,
+    pub(crate) ring: Arc<ArcSwap<KeyRing>>,
+    pub(crate) signer: Option<Arc<KeySigner>>,
+    /// The key for checks without a link, which no file names.
+    pub(crate) check: Option<Check>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Its certificates come from a certificate authority; a reload has none to show.
+    pub(crate) acme: bool,
+    pub(crate) signaling: Signaling,
+}
+
+impl Reloader {
+    /// Reads the file and takes over what can be. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; then everything is as before.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path.as_deref().ok_or(ReloadError::NoFile)?;
+        let fresh = Config::load(Some(path))?;
+        if fresh.keys.is_empty() && !running.keys.is_empty() {
+            return Err(ReloadError::NoKeys);
+        }
+        if running.keys.is_empty() && !fresh.keys.is_empty() {
+            return Err(ReloadError::Development);
+        }
+        let mut reloaded = compare(&running.keys, &fresh.keys);
+        reloaded.needs_restart = running.differing(&fresh);
+        // Without keys in the file the certificate alone could change.
+        if fresh.keys.is_empty() {
+            reloaded.certificate = self.show_certificate(&fresh);
+            return Ok(reloaded);
+        }
+        let ring = Check::beside(self.check.as_ref(), &keys::ring(&fresh)?)?;
+        // Receivers that are configured only now begin with a restart.
+        if let Some(signer) = &self.signer
+            && !fresh.webhook.targets.is_empty()
+        {
+            let key = ring.key(&fresh.webhook.api_key);
+            if key.is_none_or(|key| key.authority != *signer.authority()) {
+                return Err(ReloadError::WebhookAuthority);
+            }
+        }
+        // From here on nothing can fail.
+        reloaded.certificate = self.show_certificate(&fresh);
+        self.ring.store(Arc::new(ring));
+        if let Some(signer) = &self.signer
+            && !fresh.webhook.targets.is_empty()
+        {
+            signer.sign_with(&fresh.webhook.api_key);
+            running.webhook.api_key.clone_from(&fresh.webhook.api_key);
+        }
+        running.keys = fresh.keys;
+        drop(running);
+        if !(reloaded.changed.is_empty() && reloaded.removed.is_empty()) {
+            self.signaling.refresh_tokens();
+        }
+        Ok(reloaded)
+    }
+
+    fn show_certificate(&self, fresh: &Config) -> bool {
+        let (Some(tls), Some(config)) = (&self.tls, &fresh.tls) else {
+            return false;
+        };
+        match &config.source {
+            TlsSource::Files(certificate) if !self.acme => {
+                warn_of_time(certificate);
+                tls.show(Arc::clone(certificate))
+            }
+            TlsSource::Files(_) | TlsSource::Acme(_) => false,
+        }
+    }
+
+    /// The same, told to the log.
+    pub(crate) fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(Reloaded {
+                added,
+                changed,
+                removed,
+                certificate,
+                needs_restart,
+            }) => {
+                if certificate {
+                    tracing::info!("another certificate is shown from now on");
+                }
+                tracing::info!(
+                    added = added.len(),
+                    changed = changed.len(),
+                    removed = removed.len(),
+                    "keys reloaded"
+                );
+                if !needs_restart.is_empty() {
+                    tracing::warn!(parts = ?needs_restart, "these parts of the configuration changed and need a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "nothing reloaded: keys and certificate stay as they were");
+            }
+        }
+    }
+}
+
+fn compare(before: &BTreeMap<String, ApiKey>, after: &BTreeMap<String, ApiKey>) -> Reloaded {
+    let mut reloaded = Reloaded::default();
+    for (name, key) in after {
+        match before.get(name) {
+            None => reloaded.added.push(name.clone()),
+            Some(old) if old != key => reloaded.changed.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    reloaded.removed = gone.cloned().collect();
+    reloaded
+}
+
+/// Tells the operator if a certificate is at its end.
+pub(crate) fn warn_of_time(certificate: &Certificate) {
+    if let Some(warning) = certificate.warning() {
+        tracing::warn!("{warning}");
+    }
+}
