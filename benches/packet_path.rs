@@ -108,10 +108,7 @@ fn measured(what: impl FnOnce()) -> (u64, u64) {
 
 fn path_of(peer: usize) -> Path {
     let port = 10_000 + u16::try_from(peer).expect("a bench has few peers");
-    Path {
-        remote: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        local: None,
-    }
+    Path::udp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), None)
 }
 
 /// What a subscriber reports of the packets that came.
@@ -184,6 +181,7 @@ impl Room {
                     transport,
                     ice: RemoteIce {
                         ufrag: "client".into(),
+                        password: PASSWORD.into(),
                     },
                     fingerprints: vec![certificate.fingerprint().clone()],
                 },
@@ -341,6 +339,7 @@ impl Room {
                 ssrc: 1_000 + peer as u32,
                 rtx_ssrc: self.reporting.then_some(10_000 + peer as u32),
                 congestion_feedback: false,
+                continues: false,
                 cname: "bench".into(),
                 mid: None,
                 codecs: codecs.clone(),

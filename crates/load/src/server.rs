@@ -189,7 +189,7 @@ impl SchalterOptions {
             rtc.push_str(&format!("  {line}\n"));
         }
         format!(
-            "port: {http}\nbind_addresses: [\"{address}\"]\nkeys:\n  {KEY}: {secret}\nrtc:\n  udp_port: {media}\n  \
+            "port: {http}\nbind_addresses: [\"{address}\"]\nkeys:\n  {KEY}: {secret}\nrtc:\n  udp_port: {media}\n  tcp_port: 0\n  \
              node_ip: {address}\n  workers: {workers}\n{rtc}room:\n  max_participants: 0\nlimits:\n  participants_per_room: 10000\n  connections: 100000\nadmin:\n  \
              listen: {admin}\nstate_dir: {state}\n",
             http = ports.http,

@@ -57,10 +57,7 @@ fn pair(certificate: &Arc<Certificate>, profile: SrtpProfile, expect: Option<Fin
 impl Pair {
     /// Lets both talk until neither has anything to say and no timer is due soon.
     fn settle(&mut self) {
-        let path = Path {
-            remote: "127.0.0.1:1".parse().unwrap(),
-            local: None,
-        };
+        let path = Path::udp("127.0.0.1:1".parse().unwrap(), None);
         let transport = &mut self.relay.sides[0].transport;
         let now = Instant::now();
         let time = Time::ZERO + now.duration_since(self.relay.epoch);
@@ -111,10 +108,7 @@ fn media_flows_both_ways_under_every_profile() {
         let plain = packet;
 
         let sealed = pair.client.seal_rtp(&mut packet, 200).unwrap();
-        let path = Path {
-            remote: "127.0.0.1:1".parse().unwrap(),
-            local: None,
-        };
+        let path = Path::udp("127.0.0.1:1".parse().unwrap(), None);
         let time = Time::ZERO + pair.relay.epoch.elapsed();
         let opened = transport
             .open_rtp(time, path, &mut packet[..sealed])

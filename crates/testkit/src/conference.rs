@@ -78,6 +78,7 @@ pub fn consumer_config(subscriber: usize, publisher: usize, kind: MediaKind) -> 
         codecs: vec![binding(kind)],
         extensions: extensions(),
         congestion_feedback: false,
+        continues: false,
         target: ConsumerTarget {
             paused: false,
             max_encoding: 0,

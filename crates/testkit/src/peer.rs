@@ -8,11 +8,12 @@ use schalter_model::{DropReason, MediaKind, SrtpProfile, Time, TransportId, Wall
 use schalter_rtp::extension::parse_transport_sequence;
 use schalter_rtp::rtcp::{Rtcp, SenderInfo, compound};
 use schalter_rtp::{RtcpWriter, RtpPacket, is_rtcp};
-use schalter_transport::LocalIce;
 use schalter_transport::srtp::{DtlsRole, Inbound, Outbound, SessionKeys, SrtpLimits};
 use schalter_transport::stun::{
     BINDING, IntegrityKey, StunClass, StunMessage, StunWriter, TransactionId, attribute,
 };
+
+use schalter_transport::{LocalIce, RemoteIce};
 
 use crate::feedback::Reporter;
 use crate::media::TRANSPORT_CC;
@@ -42,6 +43,8 @@ pub struct PeerConfig {
     pub server: SocketAddr,
     /// The server's credentials.
     pub ice: LocalIce,
+    /// Its own credentials.
+    pub own_ice: RemoteIce,
     /// What protects the media.
     pub profile: SrtpProfile,
     /// The keys, as a DTLS exporter would give them.
@@ -53,6 +56,8 @@ pub struct PeerConfig {
 pub struct PeerStats {
     /// Checks that were answered well.
     pub checks_answered: u64,
+    /// Binding requests of the server, which were answered.
+    pub questions: u64,
     /// Packets that came twice, as SRTP sees it.
     pub replayed: u64,
     /// Packets that could not be opened or read.
@@ -82,6 +87,8 @@ pub struct SimPeer {
     pending_checks: VecDeque<TransactionId>,
     next_check: Option<Time>,
     answered: bool,
+    /// Where the server sees us instead of at our own address.
+    relayed: Option<SocketAddr>,
     connected: bool,
     outbound: Outbound,
     inbound: Inbound,
@@ -106,11 +113,12 @@ impl SimPeer {
                 .and_then(|keys| keys.into_contexts(SrtpLimits::default()))
                 .expect("keying material fits the profile");
         Self {
-            user: format!("{}:peer", config.ice.ufrag),
+            user: format!("{}:{}", config.ice.ufrag, config.own_ice.ufrag),
             key: IntegrityKey::new(config.ice.password.as_bytes()),
             pending_checks: VecDeque::new(),
             next_check: Some(now),
             answered: false,
+            relayed: None,
             connected: false,
             outbound,
             inbound,
@@ -203,6 +211,16 @@ impl SimPeer {
         self.next_check = Some(now);
     }
 
+    /// Is seen by the server at another address from now on, and does not know.
+    pub fn rebind(&mut self, address: SocketAddr) {
+        self.config.address = address;
+    }
+
+    /// Is seen by the server at this address of a relay.
+    pub fn appear_as(&mut self, relayed: SocketAddr) {
+        self.relayed = Some(relayed);
+    }
+
     /// Sends no more checks: its consent runs out.
     pub fn stop_checking(&mut self) {
         self.next_check = None;
@@ -243,6 +261,10 @@ impl SimPeer {
             return;
         };
         let id = message.transaction_id();
+        if message.class() == StunClass::Request {
+            self.answer(&message);
+            return;
+        }
         let expected = self.pending_checks.contains(&id);
         if message.class() != StunClass::Success || !message.verify_integrity(&self.key) {
             self.stats.broken += 1;
@@ -253,7 +275,8 @@ impl SimPeer {
         }
         self.pending_checks.retain(|pending| *pending != id);
         self.stats.checks_answered += 1;
-        if message.xor_mapped_address() != Some(self.config.address) {
+        let appears_as = self.relayed.unwrap_or(self.config.address);
+        if message.xor_mapped_address() != Some(appears_as) {
             // An answer to a check from before a move.
             return;
         }
@@ -261,6 +284,23 @@ impl SimPeer {
             self.next_check = Some(now + SLOW_CHECKS);
         }
         self.connected = true;
+    }
+
+    /// Answers as a full agent does (RFC 8445 §7.3).
+    fn answer(&mut self, request: &StunMessage<'_>) {
+        let own = &self.config.own_ice;
+        let key = IntegrityKey::new(own.password.as_bytes());
+        let names = (
+            own.ufrag.as_bytes(),
+            self.config.ice.ufrag.as_str().as_bytes(),
+        );
+        if request.username() != Some(names) || !request.verify_integrity(&key) {
+            self.stats.broken += 1;
+            return;
+        }
+        self.stats.questions += 1;
+        let response = binding_response(&key, request.transaction_id(), self.config.server);
+        self.outgoing.push_back(response);
     }
 
     fn on_rtp(&mut self, now: Time, bytes: &[u8]) {
@@ -510,6 +550,23 @@ impl SimPeer {
         packet.truncate(len);
         self.outgoing.push_back(packet);
     }
+}
+
+/// The success response to a binding request that came from `from`.
+///
+/// # Panics
+/// Never: it fits a datagram.
+pub fn binding_response(key: &IntegrityKey, id: TransactionId, from: SocketAddr) -> Vec<u8> {
+    let mut out = vec![0; DATAGRAM];
+    let mut write = || {
+        let mut writer = StunWriter::new(&mut out, StunClass::Success, BINDING, id)?;
+        writer.xor_mapped_address(from)?;
+        writer.integrity(key)?;
+        writer.fingerprint()
+    };
+    let len = write().expect("an answer fits a datagram");
+    out.truncate(len);
+    out
 }
 
 /// A nominating binding request for `user`, as a controlling browser sends it.

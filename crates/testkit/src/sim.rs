@@ -6,14 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use schalter_model::{Path, ShardId, SrtpProfile, Time, TransportId, Ufrag, WallClock};
+use schalter_model::{
+    Bitrate, Carrier, Path, ShardId, SrtpProfile, Time, TransportId, Ufrag, WallClock,
+};
 use schalter_shard::control::{Command, Event};
 use schalter_shard::peer::Envelope;
-use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
+use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits, TurnService};
 use schalter_transport::srtp::exporter_len;
-use schalter_transport::{Identity, LocalIce, TransportLimits};
+use schalter_transport::{Identity, LocalIce, RemoteIce, TransportLimits};
+use schalter_turn::{Secret, TurnLimits, UserName};
 
 use crate::mailbox::Delivery;
+use crate::stream::SimStream;
+use crate::turn_client::{Tunnel, TurnClient};
 use crate::{
     LinkConfig, MailboxConfig, PeerConfig, Random, SimClock, SimMailbox, SimNet, SimPeer, Trace,
 };
@@ -22,6 +27,9 @@ use crate::{
 const MAX_STEPS_AT_ONCE: u32 = 100_000;
 /// First port of the shards.
 const BASE_PORT: u16 = 40_000;
+/// The node that all shards are of.
+const NODE: u16 = 1;
+const CONNECTED: &str = "the peer has a connection";
 
 /// The certificates of all simulations of this process: making them takes longer than a simulation.
 ///
@@ -79,6 +87,11 @@ pub struct Sim {
     /// Which shard each peer is on.
     homes: Vec<usize>,
     by_address: BTreeMap<SocketAddr, usize>,
+    /// Connections in use, by the peer's address.
+    streams: BTreeMap<SocketAddr, SimStream>,
+    opened_streams: u64,
+    /// Relays in use, by the peer's address.
+    relays: BTreeMap<SocketAddr, Tunnel>,
     timers: BinaryHeap<Reverse<(Time, usize)>>,
     scheduled: Vec<Option<Time>>,
     events: Vec<(Time, ShardId, Event)>,
@@ -117,6 +130,9 @@ impl Sim {
             peers: Vec::new(),
             homes: Vec::new(),
             by_address: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            opened_streams: 0,
+            relays: BTreeMap::new(),
             timers: BinaryHeap::new(),
             scheduled: Vec::new(),
             events: Vec::new(),
@@ -157,6 +173,14 @@ impl Sim {
             config.profile,
             &config.keying_material,
         );
+        self.shards[shard].on_command(
+            now,
+            Command::SetRemote {
+                transport: config.transport,
+                ice: config.own_ice.clone(),
+                fingerprints: Vec::new(),
+            },
+        );
         let random = self.random.fork(index as u64);
         self.peers.push(SimPeer::new(now, config, random));
         self.homes.push(shard);
@@ -180,6 +204,10 @@ impl Sim {
                 ufrag,
                 password: password.into(),
             },
+            own_ice: RemoteIce {
+                ufrag: "peer".into(),
+                password: format!("the-own-password-of-peer-{index}").into(),
+            },
             profile: self.config.profile,
             keying_material,
         }
@@ -194,11 +222,109 @@ impl Sim {
         down: LinkConfig,
     ) {
         let now = self.now();
+        self.rebind_peer(peer, address, up, down);
+        self.peers[peer].move_to(now, address);
+        self.schedule(peer);
+    }
+
+    /// Gives a peer another address as a NAT does: it goes on as before and knows nothing of it.
+    pub fn rebind_peer(
+        &mut self,
+        peer: usize,
+        address: SocketAddr,
+        up: LinkConfig,
+        down: LinkConfig,
+    ) {
         self.by_address.remove(&self.peers[peer].config().address);
         self.net.attach(address, up, down);
         self.by_address.insert(address, peer);
-        self.peers[peer].move_to(now, address);
-        self.schedule(peer);
+        self.peers[peer].rebind(address);
+    }
+
+    /// Has a peer and its shard send everything on a new connection from now on, towards the peer at this rate. What
+    /// was on the one before comes no more, and nobody tells the shard: see [`Self::close_stream`].
+    pub fn open_stream(&mut self, peer: usize, rate: Bitrate) {
+        self.opened_streams += 1;
+        let address = self.peers[peer].config().address;
+        let stream = SimStream::new(self.opened_streams, address, rate);
+        self.streams.insert(address, stream);
+    }
+
+    /// Has every shard serve TURN.
+    pub fn serve_turn(&mut self, limits: TurnLimits) {
+        for shard in 0..self.shards.len() {
+            let service = TurnService {
+                node: NODE,
+                secret: Self::turn_secret(),
+                targets: vec![self.shard_address(shard)],
+                limits,
+            };
+            self.command(shard, Command::ServeTurn(Box::new(service)));
+        }
+    }
+
+    fn turn_secret() -> Secret {
+        Secret::new([42; Secret::LEN])
+    }
+
+    /// Has a peer send and receive everything through a relay of its shard, by a channel or by indications, over datagrams or
+    /// over the connection that it has. Answers the relayed address.
+    ///
+    /// # Panics
+    /// If the shard refuses.
+    pub fn relay(&mut self, peer: usize, channel: Option<u16>) -> SocketAddr {
+        let address = self.peers[peer].config().address;
+        let (now, outer, home) = (self.now(), self.path_of(address), self.homes[peer]);
+        let expires = now.as_millis() / 1_000 + 86_400;
+        let user = UserName::new(expires, NODE, ShardId(home as u8), peer as u64);
+        let password = Self::turn_secret().password(&user);
+        let client = TurnClient::new(&user.to_string(), password.as_str());
+        let target = self.shard_address(home);
+        let shard = &mut self.shards[home];
+        let tunnel = Tunnel::open(shard, now, outer, client, target, channel);
+        let relayed = tunnel.relayed();
+        self.relays.insert(address, tunnel);
+        self.peers[peer].appear_as(relayed);
+        relayed
+    }
+
+    /// Ends a peer's connection; both talk over datagrams again, if they do.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn close_stream(&mut self, peer: usize) {
+        let address = self.peers[peer].config().address;
+        let stream = self.streams.remove(&address).expect(CONNECTED);
+        let now = self.now();
+        self.shards[self.homes[peer]].on_stream_closed(now, stream.path);
+        self.drain();
+    }
+
+    /// Changes how fast a peer's connection is.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn set_stream_rate(&mut self, peer: usize, rate: Bitrate) {
+        self.stream_mut(peer).set_rate(rate);
+    }
+
+    /// Lets nothing pass to a peer until then, as TCP does while it repairs a loss.
+    ///
+    /// # Panics
+    /// If it has no connection.
+    pub fn stall_stream(&mut self, peer: usize, until: Time) {
+        self.stream_mut(peer).stall_until(until);
+    }
+
+    fn stream_mut(&mut self, peer: usize) -> &mut SimStream {
+        let address = self.peers[peer].config().address;
+        self.streams.get_mut(&address).expect(CONNECTED)
+    }
+
+    /// The way datagrams of an address come.
+    fn path_of(&self, from: SocketAddr) -> Path {
+        let stream = self.streams.get(&from);
+        stream.map_or(Path::udp(from, None), |stream| stream.path)
     }
 
     /// A peer.
@@ -247,7 +373,7 @@ impl Sim {
 
     /// Hands a shard a datagram past the network.
     pub fn inject(&mut self, shard: usize, from: SocketAddr, datagram: &[u8]) {
-        let (now, path) = (self.now(), path_of(from));
+        let (now, path) = (self.now(), self.path_of(from));
         self.shards[shard].on_datagram(now, path, &mut datagram.to_vec());
         self.drain();
     }
@@ -307,6 +433,7 @@ impl Sim {
             .chain(peers)
             .chain(self.net.next_arrival())
             .chain(self.mailbox.next_arrival())
+            .chain(self.streams.values().filter_map(SimStream::next_departure))
             .min()
     }
 
@@ -314,13 +441,18 @@ impl Sim {
         let now = self.now();
         while let Some(mut datagram) = self.net.receive(now) {
             if let Some(peer) = self.by_address.get(&datagram.to).copied() {
-                self.peers[peer].on_datagram(now, &mut datagram.bytes);
+                let mut bytes = datagram.bytes;
+                if let Some(relay) = self.relays.get(&datagram.to) {
+                    bytes = relay.unwrap(&bytes).to_vec();
+                }
+                self.peers[peer].on_datagram(now, &mut bytes);
                 self.flush(peer);
             } else if let Some(shard) = self.shard_at(datagram.to) {
-                let path = path_of(datagram.from);
+                let path = self.path_of(datagram.from);
                 self.shards[shard].on_datagram(now, path, &mut datagram.bytes);
             }
         }
+        self.move_streams();
         while let Some((from, to, delivery)) = self.mailbox.receive(now) {
             let Some(shard) = self.shards.get_mut(usize::from(to.0)) else {
                 continue;
@@ -348,6 +480,24 @@ impl Sim {
         self.drain();
     }
 
+    /// Hands on what connections let pass, and tells the shards what waits.
+    fn move_streams(&mut self) {
+        let now = self.clock.now();
+        for (address, stream) in &mut self.streams {
+            let Some(peer) = self.by_address.get(address).copied() else {
+                continue;
+            };
+            let shard = self.homes[peer];
+            while let Some(datagram) = stream.depart(now) {
+                let from = SocketAddr::from(([10, 0, 0, 1], BASE_PORT + shard as u16));
+                self.net.send(now, from, *address, &datagram);
+            }
+            if let Some(waiting) = stream.news() {
+                self.shards[shard].on_stream_backlog(now, stream.path, waiting);
+            }
+        }
+    }
+
     fn shard_at(&self, address: SocketAddr) -> Option<usize> {
         let shard = usize::from(address.port().checked_sub(BASE_PORT)?);
         (shard < self.shards.len()).then_some(shard)
@@ -359,6 +509,10 @@ impl Sim {
         let sim_peer = &mut self.peers[peer];
         while let Some(datagram) = sim_peer.poll_transmit() {
             let (from, to) = (sim_peer.config().address, sim_peer.config().server);
+            let datagram = match self.relays.get_mut(&from) {
+                Some(relay) => relay.wrap(&datagram),
+                None => datagram,
+            };
             self.net.send(now, from, to, &datagram);
         }
         self.schedule(peer);
@@ -381,8 +535,22 @@ impl Sim {
             while let Some(transmit) = self.shards[index].poll_transmit(now, &mut self.buffer) {
                 let bytes = &self.buffer[..transmit.len];
                 let size = transmit.segment_size.unwrap_or(transmit.len).max(1);
+                let to = transmit.path.remote;
+                if transmit.path.carrier != Carrier::Udp {
+                    // One that was closed takes nothing.
+                    let stream = self.streams.get_mut(&to);
+                    let Some(stream) = stream.filter(|s| s.path == transmit.path) else {
+                        continue;
+                    };
+                    for datagram in bytes.chunks(size) {
+                        stream.send(datagram);
+                    }
+                    if let Some(waiting) = stream.news() {
+                        self.shards[index].on_stream_backlog(now, transmit.path, waiting);
+                    }
+                    continue;
+                }
                 for datagram in bytes.chunks(size) {
-                    let to = transmit.path.remote;
                     self.trace.record(now, "datagram", number_of(to), datagram);
                     match self.by_address.get(&to) {
                         Some(_) => self.net.send(now, address, to, datagram),
@@ -410,13 +578,6 @@ impl Sim {
                 self.mailbox.send_media(now, id, to, &self.envelope);
             }
         }
-    }
-}
-
-fn path_of(remote: SocketAddr) -> Path {
-    Path {
-        remote,
-        local: None,
     }
 }
 

@@ -12,8 +12,21 @@ const DEBIAN: &[(&str, &str)] = &[
     ("pulseaudio", "/usr/bin/pulseaudio"),
     ("pulseaudio-utils", "/usr/bin/pactl"),
     ("prometheus", "/usr/bin/promtool"),
+    // Proxies, whose shipped configurations are tried.
+    // An independent TURN client.
+    ("coturn", "/usr/bin/turnutils_uclient"),
+    ("nginx-light", "/usr/sbin/nginx"),
+    ("haproxy", "/usr/sbin/haproxy"),
+    ("caddy", "/usr/bin/caddy"),
+    // A certificate authority, and a scanner of TLS.
+    ("pebble", "/usr/bin/pebble"),
+    ("testssl.sh", "/usr/bin/testssl"),
+    ("openssl", "/usr/bin/openssl"),
+    ("systemd", "/usr/bin/systemd-analyze"),
+    ("gdb", "/usr/bin/gdb"),
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
+    ("procps", "/usr/sbin/sysctl"),
     ("python3-venv", "/usr/share/doc/python3-venv"),
     // GStreamer's webrtcbin, its codecs, and Python's way to it.
     (
@@ -33,6 +46,11 @@ const DEBIAN: &[(&str, &str)] = &[
         "gir1.2-gst-plugins-bad-1.0",
         "/usr/share/doc/gir1.2-gst-plugins-bad-1.0",
     ),
+    // To build its whipsink, which Debian doesn't have.
+    (
+        "libgstreamer-plugins-bad1.0-dev",
+        "/usr/share/doc/libgstreamer-plugins-bad1.0-dev",
+    ),
     ("python3-gi", "/usr/share/doc/python3-gi"),
     ("python3-gst-1.0", "/usr/share/doc/python3-gst-1.0"),
     // A C compiler with headers, for aws-lc: it has ready-made sources for x86-64 and ARM64, so that neither CMake nor
@@ -43,8 +61,15 @@ const DEBIAN: &[(&str, &str)] = &[
 /// Cargo tools with their versions.
 const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-fuzz", "0.13.2")];
 
-/// Python packages of the SDK tests, with their versions.
-const PYTHON: &[&str] = &["livekit==1.2.1", "livekit-api==1.1.0", "numpy"];
+/// Python packages of the tests, with their versions.
+const PYTHON: &[&str] = &[
+    "livekit==1.2.1",
+    "livekit-api==1.2.2",
+    "aiortc==1.16.0",
+    "numpy",
+    "openapi-spec-validator==0.9.0",
+    "schemathesis==4.32.5",
+];
 
 /// Installs Debian's packages that are missing.
 pub(crate) fn debian() -> Result<(), Failure> {
@@ -111,6 +136,14 @@ pub(crate) fn node() -> Result<(), Failure> {
     ))
 }
 
+/// The version that a Python package is pinned to.
+pub(crate) fn python_version(package: &str) -> Option<&'static str> {
+    PYTHON.iter().find_map(|pinned| {
+        let (name, version) = pinned.split_once("==")?;
+        (name == package).then_some(version)
+    })
+}
+
 /// The Python interpreter with the SDKs, in a virtual environment of the tests.
 pub(crate) fn python() -> Result<PathBuf, Failure> {
     let folder = root().join("target/test-python");
@@ -129,4 +162,25 @@ pub(crate) fn python() -> Result<PathBuf, Failure> {
     .args(PYTHON);
     run(&mut pip)?;
     Ok(interpreter)
+}
+
+/// GStreamer's whipsink, built; answers the folder that `GST_PLUGIN_PATH` must name. Nothing else is in it: GStreamer loads
+/// whatever it finds there and below.
+pub(crate) fn whipsink() -> Result<PathBuf, Failure> {
+    const FILE: &str = "libgstwebrtchttp.so";
+    let built = root().join("target/test-whipsink");
+    run(cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--manifest-path",
+        "crates/testkit/whipsink/Cargo.toml",
+    ])
+    .env("CARGO_TARGET_DIR", &built))?;
+    let folder = root().join("target/test-gstreamer");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::copy(built.join("release").join(FILE), folder.join(FILE)))
+        .map_err(|error| format!("{FILE}: {error}"))?;
+    Ok(folder)
 }

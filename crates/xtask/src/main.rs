@@ -3,8 +3,10 @@
 mod deps;
 mod install;
 mod plots;
+mod reference;
 mod step;
 mod test;
+mod unit;
 mod web;
 
 use std::process::ExitCode;
@@ -34,6 +36,12 @@ enum Command {
     Deps,
     /// Draw the figures of how pictures adapt, into docs/figures
     Plots,
+    /// Make docs/api/support.md: what is supported, and the tests that prove it
+    Reference {
+        /// Compare with the committed page instead of replacing it
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the pages
     Web {
         /// Compare with the committed bundle instead of replacing it
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test { long, only } => test::execute(long, only.as_deref()),
         Command::Deps => deps::check(),
         Command::Plots => plots::draw(),
+        Command::Reference { check } => reference::execute(check),
         Command::Web { check } => web::build(check),
     };
     match result {

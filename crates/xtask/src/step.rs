@@ -1,8 +1,11 @@
 //! Running other programs, and telling how it went.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Why a command of ours failed, in words for the person at the terminal.
 pub(crate) type Failure = String;
@@ -62,6 +65,33 @@ pub(crate) fn captured(command: &mut Command) -> (String, Result<(), Failure>) {
             };
             (String::from_utf8_lossy(&said).into_owned(), result)
         }
+    }
+}
+
+/// Does `work` for all of `things`, as many at a time as there are cores. Answers all failures at the end.
+pub(crate) fn each_on_a_core<T: Sync>(
+    things: &[T],
+    work: impl Fn(&T) -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = work(thing) {
+                        failures.lock().expect("nobody panics with it").push(error);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panics with it");
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("; "))
     }
 }
 

@@ -1,21 +1,18 @@
 //! The gate: every check of the project, one after the other, with a summary at the end.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::step::{Failure, captured, cargo, output, program, root, run, say};
-use crate::{deps, install, web};
+use crate::step::{Failure, captured, cargo, each_on_a_core, output, program, root, run, say};
+use crate::{deps, install, reference, unit, web};
 
 /// Seconds that each fuzz target runs in the gate, and in `--long`.
 const FUZZ_SECONDS: u32 = 6;
 const FUZZ_SECONDS_LONG: u32 = 600;
 
-/// Packages with fuzz targets.
-const FUZZED: &[&str] = &["rtp", "transport", "signaling"];
+/// The workspace of all fuzz targets.
+const FUZZED: &str = "crates/fuzz";
 
 type Step = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
 
@@ -69,6 +66,9 @@ fn gate() -> Vec<Step> {
         step("install: cargo tools", install::cargo_tools),
         step("install: npm packages", install::node),
         step("install: Python packages", || install::python().map(|_| ())),
+        step("install: GStreamer's whipsink", || {
+            install::whipsink().map(|_| ())
+        }),
         step("format", || run(&mut cargo(&["fmt", "--all", "--check"]))),
         step("layers", deps::check),
         step("licences, bans, sources", || {
@@ -91,23 +91,19 @@ fn gate() -> Vec<Step> {
             let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
             run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         }),
-        step("unit and behaviour tests", || {
-            run(&mut cargo(&["test", "--workspace", "--locked", "--quiet"]))
-        }),
+        step("unit and behaviour tests", unit::execute),
         step("pages: bundle is what the sources build", || {
             web::build(true)
         }),
+        step("reference: docs/api, tests and endpoints agree", || {
+            reference::execute(true)
+        }),
         step("fuzz: a short run of every target", || fuzz(FUZZ_SECONDS)),
         step("release build", release_build),
-        step("command line and metrics of the real binary", || {
-            node_tests("test:server")
+        step("clients and proxies: what works, two at a time", || {
+            node_tests("test:together")
         }),
-        step("browsers", || node_tests("test:browsers")),
-        step("SDKs", || {
-            let python = install::python()?;
-            let mut tests = program("crates/testkit/browser", "npm", &["run", "test:sdks"]);
-            run(tests.env("SCHALTER_TEST_PYTHON", python))
-        }),
+        step("browsers: how well it works", || node_tests("test:alone")),
         step("load: delivery and memory", || load(&["smoke", "--spawn"])),
         step("load: rooms made and left", || load(&CHURN)),
         step("load: half-open transports and hostile packets", || {
@@ -225,6 +221,10 @@ fn long_steps() -> Vec<Step> {
             run(tests.env("PROPTEST_CASES", "20000"))
         }),
         step("release build", release_build),
+        step(
+            "browsers: calls measured for longer, a minute of signing",
+            || node_tests("test:long"),
+        ),
         step("load: 200 rooms made and left", || load(&CHURN_LONG)),
         step("load: ten thousand half-open transports", || {
             load(&HALF_OPEN_LONG)
@@ -237,65 +237,40 @@ fn step(name: &'static str, work: impl Fn() -> Result<(), Failure> + 'static) ->
     (name, Box::new(work))
 }
 
+/// Runs a list of tests in Node, some of which drive clients in Python or GStreamer.
 fn node_tests(script: &str) -> Result<(), Failure> {
-    run(&mut program(
-        "crates/testkit/browser",
-        "npm",
-        &["run", script],
-    ))
+    let (python, plugins) = (install::python()?, install::whipsink()?);
+    let mut tests = program("crates/testkit/browser", "npm", &["run", script]);
+    tests.env("SCHALTER_TEST_PYTHON", python);
+    run(tests.env("GST_PLUGIN_PATH", plugins))
 }
 
 /// Runs every fuzz target for `seconds`, one on each core. No sanitizer: nothing here is `unsafe`, and stable Rust is enough.
 fn fuzz(seconds: u32) -> Result<(), Failure> {
     let target_dir = root().join("target/fuzz");
     let options = ["--sanitizer", "none"];
-    let cargo = |package: &str, command: &str| {
-        let mut cargo = program(&format!("crates/{package}"), "cargo", &["fuzz", command]);
+    let cargo = |command: &str| {
+        let mut cargo = program(FUZZED, "cargo", &["fuzz", command, "--fuzz-dir", "."]);
         cargo.env("CARGO_TARGET_DIR", &target_dir);
+        if seconds <= FUZZ_SECONDS {
+            // Compiling is most of a short run.
+            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+            cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        }
         cargo
     };
-    let mut targets = Vec::new();
-    for package in FUZZED {
-        // All at once: linking them one by one leaves a core idle.
-        run(cargo(package, "build").args(options))?;
-        let listed = output(&mut cargo(package, "list"))?;
-        targets.extend(listed.lines().map(|target| (*package, target.to_owned())));
-    }
+    // All at once: linking them one by one leaves a core idle.
+    run(cargo("build").args(options))?;
+    let listed = output(&mut cargo("list"))?;
+    let targets: Vec<&str> = listed.lines().collect();
     let total = format!("-max_total_time={seconds}");
-    each_on_a_core(&targets, |(package, target)| {
-        let mut command = cargo(package, "run");
+    each_on_a_core(&targets, |target| {
+        let mut command = cargo("run");
         command
             .args(options)
             .args([target, "--", &total, "-verbosity=0"]);
         let (text, result) = captured(&mut command);
-        say(&format!("--- {package}: {target}\n{text}"));
-        result.map_err(|error| format!("{package}: {target}: {error}"))
+        say(&format!("--- {target}\n{text}"));
+        result.map_err(|error| format!("{target}: {error}"))
     })
-}
-
-/// Does `work` for all of `things`, as many at a time as there are cores. Answers all failures at the end.
-fn each_on_a_core<T: Sync>(
-    things: &[T],
-    work: impl Fn(&T) -> Result<(), Failure> + Sync,
-) -> Result<(), Failure> {
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = work(thing) {
-                        failures.lock().expect("nobody panics with it").push(error);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().expect("nobody panics with it");
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures.join("; "))
-    }
 }

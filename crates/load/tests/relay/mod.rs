@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use schalter_load::client::IceCredentials;
 use schalter_model::{Path, ShardId, Time, Ufrag};
+use schalter_transport::ice::ChallengeSecret;
 use schalter_transport::{
     CryptoProfile, Fingerprint, Identity, LocalIce, RemoteIce, Transport, TransportConfig,
     TransportLimits,
@@ -51,12 +52,14 @@ impl Relay {
                         ufrag,
                         password: PASSWORD.into(),
                     },
+                    challenges: ChallengeSecret::new([1; ChallengeSecret::LEN]),
                     channels: Vec::new(),
                     limits: TransportLimits::default(),
                 };
                 let mut transport = Transport::new(Time::ZERO, config).unwrap();
                 let user = RemoteIce {
                     ufrag: "client".into(),
+                    password: "the-client's-own-password".into(),
                 };
                 transport.set_remote(Time::ZERO, user, vec![client.clone()]);
                 Side {
@@ -105,10 +108,7 @@ impl Relay {
         let mut datagram = [0; 2_048];
         let received = self.sides[index].socket.recv_from(&mut datagram);
         if let Ok((len, remote)) = received {
-            let path = Path {
-                remote,
-                local: None,
-            };
+            let path = Path::udp(remote, None);
             let transport = &mut self.sides[index].transport;
             // What the transport refuses shows in what arrives.
             match datagram[0] {

@@ -16,6 +16,9 @@ export const SIMULCAST = { id: 7, hz: 660, width: 1280, height: 720, video: { si
 /** The sizes of its layers, by the library's numbers of qualities: 0 is LOW. */
 export const SIZES = ['320x180', '640x360', '1280x720'];
 
+/** Whether there is time: `npm run test:long` measures for as long as people talk, the gate for as long as figures need to settle. */
+export const LONG = process.env.SCHALTER_LONG === '1';
+
 export const sleep = (ms) => new Promise((later) => setTimeout(later, ms));
 
 /** Opens a page of playwright or puppeteer in a window of its own, so that it is never in the background. */
@@ -31,11 +34,11 @@ export async function openPage(browser, url) {
 /**
  * Lets `page` join. `server` gives address and token; `port` leads signalling through a relay, `relay` media.
  */
-export async function join(page, server, { room, identity, name = identity, grant = {}, options = {}, port = server.port, relayPort }) {
+export async function join(page, server, { room, identity, name = identity, grant = {}, options = {}, connect, port = server.port, relayPort, e2ee, without }) {
   const relay = relayPort === undefined ? undefined : { from: server.udpPort, to: relayPort };
   const url = `ws://127.0.0.1:${port}`;
   const token = server.token({ room, identity, name, video: grant });
-  return page.evaluate((wish) => window.client.join(wish), { url, token, options, relay });
+  return page.evaluate((wish) => window.client.join(wish), { url, token, options, connect, relay, e2ee, without });
 }
 
 /** Calls a function of the page's `client`. */
@@ -56,7 +59,7 @@ export async function untilSize(page, identity, size, ms) {
 }
 
 /** Lets everything warm up (bandwidth estimation takes its time), then measures all receivers over the same span. */
-export async function measure(pages, { warmMs = 12_000, ms = 20_000 } = {}) {
+export async function measure(pages, { warmMs = LONG ? 12_000 : 4_000, ms = LONG ? 20_000 : 8_000 } = {}) {
   await sleep(warmMs);
   await Promise.all(pages.map((page) => ask(page, 'resetMeters')));
   const before = cpuTimes();

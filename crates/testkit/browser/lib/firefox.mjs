@@ -34,12 +34,13 @@ const PREFS = {
   'dom.push.connection.enabled': false,
 };
 
-export async function launchFirefox({ prefs = {} } = {}) {
+export async function launchFirefox({ prefs = {}, acceptInsecureCerts = false } = {}) {
   const sound = await nullSink();
   const starting = puppeteer.launch({
     browser: 'firefox',
     executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
     headless: true,
+    acceptInsecureCerts,
     extraPrefsFirefox: { ...PREFS, ...prefs },
     env: { ...process.env, MOZ_HEADLESS: '1', ...sound.env },
     protocolTimeout: 120_000,

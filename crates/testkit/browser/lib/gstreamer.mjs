@@ -16,8 +16,8 @@ function trackIds(sdp) {
   });
 }
 
-/** Starts a participant; `relayPort` leads its media through a relay. */
-export async function startGstreamer(server, { room, identity, relayPort }) {
+/** Starts a participant; `relayPort` leads its media through a relay of ours, `turn` has it use nothing but the TURN server that it is handed. */
+export async function startGstreamer(server, { room, identity, relayPort, turn = false }) {
   const sdk = await startSdk('gstreamer');
   const relayed = (sdp) => (relayPort === undefined ? sdp : sdp.replaceAll(` ${server.udpPort} typ host`, ` ${relayPort} typ host`));
   const token = server.token({ room, identity });
@@ -27,6 +27,12 @@ export async function startGstreamer(server, { room, identity, relayPort }) {
   const failures = [];
   let work = Promise.resolve();
   const act = {
+    async join({ iceServers }) {
+      if (!turn) return;
+      const { urls: [url], username, credential } = iceServers.find(({ urls }) => urls[0].startsWith('turn:'));
+      const user = `${encodeURIComponent(username)}:${encodeURIComponent(credential)}`;
+      await sdk.ask('relay', { uri: url.replace('turn:', `turn://${user}@`) });
+    },
     async offer({ sdp, type, id }) {
       send({ case: 'answer', value: { type: 'answer', sdp: await sdk.ask('subscribe', { sdp: relayed(sdp) }), id } });
     },

@@ -16,6 +16,7 @@ export async function serveClientPage(script = 'client.js') {
     files: {
       '/index.html': '<!doctype html><meta charset="utf-8"><title>client</title><body><script src="client.js"></script></body>',
       '/client.js': await bundle(script),
+      ...(script === 'client.js' ? { '/e2ee-worker.js': await bundle('e2ee-worker.js') } : {}),
     },
   });
 }

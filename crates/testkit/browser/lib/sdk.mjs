@@ -22,15 +22,25 @@ export const VERSIONS = {
   python: 'livekit 1.2.1',
   node: `@livekit/rtc-node ${devDependencies['@livekit/rtc-node']}`,
   gstreamer: undefined, // Debian's
+  whipsink: 'gst-plugin-webrtchttp 0.14.5-RELEASE',
+  aiortc: 'aiortc 1.16.0',
   browser: `livekit-client ${devDependencies['livekit-client']}`,
+  api: 'livekit-api 1.2.2',
+  nodeApi: `livekit-server-sdk ${devDependencies['livekit-server-sdk']}`,
 };
 
-/** Python is the interpreter of an environment with `livekit` and `numpy`. */
+/** The interpreter of an environment with what tests need in Python. */
+export const PYTHON = process.env.SCHALTER_TEST_PYTHON ?? 'python3';
+
 const COMMANDS = {
-  python: [process.env.SCHALTER_TEST_PYTHON ?? 'python3', script('participant.py')],
+  python: [PYTHON, script('participant.py')],
   node: [process.execPath, script('participant.mjs')],
+  // No participant but a backend.
+  api: [PYTHON, script('api.py')],
   // Its bindings are Debian's, for Debian's Python.
   gstreamer: ['/usr/bin/python3', script('gstreamer.py')],
+  whipsink: ['/usr/bin/python3', script('whipsink.py')],
+  aiortc: [process.env.SCHALTER_TEST_PYTHON ?? 'python3', script('aiortc_player.py')],
 };
 
 /** What each participant sends. Colours are far from each other in YUV as well. */
@@ -86,8 +96,8 @@ export async function startSdk(kind) {
     sdk,
     ask,
     output: () => output,
-    join: (server, { room, identity, port = server.port, ...options }) =>
-      ask('join', { url: `ws://127.0.0.1:${port}`, token: server.token({ room, identity, name: identity }), ...options }),
+    join: (server, { room, identity, port = server.port, grant = {}, claims = {}, ...options }) =>
+      ask('join', { url: `ws://127.0.0.1:${port}`, token: server.token({ room, identity, name: identity, video: grant, claims }), ...options }),
     publish: ({ id, hz, simulcast = false }) => ask('publish', { id, hz, simulcast, colour: LOOKS[id], ...PICTURE }),
     state: () => ask('state'),
     /** Waits until `check` of the state is true; fails with the state. */

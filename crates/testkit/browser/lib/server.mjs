@@ -6,12 +6,13 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bridge } from './bridge.mjs';
 import { token } from './token.mjs';
 
 /** The built server. */
 export const BINARY = process.env.SCHALTER_BIN ?? fileURLToPath(new URL('../../../../target/release/schalter', import.meta.url));
-const KEY = 'devkey';
-const SECRET = 'a-secret-for-tests-that-is-long-enough-0123456789';
+export const KEY = 'devkey';
+export const SECRET = 'a-secret-for-tests-that-is-long-enough-0123456789';
 const START_MS = 15_000;
 /** An operator's patience: what service managers and orchestrators wait is longer. */
 const STOP_MS = 10_000;
@@ -21,7 +22,7 @@ function configuration({ port, udpPort, adminPort, tokenFile, stateDir, override
   return JSON.stringify({
     port,
     bind_addresses: ['127.0.0.1'],
-    rtc: { udp_port: udpPort, node_ip: '127.0.0.1', workers: 1, pin_workers: false, ...override.rtc },
+    rtc: { udp_port: udpPort, tcp_port: 0, node_ip: '127.0.0.1', workers: 1, pin_workers: false, ...override.rtc },
     keys: { [KEY]: SECRET },
     admin: { listen: `127.0.0.1:${adminPort}`, token_file: tokenFile },
     state_dir: stateDir,
@@ -38,7 +39,7 @@ async function freeUdpPort() {
 }
 
 /** Free ports for TCP, each another one: none is given back before all are found. */
-async function freeTcpPorts(count) {
+export async function freeTcpPorts(count) {
   const listeners = Array.from({ length: count }, () => net.createServer());
   await Promise.all(listeners.map((listener) => new Promise((ready, failed) => listener.once('error', failed).listen(0, '127.0.0.1', ready))));
   const ports = listeners.map((listener) => listener.address().port);
@@ -47,9 +48,10 @@ async function freeTcpPorts(count) {
 }
 
 /**
- * Starts a server and waits until it answers. `override` is merged into the configuration.
+ * Starts a server and waits until it answers. `override` is merged into the configuration. With `inside` it runs in that
+ * network namespace, and its ports of 127.0.0.1 are reachable here all the same.
  */
-export async function startServer(override = {}) {
+export async function startServer(override = {}, { inside } = {}) {
   if (!fs.existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it with \`cargo build --release\`, or set SCHALTER_BIN`);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-test-'));
   const [[port, adminPort], udpPort] = [await freeTcpPorts(2), await freeUdpPort()];
@@ -59,38 +61,49 @@ export async function startServer(override = {}) {
   const adminToken = 'admin-token-for-tests-0123456789abcdef0123456789';
   fs.mkdirSync(stateDir, { mode: 0o700 });
   fs.writeFileSync(tokenFile, adminToken, { mode: 0o600 });
-  fs.writeFileSync(configFile, configuration({ port, udpPort, adminPort, tokenFile, stateDir, override }), { mode: 0o600 });
-
-  const child = spawn(BINARY, ['serve', '--config', configFile], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let log = '';
-  const streams = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr']) {
-    child[name].setEncoding('utf8').on('data', (text) => {
-      log = (log + text).slice(-200_000);
-      streams[name] = (streams[name] + text).slice(-200_000);
-    });
-  }
-  const exited = new Promise((done) => child.once('exit', (code, signal) => done({ code, signal })));
-  let ended;
-  void exited.then((how) => (ended = how));
+  const configure = (over) => fs.writeFileSync(configFile, configuration({ port, udpPort, adminPort, tokenFile, stateDir, override: { ...override, ...over } }), { mode: 0o600 });
+  configure({});
 
   const url = `http://127.0.0.1:${port}`;
-  const deadline = Date.now() + START_MS;
-  for (;;) {
-    if (ended) throw new Error(`the server ended while starting (${JSON.stringify(ended)}):\n${log}`);
-    const answer = await fetch(url, { headers: { accept: '*/*' } }).then((r) => r.text(), () => undefined);
-    if (answer === 'OK') break;
-    if (Date.now() > deadline) {
-      child.kill('SIGKILL');
-      throw new Error(`the server did not answer OK within ${START_MS} ms (last: ${answer}):\n${log}`);
+  let log = '';
+  const streams = { stdout: '', stderr: '' };
+  /** Starts the process and waits until it answers. */
+  async function launch() {
+    const serve = ['serve', '--config', configFile];
+    const [program, words] = inside ? inside.command(BINARY, serve) : [BINARY, serve];
+    const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const name of ['stdout', 'stderr']) {
+      child[name].setEncoding('utf8').on('data', (text) => {
+        log = (log + text).slice(-200_000);
+        streams[name] = (streams[name] + text).slice(-200_000);
+      });
     }
-    await new Promise((later) => setTimeout(later, 50));
+    const process = { child, ended: undefined, exited: new Promise((done) => child.once('exit', (code, signal) => done({ code, signal }))) };
+    void process.exited.then((how) => (process.ended = how));
+    const deadline = Date.now() + START_MS;
+    for (;;) {
+      if (process.ended) throw new Error(`the server ended while starting (${JSON.stringify(process.ended)}):\n${log}`);
+      const answer = await fetch(url, { headers: { accept: '*/*' } }).then((r) => r.text(), () => undefined);
+      if (answer === 'OK') return process;
+      if (Date.now() > deadline) {
+        child.kill('SIGKILL');
+        throw new Error(`the server did not answer OK within ${START_MS} ms (last: ${answer}):\n${log}`);
+      }
+      await new Promise((later) => setTimeout(later, 50));
+    }
   }
+  const bridges = inside ? await Promise.all([port, adminPort].map((each) => bridge(inside, each))) : [];
+  const part = () => Promise.all(bridges.map((each) => each.close()));
+  let running = await launch().catch(async (failure) => {
+    await part();
+    throw failure;
+  });
 
   return {
     url,
     port,
     udpPort,
+    pid: () => running.child.pid,
     wsUrl: `ws://127.0.0.1:${port}`,
     admin: { url: `http://127.0.0.1:${adminPort}`, token: adminToken },
     log: () => log,
@@ -105,14 +118,26 @@ export async function startServer(override = {}) {
       return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
     },
     token: (options) => token({ key: KEY, secret: SECRET, ...options }),
+    /** For SDKs that make their own tokens. */
+    api: { key: KEY, secret: SECRET },
     /** The link a person would get. */
     link: (options) => `${url}/#room=${encodeURIComponent(options.room)}&token=${token({ key: KEY, secret: SECRET, ...options })}`,
+    /** Changes the configuration file; `hangUp` has the server read it. */
+    configure,
+    hangUp: () => running.child.kill('SIGHUP'),
+    /** Ends the process by a signal and starts it anew at once, at the same place; resolves when it answers. */
+    async restart(signal = 'SIGTERM') {
+      running.child.kill(signal);
+      await running.exited;
+      running = await launch();
+    },
     /** Stops the server as an operator would. Fails if it had died, panicked, or does not end in time. */
     async stop() {
-      const early = ended;
+      const { child, ended: early, exited } = running;
       child.kill('SIGTERM');
       const how = await Promise.race([exited, new Promise((late) => setTimeout(late, STOP_MS, 'late').unref())]);
       if (how === 'late') child.kill('SIGKILL');
+      await part();
       fs.rmSync(folder, { recursive: true, force: true });
       if (early) throw new Error(`the server had ended by itself (${JSON.stringify(early)}):\n${log}`);
       if (how === 'late') throw new Error(`the server did not stop within ${STOP_MS} ms:\n${log}`);

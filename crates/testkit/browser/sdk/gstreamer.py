@@ -67,6 +67,10 @@ class Connection:
         self.ice = self.pc.get_property("ice-agent")
         # libnice leaves loopback out of its own accord.
         self.ice.emit("add-local-ip-address", "127.0.0.1")
+        if owner.turn:
+            self.pc.set_property("ice-transport-policy", GstWebRTC.WebRTCICETransportPolicy.RELAY)
+            if not self.pc.emit("add-turn-server", owner.turn):
+                owner.errors.append("webrtcbin does not take the TURN server")
         self.pc.connect("on-data-channel", lambda _pc, channel: self.keep(channel))
         self.pc.connect("pad-added", self.on_pad)
         bus = self.pipeline.get_bus()
@@ -151,10 +155,15 @@ class Connection:
 class Participant:
     def __init__(self):
         self.connections, self.errors, self.messages = {}, [], []
+        self.turn = None
         self.audio, self.video = None, {"frames": 0, "size": None, "colour": None}
 
     def on_data(self, label, data):
         self.messages.append({"label": label, "data": base64.b64encode(data.get_data()).decode()})
+
+    def relay(self, uri):
+        """Has the connections made from now on use nothing but this TURN server."""
+        self.turn = uri
 
     def publish(self, hz, colour, channels):
         """Makes the connection that sends; answers its offer."""

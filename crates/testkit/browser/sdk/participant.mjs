@@ -82,8 +82,40 @@ async function show(source, { id, colour, width, height, fps }) {
   }
 }
 
+/** Byte `i` of a stream that can be recognised wherever it is cut, as in page/exchange.js. */
+const patternAt = (i) => (i * 31 + (i >> 8) * 7) & 255;
+const CHUNK = 60_000;
+const got = { texts: [], bytes: [], numbers: [], transcriptions: [], frames: {}, dataTracks: [], ended: [] };
+
+/** Listens to what participants exchange beside pictures and sound. This SDK has no data tracks. */
+function listen() {
+  for (const topic of ['text', 'lk.transcription']) {
+    room.registerTextStreamHandler(topic, async (reader, { identity }) => got.texts.push({ from: identity, topic, attributes: reader.info.attributes, text: await reader.readAll() }));
+  }
+  room.registerByteStreamHandler('bytes', async (reader, { identity }) => {
+    const entry = { from: identity, announced: reader.info.totalSize, size: 0, wrong: 0, done: false };
+    got.bytes.push(entry);
+    for await (const chunk of reader) for (const byte of chunk) entry.wrong += byte === patternAt(entry.size++) ? 0 : 1;
+    entry.done = true;
+  });
+}
+
+function registerMethods(local) {
+  local.registerRpcMethod('echo', async ({ callerIdentity, payload }) => `${callerIdentity}:${payload}`);
+  local.registerRpcMethod('fail', async () => {
+    throw new rtc.RpcError(101, 'on purpose', 'more');
+  });
+}
+
+const told = (promise) => promise.then(() => ({}), (error) => ({ error: `${error.name}: ${error.message}` }));
+
+const describe = ({ identity, name, metadata, attributes, trackPublications }) => {
+  const tracks = Object.fromEntries([...trackPublications.values()].map(({ sid, muted }) => [sid, { muted }]));
+  return [identity, { name, metadata, attributes, tracks }];
+};
+
 const commands = {
-  async join({ url, token, singlePeerConnection }) {
+  async join({ url, token, singlePeerConnection, e2ee }) {
     room = new rtc.Room();
     room
       .on(rtc.RoomEvent.TrackSubscribed, (track, _publication, other) => {
@@ -98,9 +130,13 @@ const commands = {
       .on(rtc.RoomEvent.Reconnecting, () => note('reconnecting'))
       .on(rtc.RoomEvent.Reconnected, () => note('reconnected'))
       .on(rtc.RoomEvent.Disconnected, (reason) => note('disconnected', rtc.DisconnectReason[reason]))
+      .on(rtc.RoomEvent.TrackUnsubscribed, (_track, _publication, other) => note('unsubscribed', other.identity))
       .on(rtc.RoomEvent.DataReceived, (payload, participant, kind, topic) =>
-        messages.push({ text: new TextDecoder().decode(payload), from: participant?.identity ?? null, topic: topic ?? null, kind: rtc.DataPacketKind[kind] }));
-    await room.connect(url, token, { autoSubscribe: true, dynacast: false, ...(singlePeerConnection === undefined ? {} : { singlePeerConnection }) });
+        topic === 'number' ? got.numbers.push(Number(new TextDecoder().decode(payload))) : messages.push({ text: new TextDecoder().decode(payload), from: participant?.identity ?? null, topic: topic ?? null, kind: rtc.DataPacketKind[kind] }));
+    listen();
+    const encryption = e2ee && { keyProviderOptions: { sharedKey: new TextEncoder().encode(e2ee.key) } };
+    await room.connect(url, token, { autoSubscribe: true, dynacast: false, ...(singlePeerConnection === undefined ? {} : { singlePeerConnection }), ...(encryption ? { encryption } : {}) });
+    registerMethods(room.localParticipant);
     return { sid: room.localParticipant.sid };
   },
   async publish(wish) {
@@ -119,7 +155,11 @@ const commands = {
   /** All that can be asked, so that whoever waits needs one question. */
   async state() {
     const reports = (senses) => Object.fromEntries([...senses].map(([who, sense]) => [who, sense.report()]));
-    return { video: reports(eyes), audio: reports(ears), events, messages, sid: room.localParticipant.sid, others: [...room.remoteParticipants.keys()] };
+    const people = Object.fromEntries([room.localParticipant, ...room.remoteParticipants.values()].map(describe));
+    return {
+      video: reports(eyes), audio: reports(ears), events, messages, sid: room.localParticipant.sid, others: [...room.remoteParticipants.keys()],
+      room: { name: room.name, metadata: room.metadata }, people,
+    };
   },
   async reset() {
     for (const eye of eyes.values()) eye.reset();
@@ -131,6 +171,18 @@ const commands = {
     return [...new Set(every.filter((s) => s.case === 'inboundRtp').map(({ value }) => names.get(value.stream.codecId) ?? ''))].sort();
   },
   leave: () => room.disconnect(),
+  exchanged: () => got,
+  sendText: ({ text, topic = 'text', to, attributes }) => room.localParticipant.sendText(text, { topic, attributes, destinationIdentities: to }).then(() => undefined),
+  async sendBytes({ size, to }) {
+    const writer = await room.localParticipant.streamBytes({ name: 'pattern', topic: 'bytes', totalSize: size, destinationIdentities: to });
+    for (let at = 0; at < size; at += CHUNK) await writer.write(Uint8Array.from({ length: Math.min(CHUNK, size - at) }, (_, i) => patternAt(at + i)));
+    await writer.close();
+  },
+  callRpc: ({ to, method, payload = '' }) =>
+    room.localParticipant.performRpc({ destinationIdentity: to, method, payload }).then((value) => ({ value }), ({ code, message, data }) => ({ code, message, data })),
+  setName: ({ value }) => told(room.localParticipant.updateName(value)),
+  setMetadata: ({ value }) => told(room.localParticipant.updateMetadata(value)),
+  setAttributes: ({ value }) => told(room.localParticipant.setAttributes(value)),
 };
 
 answer({ sdk: `${packageName} ${version}` });

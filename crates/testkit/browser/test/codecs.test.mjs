@@ -1,6 +1,6 @@
 // Every video codec arrives as the pixels that were sent.
 import { describe, test } from 'node:test';
-import { checkTransport, checkVideo, measure } from '../lib/call.mjs';
+import { checkTransport, checkVideo, measure, untilSize } from '../lib/call.mjs';
 import { setStage } from '../lib/stage.mjs';
 
 const CODECS = [
@@ -18,7 +18,8 @@ describe('codecs', { timeout: 300_000, concurrency: 2 }, () => {
     test(`${mimeType} arrives`, { timeout: 60_000 }, async (t) => {
       const publish = { id: 9, video: { videoCodec, backupCodec: false } };
       const { receiver } = await stage.oneWay(t, videoCodec, publish, { seenMs: 10_000 });
-      await measure([receiver], { warmMs: 8_000, ms: 10_000 });
+      await untilSize(receiver, 'sender', '640x360', 15_000);
+      await measure([receiver], { warmMs: 1_000, ms: 6_000 });
       await checkTransport(videoCodec, receiver, { codec: mimeType });
       await checkVideo(videoCodec, receiver, { from: 'sender', id: 9, minFps: 20, maxP95Ms: 250, size: '640x360' });
     });

@@ -1,14 +1,14 @@
 // A receiver asks for layers: each comes soon, without a freeze or a broken frame, and what nobody asks for is not sent.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { SIMULCAST, SIZES, ask, figure, sleep, stats } from '../lib/call.mjs';
+import { LONG, SIMULCAST, SIZES, ask, figure, sleep, stats } from '../lib/call.mjs';
 import { launchFirefox } from '../lib/firefox.mjs';
 import { udpRelay } from '../lib/network.mjs';
 import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const SEED = Number(process.env.SEED ?? 20_250_102);
-const SWITCHES = 50;
-const SIGNING_SECONDS = 60;
+const SWITCHES = LONG ? 50 : 30;
+const SIGNING_SECONDS = LONG ? 60 : 20;
 /** A picture that stands still for longer is seen to. */
 const FREEZE_MS = 300;
 
@@ -57,7 +57,7 @@ async function soundDelay(page, before) {
 /** Asks for every layer in turn, twice, and checks what is seen. */
 async function eachLayer(name, receiver) {
   await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 25_000);
-  await sleep(5_000);
+  await sleep(3_000);
   await ask(receiver, 'resetMeters');
   const took = [];
   for (const quality of [0, 1, 2, 0, 2, 1]) {
@@ -82,7 +82,7 @@ describe('layers', { timeout: 300_000 }, () => {
     console.log(`storm: seed = ${SEED}`);
     const { receiver } = await stage.oneWay(t, 'storm', SIMULCAST);
     await ask(receiver, 'askFor', 'sender', 2, SIZES[2], 20_000);
-    await sleep(8_000); // the sender's own ramp-up
+    await sleep(5_000); // the sender's own ramp-up
     await ask(receiver, 'resetMeters');
     const [draw, took] = [draws(SEED), []];
     let quality = 2;
@@ -103,8 +103,9 @@ describe('layers', { timeout: 300_000 }, () => {
     assert.ok(quantile(took, 0.25) <= 250 && Math.max(...took) <= 2_000, `layers take ${took} ms`);
   });
 
-  for (const [codec, mode, fps] of [['AV1', 'L3T3_KEY', 15], ['VP9', 'L3T3_KEY', 30], ['VP9', 'L3T3', 30]]) {
-    test(`spatial layers of ${codec}, ${mode}`, { timeout: 90_000 }, async (t) => {
+  // The layers of VP9 in L3T3 hang together as those of L3T3_KEY do, but for where one may go up.
+  for (const [codec, mode, fps, skip] of [['AV1', 'L3T3_KEY', 15], ['VP9', 'L3T3_KEY', 30], ['VP9', 'L3T3', 30, !LONG]]) {
+    test(`spatial layers of ${codec}, ${mode}`, { timeout: 90_000, skip }, async (t) => {
       const video = { videoCodec: codec.toLowerCase(), scalabilityMode: mode, backupCodec: false, videoEncoding: { maxBitrate: 1_500_000, maxFramerate: fps } };
       const { receiver } = await stage.oneWay(t, 'svc', { ...SIMULCAST, fps, video }, { seenMs: 20_000 });
       await eachLayer(`${codec} ${mode}`, receiver);

@@ -17,7 +17,7 @@ const CARRIES = { 0: SIZES[2], 3_000: SIZES[2], 800: SIZES[1], 300: SIZES[0] };
 const LIMITS = [0, 300, 800];
 const QUEUE_BYTES = 25_000;
 /** Estimates and the sender's own ramp-up need this long; then it is measured. */
-const WARM_MS = 12_000;
+const WARM_MS = 9_000;
 const SPAN_MS = 8_000;
 /** A browser's picture never stands still for longer, whatever happens to its link. */
 const FREEZE_MS = 600;

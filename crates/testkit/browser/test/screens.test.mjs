@@ -97,6 +97,11 @@ const SCREENS = {
     await page.evaluate(() => window.fakeRoom.disconnect(4));
     await page.waitForSelector('html[data-state=ended]');
   },
+  'end-encryption': async (page, go) => {
+    await call(page, go);
+    await page.evaluate(() => window.fakeRoom.disconnect(15));
+    await page.waitForSelector('text=/Verschlüsselung|encryption/');
+  },
 };
 
 async function call(page, go) {

@@ -217,7 +217,7 @@ describe('server', { timeout: 400_000 }, () => {
       await sleep(200);
       const start = Date.now();
       stopped = server.stop(); // fails when it takes longer than it may, or the exit code is not 0
-      await Promise.all(pages.map((page) => ask(page, 'happened', 'disconnected', {}, 8_000)));
+      await Promise.all(pages.map((page) => ask(page, 'happened', 'reconnecting', {}, 8_000)));
       figure('server', 'SIGTERM to clients told, ms', Date.now() - start);
       const ready = await status(`${server.admin.url}/readyz`);
       figure('server', '/readyz after SIGTERM', ready);
@@ -226,7 +226,7 @@ describe('server', { timeout: 400_000 }, () => {
       figure('server', 'SIGTERM to exit, ms', Date.now() - start);
       for (const page of pages) {
         const events = (await ask(page, 'events')).map((e) => e.name);
-        assert.ok(!events.includes('reconnecting') && !events.includes('signal-reconnecting'), `told to leave, not cut off: ${events}`);
+        assert.ok(!events.includes('signal-reconnecting') && !events.includes('disconnected'), `told to begin anew, not cut off: ${events}`);
       }
       slow.destroy();
     } finally {
