@@ -201,6 +201,16 @@ window.client = {
   received: (text, ms) => until(() => messages.find((m) => m.text.startsWith(text)), ms, `message ${text}`),
   resetMeters: () => videos.forEach(({ meter }) => meter.reset()),
   video: (identity) => videos.get(identity)?.meter.report() ?? null,
+  /** Waits until the browser encodes its own camera in `width`: how soon is its own bandwidth estimate's affair. */
+  encodes: async (width, ms) => {
+    const end = now() + ms;
+    for (;;) {
+      const layers = [...(await mine.video.sender.getStats()).values()].filter(({ type, framesEncoded }) => type === 'outbound-rtp' && framesEncoded > 0);
+      if (layers.some(({ frameWidth }) => frameWidth === width)) return;
+      if (now() > end) throw new Error(`not encoded ${width} wide within ${ms} ms: ${JSON.stringify(layers.map(({ rid, frameWidth, targetBitrate, qualityLimitationReason }) => ({ rid, frameWidth, targetBitrate, qualityLimitationReason })))}`);
+      await sleep(100);
+    }
+  },
   /** Waits until somebody's sound has a level between `least` and `most`. */
   level: (identity, least, most, ms) => until(() => {
     const rms = audios.get(identity)?.().rms;
