@@ -17,6 +17,7 @@ mod lan;
 mod livekit_api;
 mod privacy;
 mod reload;
+mod replaced;
 mod revocation;
 mod server;
 mod service;
