@@ -96,6 +96,8 @@ reasons! {
     TurnNoPermission = "turn_no_permission",
     /// Through a relay to what is no media socket of this shard: relays reach nothing else.
     TurnForeignPeer = "turn_foreign_peer",
+    /// TURN, or STUN for nobody, over UDP on a media port, which serves neither.
+    TurnOnMediaPort = "turn_on_media_port",
     /// More answers to who has not proven anything than the limit allows.
     TurnRateLimited = "turn_rate_limited",
     /// A connection's bytes are no frames, or no TLS; it was closed.

@@ -13,6 +13,9 @@ pub struct WorkersConfig {
     pub bind: Vec<IpAddr>,
     /// UDP port of shard 0; shard *n* has the *n*th port after it. 0 lets the kernel choose (tests).
     pub base_port: u16,
+    /// UDP port of shard 0 that takes TURN and nothing else, the others again after it, on the same addresses; `None` for no
+    /// such ports.
+    pub turn_port: Option<u16>,
     /// How many shards, at least 1.
     pub shards: u8,
     /// Whether each worker stays on one core.
@@ -34,6 +37,7 @@ impl Default for WorkersConfig {
         Self {
             bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             base_port: 0,
+            turn_port: None,
             shards: 1,
             pin: true,
             first_core: 0,
@@ -84,7 +88,7 @@ pub enum NetError {
     /// The last shard's port would lie beyond 65535.
     #[error("{shards} ports from {base_port} on go beyond 65535")]
     PortRange {
-        /// Port of shard 0.
+        /// Port of shard 0, for media or for TURN.
         base_port: u16,
         /// How many shards.
         shards: u8,

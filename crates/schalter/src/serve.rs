@@ -118,7 +118,7 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         &tls_listeners
     };
     let ways = turn::Ways {
-        udp: config.turn.udp,
+        udp_ports: workers.local_turn_ports().to_vec(),
         tcp_port: port_of(&turn_listeners).or_else(|| port_of(&ice_tcp_listeners)),
         tls: turn_by_tls(&config, tls.as_deref(), port_of(secure_listeners)),
     };
@@ -344,6 +344,7 @@ fn start_workers(
     let workers_config = WorkersConfig {
         bind: bind.to_vec(),
         base_port: config.rtc.udp_port,
+        turn_port: config.turn.udp_port(),
         shards: config.rtc.workers,
         pin: config.rtc.pin_workers,
         ..WorkersConfig::default()
@@ -375,8 +376,22 @@ fn start_workers(
         let _ = events.send((shard, event));
     };
     Workers::start(&workers_config, make, Box::new(report)).map_err(|error| {
+        // The two ranges have no port in common.
+        let key = |port: u16| {
+            let turn = config.turn.udp_port().filter(|first| *first > 0);
+            let offset = turn.and_then(|first| port.checked_sub(first));
+            match offset {
+                Some(offset) if offset < u16::from(config.rtc.workers) => "turn.udp_port",
+                Some(_) | None => "rtc.udp_port",
+            }
+        };
         if let NetError::PortInUse { port } = error {
-            Failure::setup(format!("port {port} (rtc.udp_port) is in use"))
+            Failure::setup(format!("port {port} ({}) is in use", key(port)))
+        } else if let NetError::PortForbidden { port } = error {
+            Failure::setup(format!(
+                "port {port} ({}) is for privileged programs only: the unit in deploy/systemd has CAP_NET_BIND_SERVICE",
+                key(port)
+            ))
         } else if let NetError::AddressNotHere { address } = error {
             Failure::setup(format!(
                 "{address} (rtc.addresses) is not an address of this machine; behind a NAT write `inner: {address}`"

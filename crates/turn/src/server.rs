@@ -340,8 +340,14 @@ impl Turn {
         let limit = self.config.limits.unproven_answers_per_second;
         match outer.carrier {
             Carrier::Stream(_) => Ok(()),
-            Carrier::Udp | Carrier::Relay(_) if self.unproven.spend(now, limit) => Ok(()),
-            Carrier::Udp | Carrier::Relay(_) => Err(DropReason::TurnRateLimited),
+            Carrier::Udp | Carrier::TurnPort | Carrier::Relay(_)
+                if self.unproven.spend(now, limit) =>
+            {
+                Ok(())
+            }
+            Carrier::Udp | Carrier::TurnPort | Carrier::Relay(_) => {
+                Err(DropReason::TurnRateLimited)
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod addresses;
 mod audio;
 mod document;
 mod livekit;
+mod ports;
 mod read;
 mod signaling;
 mod tls;
@@ -377,20 +378,8 @@ impl Config {
     fn check(&self) -> Result<(), Complaint> {
         self.webhook.check(&self.keys)?;
         self.signaling.check()?;
+        self.check_ports()?;
         let complain = |path: &str, what: String| Err(Complaint::new(Place::of(path), what));
-        let (first, workers) = (self.rtc.udp_port, self.rtc.workers);
-        if first != 0 && first.checked_add(u16::from(workers) - 1).is_none() {
-            return complain(
-                "rtc.udp_port",
-                format!("{first} with {workers} workers would pass port 65535"),
-            );
-        }
-        if self.port != 0 && self.rtc.tcp_port() == Some(self.port) {
-            return complain(
-                "rtc.tcp_port",
-                format!("{} is the port of the pages (port)", self.port),
-            );
-        }
         let (maximum, cap) = (
             self.room.max_participants,
             self.limits.participants_per_room,

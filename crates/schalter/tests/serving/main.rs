@@ -22,4 +22,5 @@ mod revocation;
 mod server;
 mod service;
 mod tls;
+mod turn;
 mod webhooks;
