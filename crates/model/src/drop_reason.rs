@@ -104,6 +104,8 @@ reasons! {
     StreamMalformed = "stream_malformed",
     /// The limit on connections of a worker was reached.
     StreamLimit = "stream_limit",
+    /// The oldest of an address's connections that had proven nothing gave way to another one of it.
+    StreamUnproven = "stream_unproven",
     /// Waited so long for a slow connection that it was of no use any more.
     StreamLate = "stream_late",
 }

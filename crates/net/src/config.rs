@@ -25,6 +25,9 @@ pub struct WorkersConfig {
     /// Slots of each media ring between two shards (about 1.6 KiB a slot, one ring per ordered pair of shards). When
     /// a ring is full, packets drop and are counted as `MailboxFull`.
     pub mailbox_slots: usize,
+    /// Connections of one address (IPv4) or network of 64 bits (IPv6), at each worker, on which nothing authentic came yet; with
+    /// one more the oldest ends and is counted as `StreamUnproven`.
+    pub unproven_streams_per_address: usize,
     /// Bytes of receive buffer to ask of the kernel for each socket.
     pub receive_buffer: usize,
     /// Bytes of send buffer to ask of the kernel for each socket.
@@ -32,7 +35,8 @@ pub struct WorkersConfig {
 }
 
 impl Default for WorkersConfig {
-    /// One shard on every IPv4 address; 4 MiB of buffers; 512 slots, which is 100 ms of a busy pair at 5,000 packets/s.
+    /// One shard on every IPv4 address; 4 MiB of buffers; 512 slots, which is 100 ms of a busy pair at 5,000 packets/s; 250
+    /// unproven connections, an office behind one address that joins at once.
     fn default() -> Self {
         Self {
             bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
@@ -42,6 +46,7 @@ impl Default for WorkersConfig {
             pin: true,
             first_core: 0,
             mailbox_slots: 512,
+            unproven_streams_per_address: 250,
             receive_buffer: 4 << 20,
             send_buffer: 4 << 20,
         }

@@ -139,7 +139,8 @@ impl Workers {
         let events: Arc<EventSink> = events.into();
         let shards = (0..config.shards).map(ShardId);
         for ((shard, sockets), mailbox) in shards.zip(all_sockets).zip(lanes.mailboxes) {
-            let streams = Streams::new().map_err(|source| NetError::Worker { shard, source })?;
+            let streams = Streams::new(config.unproven_streams_per_address)
+                .map_err(|source| NetError::Worker { shard, source })?;
             let seat = Seat {
                 shard,
                 worker: make(shard, epoch, wall_clock),

@@ -345,6 +345,7 @@ fn start_workers(
         bind: bind.to_vec(),
         base_port: config.rtc.udp_port,
         turn_port: config.turn.udp_port(),
+        unproven_streams_per_address: config.limits.unproven_streams_per_address as usize,
         shards: config.rtc.workers,
         pin: config.rtc.pin_workers,
         ..WorkersConfig::default()

@@ -210,6 +210,8 @@ pub(crate) struct Limits {
     pub(crate) connections: u32,
     /// Connections at once that have not finished TLS or sent their first bytes yet.
     pub(crate) half_open_connections: u32,
+    /// Those of one address, and on each worker its connections for media on which nothing authentic came yet.
+    pub(crate) unproven_streams_per_address: u32,
     /// Seconds until a connection's first request must be complete.
     pub(crate) request_seconds: u32,
     /// Connectivity checks with wrong integrity that are looked at, per transport and second.
@@ -247,6 +249,7 @@ impl Default for Limits {
             half_open_transports_per_worker: 1_000,
             connections: 10_000,
             half_open_connections: 1_000,
+            unproven_streams_per_address: 250,
             request_seconds: 10,
             failed_checks_per_second: 50,
             check_responses_per_second: 80,

@@ -337,7 +337,8 @@ async fn two_thousand_half_open_connections_disturb_no_call_and_their_memory_is_
     let authority = Authority::new();
     let folder = folder("tls-flood");
     let keys = authority.issue(&folder);
-    let limits = "limits: {half_open_connections: 500, request_seconds: 60}\n";
+    // All of them come from here: what is bounded for one address has a test of its own.
+    let limits = "limits: {half_open_connections: 500, unproven_streams_per_address: 500, request_seconds: 60}\n";
     let config = format!("tls: {{{keys}, port: 0}}\n{limits}");
     let mut server = Server::start_in(&folder, &[], &config);
     let tls_port = server.port;
