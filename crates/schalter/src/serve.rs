@@ -122,7 +122,12 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         tcp_port: port_of(&turn_listeners).or_else(|| port_of(&ice_tcp_listeners)),
         tls: turn_by_tls(&config, tls.as_deref(), port_of(secure_listeners)),
     };
-    let turn = turn::start(&config, &workers, media.shards(), ways)?;
+    let turn = turn::start(&config, &workers, media.shards(), &ways)?;
+    let told = turn.as_ref().map(|servers| turn::Told {
+        urls: servers.urls.clone(),
+        shards: media.shards().to_vec(),
+        ways,
+    });
     let streams = Streams {
         adopt: {
             let commands = workers.commands();
@@ -163,6 +168,8 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         check: check.clone(),
         tls: tls.clone(),
         acme: renewal.is_some(),
+        turn: told,
+        tls_port: port_of(secure_listeners),
         signaling: signaling.clone(),
     });
     let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&reloader)));

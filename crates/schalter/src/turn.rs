@@ -9,7 +9,7 @@ use schalter_model::ShardId;
 use schalter_net::Workers;
 use schalter_shard::TurnService;
 use schalter_shard::control::Command;
-use schalter_signaling::{ShardInfo, TurnServers};
+use schalter_signaling::{ShardInfo, TurnServers, TurnUrls};
 use schalter_stun::{BINDING, StunClass, StunMessage, StunWriter};
 use schalter_turn::{Secret, TurnLimits, challenge, user_of};
 
@@ -23,7 +23,7 @@ pub(crate) fn start(
     config: &Config,
     workers: &Workers,
     shards: &[ShardInfo],
-    ways: Ways,
+    ways: &Ways,
 ) -> Result<Option<TurnServers>, Failure> {
     if !config.turn.enabled {
         return Ok(None);
@@ -50,7 +50,7 @@ pub(crate) fn start(
         node: NODE,
         secret,
         ttl: Duration::from_secs(u64::from(config.turn.credential_ttl)),
-        urls: shards.iter().map(|shard| urls(shard, &ways)).collect(),
+        urls: TurnUrls::new(urls_of(shards, ways)),
     }))
 }
 
@@ -63,6 +63,28 @@ pub(crate) struct Ways {
     pub(crate) tcp_port: Option<u16>,
     /// Host and port for TLS.
     pub(crate) tls: Option<(String, u16)>,
+}
+
+/// What clients are told, kept up with the certificate's names.
+pub(crate) struct Told {
+    pub(crate) urls: TurnUrls,
+    pub(crate) shards: Vec<ShardInfo>,
+    pub(crate) ways: Ways,
+}
+
+impl Told {
+    /// Clients reach TURN over TLS at this host and port from now on. Returns whether that is new.
+    pub(crate) fn by_tls(&self, tls: Option<(String, u16)>) -> bool {
+        let ways = Ways {
+            tls,
+            ..self.ways.clone()
+        };
+        self.urls.replace(urls_of(&self.shards, &ways))
+    }
+}
+
+fn urls_of(shards: &[ShardInfo], ways: &Ways) -> Vec<Vec<String>> {
+    shards.iter().map(|shard| urls(shard, ways)).collect()
 }
 
 /// The URLs by which a shard's TURN server is reached, the best first: every URL that clients are told of comes from here.
