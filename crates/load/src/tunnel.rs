@@ -1,19 +1,20 @@
-//! A way by TCP or TLS for peers that know UDP only: a UDP port that takes each peer's datagrams to a server by a connection of its own,
-//! as ICE-TCP (RFC 4571 framing) or through a TURN relay, and brings the answers back.
+//! Every way to a server for peers that know UDP only: a UDP port that takes each peer's datagrams there by a connection or a socket of
+//! its own, as ICE-TCP (RFC 4571 framing), through a TURN relay or as they are, and brings the answers back.
 //!
 //! The server has to advertise the tunnel's address as its own, so that peers send there: `rtc.addresses: [inner: tunnel]` does that, as
 //! behind a NAT. Owns framing and the TURN client's part; who connects, and whether by TLS, is the caller's. Never connects again for
 //! a peer whose connection has ended: that it did is what a test wants to know.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quinn_udp::{RecvMeta, UdpSocketState};
 use schalter_testkit::turn_client::{TurnClient, channel_data, unwrap_relayed};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -39,21 +40,36 @@ pub type Connect =
 /// How a peer's datagrams are carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Framed by RFC 4571, as ICE-TCP wants it.
+    /// As they are, to this address.
+    Udp(SocketAddr),
+    /// Framed by RFC 4571 on a connection, as ICE-TCP wants it.
     IceTcp,
-    /// On a channel of a relay, with these credentials.
-    Turn {
-        /// User name.
-        user: String,
-        /// Password.
-        password: String,
-    },
+    /// On a channel of a relay, by a connection.
+    Turn(TurnLogin),
+    /// The same by UDP, with the server at this address.
+    TurnUdp(SocketAddr, TurnLogin),
+}
+
+/// Credentials for a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnLogin {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+/// How datagrams are told apart on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    IceTcp,
+    Turn,
 }
 
 /// What a tunnel saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Connections that were made.
+    /// Connections that were made, or sockets.
     pub opened: u64,
     /// Connections that have ended, or never came to be.
     pub ended: u64,
@@ -168,29 +184,124 @@ struct Lane {
 }
 
 impl Lane {
-    async fn carry(
+    async fn carry(&self, connect: &Connect, datagrams: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+        match &self.way {
+            Way::Udp(server) => self.by_datagrams(*server, None, datagrams).await,
+            Way::TurnUdp(server, login) => self.by_datagrams(*server, Some(login), datagrams).await,
+            Way::IceTcp => {
+                self.by_connection(connect, Framing::IceTcp, None, datagrams)
+                    .await
+            }
+            Way::Turn(login) => {
+                self.by_connection(connect, Framing::Turn, Some(login), datagrams)
+                    .await
+            }
+        }
+    }
+
+    /// What a relay has to reach.
+    fn target(&self) -> io::Result<SocketAddr> {
+        self.udp.local_addr()
+    }
+
+    async fn by_datagrams(
+        &self,
+        server: SocketAddr,
+        login: Option<&TurnLogin>,
+        mut datagrams: mpsc::Receiver<Vec<u8>>,
+    ) -> io::Result<()> {
+        let wire = UdpSocket::bind((self.target()?.ip(), 0)).await?;
+        wire.connect(server).await?;
+        self.counters.opened.fetch_add(1, Ordering::Relaxed);
+        if let Some(login) = login {
+            let mut steps = Steps::new(login, self.target()?);
+            let mut answer = [0; DATAGRAM];
+            while let Some(request) = steps.request() {
+                wire.send(&request).await?;
+                let len = wire.recv(&mut answer).await?;
+                steps.on_answer(&answer[..len])?;
+            }
+        }
+        let up = async {
+            while let Some(datagram) = datagrams.recv().await {
+                let sent = match login {
+                    None => wire.send(&datagram).await,
+                    Some(_) => wire.send(&channel_data(CHANNEL, &datagram)).await,
+                };
+                sent?;
+                self.counters.to_server.fetch_add(1, Ordering::Relaxed);
+            }
+            io::Result::Ok(())
+        };
+        let down = async {
+            // As a network card would have it: a run of datagrams is taken in one piece, and the sender need not cut it.
+            let state = UdpSocketState::new((&wire).into())?;
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                wire.readable().await?;
+                let mut meta = [RecvMeta::default()];
+                let received = wire.try_io(Interest::READABLE, || {
+                    let mut slices = [IoSliceMut::new(&mut buffer)];
+                    state.recv((&wire).into(), &mut slices, &mut meta)
+                });
+                match received {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => return Err(error),
+                }
+                let stride = meta[0].stride.max(1);
+                for datagram in buffer[..meta[0].len].chunks(stride) {
+                    let datagram = match login {
+                        None => Some(datagram),
+                        Some(_) => on_channel(datagram),
+                    };
+                    if let Some(datagram) = datagram {
+                        self.deliver(datagram).await?;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            ended = up => ended,
+            ended = down => ended,
+        }
+    }
+
+    async fn deliver(&self, datagram: &[u8]) -> io::Result<()> {
+        self.udp.send_to(datagram, self.peer).await?;
+        self.counters.from_server.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn by_connection(
         &self,
         connect: &Connect,
+        framing: Framing,
+        login: Option<&TurnLogin>,
         mut datagrams: mpsc::Receiver<Vec<u8>>,
     ) -> io::Result<()> {
         let mut wire = connect().await?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         let mut received = Vec::new();
-        if let Way::Turn { user, password } = &self.way {
-            let target = self.udp.local_addr()?;
-            let client = TurnClient::new(user, password);
-            allocate(&mut wire, &mut received, client, target).await?;
+        if let Some(login) = login {
+            let mut steps = Steps::new(login, self.target()?);
+            while let Some(request) = steps.request() {
+                wire.write_all(&request).await?;
+                wire.flush().await?;
+                let answer = next_frame(&mut wire, &mut received, framing).await?;
+                steps.on_answer(&answer)?;
+            }
         }
         let (mut reader, mut writer) = tokio::io::split(wire);
         let up = async {
             let mut out = Vec::new();
             while let Some(datagram) = datagrams.recv().await {
                 let mut count = 1;
-                self.frame(&datagram, &mut out);
+                framing.put(&datagram, &mut out);
                 // What waits goes in the same record.
                 while let Ok(more) = datagrams.try_recv() {
                     count += 1;
-                    self.frame(&more, &mut out);
+                    framing.put(&more, &mut out);
                 }
                 writer.write_all(&out).await?;
                 writer.flush().await?;
@@ -201,17 +312,13 @@ impl Lane {
         };
         let down = async {
             loop {
-                let frame = next_frame(&mut reader, &mut received, &self.way).await?;
-                let datagram = match &self.way {
-                    Way::IceTcp => Some(&frame[..]),
-                    Way::Turn { .. } => match unwrap_relayed(&frame) {
-                        Some((Ok(CHANNEL), payload)) => Some(payload),
-                        Some(_) | None => None,
-                    },
+                let frame = next_frame(&mut reader, &mut received, framing).await?;
+                let datagram = match framing {
+                    Framing::IceTcp => Some(&frame[..]),
+                    Framing::Turn => on_channel(&frame),
                 };
                 if let Some(datagram) = datagram {
-                    self.udp.send_to(datagram, self.peer).await?;
-                    self.counters.from_server.fetch_add(1, Ordering::Relaxed);
+                    self.deliver(datagram).await?;
                 }
             }
         };
@@ -220,14 +327,24 @@ impl Lane {
             ended = down => ended,
         }
     }
+}
 
-    fn frame(&self, datagram: &[u8], out: &mut Vec<u8>) {
-        match &self.way {
-            Way::IceTcp => {
+/// What came on the channel, if anything did.
+fn on_channel(message: &[u8]) -> Option<&[u8]> {
+    match unwrap_relayed(message) {
+        Some((Ok(CHANNEL), payload)) => Some(payload),
+        Some(_) | None => None,
+    }
+}
+
+impl Framing {
+    fn put(self, datagram: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::IceTcp => {
                 out.extend((datagram.len() as u16).to_be_bytes());
                 out.extend(datagram);
             }
-            Way::Turn { .. } => {
+            Self::Turn => {
                 out.extend(channel_data(CHANNEL, datagram));
                 // Over TCP it is padded (RFC 8656 §12.5).
                 out.resize(out.len().next_multiple_of(4), 0);
@@ -240,10 +357,10 @@ impl Lane {
 async fn next_frame(
     reader: &mut (impl AsyncRead + Unpin),
     received: &mut Vec<u8>,
-    way: &Way,
+    framing: Framing,
 ) -> io::Result<Vec<u8>> {
     loop {
-        if let Some((head, len, end)) = frame_in(received, way)
+        if let Some((head, len, end)) = frame_in(received, framing)
             && received.len() >= end
         {
             let frame = received[head..len].to_vec();
@@ -261,52 +378,62 @@ async fn next_frame(
 }
 
 /// Where the datagram of the first frame begins and ends, and where the next frame does.
-fn frame_in(received: &[u8], way: &Way) -> Option<(usize, usize, usize)> {
+fn frame_in(received: &[u8], framing: Framing) -> Option<(usize, usize, usize)> {
     let number = |at: usize| {
         let bytes = received.get(at..)?.first_chunk::<2>()?;
         Some(usize::from(u16::from_be_bytes(*bytes)))
     };
-    match way {
-        Way::IceTcp => {
+    match framing {
+        Framing::IceTcp => {
             let end = 2 + number(0)?;
             Some((2, end, end))
         }
-        Way::Turn { .. } if received.first()? >> 6 == 0 => {
+        Framing::Turn if received.first()? >> 6 == 0 => {
             let end = STUN_HEAD + number(2)?;
             Some((0, end, end))
         }
-        Way::Turn { .. } => {
+        Framing::Turn => {
             let end = 4 + number(2)?;
             Some((0, end, end.next_multiple_of(4)))
         }
     }
 }
 
-/// Makes a relay and binds a channel to `target`. `received` keeps what came after the last answer.
-async fn allocate(
-    wire: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    received: &mut Vec<u8>,
-    mut client: TurnClient,
+/// The steps to a relay with a channel, each a request and its answer.
+struct Steps {
+    client: TurnClient,
     target: SocketAddr,
-) -> io::Result<()> {
-    let way = Way::Turn {
-        user: String::new(),
-        password: String::new(),
-    };
-    // The first one only brings realm and nonce.
-    for (step, expected) in [(0, Some(401)), (1, None), (2, None)] {
-        let request = match step {
-            0 | 1 => client.allocate(),
-            _ => client.bind(CHANNEL, target),
-        };
-        wire.write_all(&request).await?;
-        wire.flush().await?;
-        let answer = next_frame(wire, received, &way).await?;
-        let answer = client.read_answer(&answer);
-        let answer = answer.ok_or_else(|| io::Error::other("no answer of TURN"))?;
-        if answer.error != expected {
-            return Err(io::Error::other(format!("TURN answers {:?}", answer.error)));
+    step: usize,
+}
+
+impl Steps {
+    /// What each step's answer says. The first one only brings realm and nonce.
+    const EXPECTED: [Option<u16>; 3] = [Some(401), None, None];
+
+    fn new(login: &TurnLogin, target: SocketAddr) -> Self {
+        Self {
+            client: TurnClient::new(&login.user, &login.password),
+            target,
+            step: 0,
         }
     }
-    Ok(())
+
+    /// The next request; none is needed any more at the end.
+    fn request(&mut self) -> Option<Vec<u8>> {
+        match self.step {
+            0 | 1 => Some(self.client.allocate()),
+            2 => Some(self.client.bind(CHANNEL, self.target)),
+            _ => None,
+        }
+    }
+
+    fn on_answer(&mut self, answer: &[u8]) -> io::Result<()> {
+        let answer = self.client.read_answer(answer);
+        let answer = answer.ok_or_else(|| io::Error::other("no answer of TURN"))?;
+        if Self::EXPECTED.get(self.step) != Some(&answer.error) {
+            return Err(io::Error::other(format!("TURN answers {:?}", answer.error)));
+        }
+        self.step += 1;
+        Ok(())
+    }
 }

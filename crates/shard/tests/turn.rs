@@ -304,11 +304,11 @@ fn the_port_for_turn_takes_nothing_but_turn() {
 fn binding(user: Option<&str>) -> Vec<u8> {
     let mut out = vec![0; 128];
     let id = TransactionId([7; 12]);
-    let mut writer = StunWriter::new(&mut out, StunClass::Request, BINDING, id).unwrap();
+    let mut writer = StunWriter::new(&mut out, StunClass::Request, BINDING, id).expect("room");
     if let Some(user) = user {
         writer
             .attribute(attribute::USERNAME, user.as_bytes())
-            .unwrap();
+            .expect("room");
     }
     let len = writer.finish();
     out.truncate(len);

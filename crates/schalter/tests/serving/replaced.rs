@@ -10,7 +10,7 @@ use schalter_load::feed::FeedConfig;
 use schalter_load::livekit::LiveKit;
 use schalter_load::receive::Feedback;
 use schalter_load::target::Target;
-use schalter_load::tunnel::{Connect, Tunnel, Way, Wire};
+use schalter_load::tunnel::{Connect, Tunnel, TurnLogin, Way, Wire};
 use schalter_model::SrtpProfile;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
@@ -62,10 +62,10 @@ async fn credentials(server: &Server) -> Way {
         .iter()
         .find(|it| it.urls.iter().any(|url| url.starts_with("turns:")));
     let turn = turn.expect("TURN over TLS");
-    Way::Turn {
+    Way::Turn(TurnLogin {
         user: turn.username.clone(),
         password: turn.credential.clone(),
-    }
+    })
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

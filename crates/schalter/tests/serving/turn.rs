@@ -6,9 +6,17 @@
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::authority::Authority;
+use schalter_load::call::{Call, CallPlan, Generator, PeerOptions};
+use schalter_load::feed::FeedConfig;
+use schalter_load::receive::Feedback;
+use schalter_load::target::Target;
+use schalter_load::tunnel::{Connect, Tunnel, TurnLogin, Way, Wire};
+use schalter_model::SrtpProfile;
+
+use crate::authority::{Authority, connect};
 use crate::server::{PATIENCE, Server, folder};
 
 /// Messages of one run of the client.
@@ -225,4 +233,94 @@ async fn a_media_port_answers_no_client_of_turn() {
     assert_eq!(turn.count("schalter_turn_allocations").await, 0.0);
     assert_eq!(turn.count(RELAYED).await, 0.0);
     assert!(!client.said().contains("401"), "{}", client.said());
+}
+
+/// Sound, and a picture of a few packets, for as long as is measured.
+const FEED: FeedConfig = FeedConfig {
+    video_packets: 60,
+    video_bytes: 1_000,
+    video_bursts: 15,
+    audio_packets: 50,
+    audio_bytes: 120,
+};
+const SPAN: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_people_who_each_come_another_way_hear_each_other() {
+    let authority = Authority::new();
+    let folder = folder("turn-ways");
+    let keys = authority.issue(&folder);
+    // Clients are told the tunnel's address; the server's own is another one.
+    let udp = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let media = udp.local_addr().unwrap().port();
+    let config = format!(
+        "tls: {{{keys}, port: 0}}\nturn: {{udp_port: 0}}\n\
+         rtc: {{udp_port: {media}, tcp_port: 0, addresses: [{{127.0.0.1: 127.0.0.2}}], pin_workers: false}}\n"
+    );
+    let mut server = Server::start_in(&folder, &[], &config);
+    let secure = server.port;
+    let plain = server.ready.rsplit(':').next().unwrap().trim();
+    server.port = plain.parse().unwrap();
+    let (_socket, join) = server.join("before", "somebody").await.unwrap();
+    let told = join.ice_servers.first().expect("a TURN server");
+    let login = TurnLogin {
+        user: told.username.clone(),
+        password: told.credential.clone(),
+    };
+    let url = told.urls.iter().find(|url| url.ends_with("?transport=udp"));
+    let turn = url.and_then(|url| url.strip_prefix("turn:127.0.0.2:"));
+    let turn = turn.expect("TURN over UDP").split('?').next().unwrap();
+    let own = |port| (std::net::Ipv4Addr::LOCALHOST, port).into();
+    let ways = vec![
+        Way::Udp(own(media)),
+        Way::TurnUdp(own(turn.parse().unwrap()), login.clone()),
+        Way::IceTcp,
+        Way::Turn(login),
+    ];
+    let client = authority.client(None);
+    let dial: Arc<Connect> = Arc::new(move || {
+        let client = client.clone();
+        Box::pin(async move {
+            let tls = connect(&client, secure).await?;
+            tls.get_ref().0.set_nodelay(true)?;
+            Ok(Box::new(tls) as Box<dyn Wire>)
+        })
+    });
+    let tunnel = Tunnel::start(udp, ways, dial).unwrap();
+    let mut generator = Generator::start(PeerOptions {
+        local: std::net::Ipv4Addr::LOCALHOST.into(),
+        profile: SrtpProfile::AeadAes128Gcm,
+        feedback: Feedback::default(),
+        core: None,
+    })
+    .unwrap();
+    let plan = CallPlan {
+        rooms: 1,
+        publishers: 4,
+        subscribers: 0,
+        mutual: true,
+        feed: FEED,
+        name: "ways".to_owned(),
+    };
+    let target = Target::LiveKit(server.livekit());
+    let call = Call::start(&target, &mut generator, plan).await.unwrap();
+    let report = call.measure(&mut generator, SPAN, None).await.unwrap();
+    assert_eq!((report.lost_peers, report.lost_signaling), (0, 0));
+    for delivery in [&report.audio, &report.video] {
+        assert_eq!(delivery.pairs, 12);
+        assert!(delivery.expected > 0);
+        assert_eq!(delivery.expected, delivery.delivered, "{report:?}");
+    }
+    let passed = tunnel.passed();
+    assert_eq!((passed.opened, passed.ended, passed.dropped), (4, 0, 0));
+    server.until_metric("schalter_turn_allocations", 2.0).await;
+    for (name, count) in [
+        ("schalter_streams_accepted_total{protocol=\"ice_tcp\"}", 1.0),
+        ("schalter_streams_accepted_total{protocol=\"turn\"}", 1.0),
+        (FOREIGN, 0.0),
+        (ON_MEDIA_PORT, 0.0),
+    ] {
+        assert_eq!(server.metric(name).await, count, "{name}");
+    }
+    call.end(&mut generator).await;
 }
