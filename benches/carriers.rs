@@ -1,263 +1,358 @@
-//! What does a packet cost by ICE-TCP, plain and over TLS, beside UDP?
+//! Question: what does a forwarded packet cost by ICE-TCP and TURN, plain and over TLS, beside UDP?
 //!
-//! A worker of `net` sends runs of five packets of 1,170 bytes to loopback, by each carrier in turn, and counts the CPU of its
-//! own thread: framing, encryption by TLS, system calls. What comes before (SRTP, rewriting) is the same for all and
-//! `packet_path` measures it. Somebody on another core reads everything and looks at nothing.
+//! The whole way: a server of its own for each measurement, one publisher by UDP, subscribers by the carrier in question. What counts
+//! is the CPU of the server's process for each packet that arrives. The subscribers are the load generator's, which knows UDP
+//! only; a tunnel of it takes each by a socket or connection of its own, so that the server has them by each carrier as it would have
+//! browsers. Carriers take turns, and each is compared with UDP of the same round.
+//!
+//! Server on the first core, generator and tunnel on the last. Needs a built server: see `SchalterOptions::find`.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, mpsc};
+use clap::Parser;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use schalter_benches::median;
+use schalter_load::call::{Call, CallPlan, Generator, PeerOptions};
+use schalter_load::error::LoadError;
+use schalter_load::feed::FeedConfig;
+use schalter_load::livekit::{Grant, LiveKit, mint};
+use schalter_load::receive::Feedback;
+use schalter_load::report::Report;
+use schalter_load::server::{SchalterOptions, Spawned, spawn_schalter};
+use schalter_load::target::Target;
+use schalter_load::tunnel::{Connect, Tunnel, TurnLogin, Way, Wire};
+use schalter_model::SrtpProfile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-use quinn_udp::UdpSocketState;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use schalter_model::{Carrier, Counters, Path, ShardId, Time};
-use schalter_net::{AcceptedStream, Framing, Transmit, Worker, Workers, WorkersConfig};
-use schalter_shard::control::{Command, Event};
-use schalter_shard::peer::{Envelope, PeerMessage};
+/// The server's address.
+const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// The tunnel's, which clients are told.
+const TOLD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// The name of the server's certificate.
+const NAME: &str = "localhost";
+/// After everybody hears everybody, before measuring.
+const WARM_UP: Duration = Duration::from_secs(1);
 
-const PACKET: usize = 1_170;
-const RUN: usize = 5;
-/// Packets of one turn, by one carrier.
-const PACKETS: usize = 20_000;
-const ROUNDS: usize = 15;
-/// The carriers, in the order of their turns.
-const CARRIERS: [&str; 3] = ["UDP", "ICE-TCP", "ICE-TCP over TLS"];
-
-fn cpu_nanos() -> u64 {
-    let spent = clock_gettime(ClockId::ThreadCPUTime);
-    spent.tv_sec as u64 * 1_000_000_000 + spent.tv_nsec as u64
+/// Compares carriers.
+#[derive(Parser)]
+struct Args {
+    /// Rounds; in each every carrier has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds to measure in each turn
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Subscribers of the one publisher
+    #[arg(long, default_value_t = 20)]
+    subscribers: u32,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-/// Sends by each carrier in turn once all connections said a word, and reports what each turn cost.
-struct Sender {
-    paths: Vec<Path>,
-    turn: usize,
-    left: usize,
-    began: u64,
-    waiting: bool,
-    results: mpsc::Sender<(usize, u64)>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Udp,
+    TurnUdp,
+    IceTcp,
+    IceTls,
+    TurnTls,
 }
 
-impl Worker for Sender {
-    fn on_command(&mut self, _: Time, _: Command) {}
+impl Carrier {
+    /// In the order of their turns.
+    const ALL: [Self; 5] = [
+        Self::Udp,
+        Self::TurnUdp,
+        Self::IceTcp,
+        Self::IceTls,
+        Self::TurnTls,
+    ];
 
-    fn on_datagram(&mut self, _: Time, path: Path, datagram: &mut [u8]) {
-        // Its first byte says which connection it is.
-        let index = usize::from(datagram[0]);
-        if self.paths.len() == index {
-            self.paths.push(path);
+    fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::TurnUdp => "TURN over UDP",
+            Self::IceTcp => "ICE-TCP",
+            Self::IceTls => "ICE-TCP over TLS",
+            Self::TurnTls => "TURN over TLS",
         }
     }
+}
 
-    fn on_peer(&mut self, _: Time, _: ShardId, _: PeerMessage) {}
-    fn on_envelope(&mut self, _: Time, _: ShardId, _: &Envelope) {}
+/// A certificate on the disk, which goes with this.
+struct Secured {
+    folder: PathBuf,
+    root: CertificateDer<'static>,
+}
 
-    fn poll_transmit(&mut self, _: Time, _: &mut [u8]) -> Option<Transmit> {
-        if self.paths.len() < CARRIERS.len() || self.waiting {
-            return None;
-        }
-        if self.left == 0 {
-            if self.began > 0 {
-                let spent = cpu_nanos() - self.began;
-                // Fails when the measurement is over and nobody listens.
-                let _ = self.results.send((self.turn % CARRIERS.len(), spent));
-                self.turn += 1;
-            }
-            if self.turn == CARRIERS.len() * ROUNDS {
-                self.began = 0;
-                return None;
-            }
-            self.left = PACKETS;
-            self.began = cpu_nanos();
-        }
-        self.left -= RUN;
-        Some(Transmit {
-            path: self.paths[self.turn % CARRIERS.len()],
-            len: RUN * PACKET,
-            segment_size: Some(PACKET),
+impl Drop for Secured {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Secured {
+    fn make() -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("schalter-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]);
+        let made = made.map_err(io::Error::other)?;
+        std::fs::write(folder.join("chain.pem"), made.cert.pem())?;
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
+        Ok(Self {
+            folder,
+            root: made.cert.der().clone(),
         })
     }
 
-    fn poll_event(&mut self) -> Option<Event> {
-        None
+    fn client(&self) -> io::Result<TlsConnector> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// A server that runs, and where it is.
+struct Server {
+    process: Spawned,
+    livekit: LiveKit,
+    media: SocketAddr,
+    turn_udp: SocketAddr,
+    tls: SocketAddr,
+}
+
+impl Server {
+    fn start(secured: &Secured, core: usize) -> Result<Self, LoadError> {
+        let failed = |error| LoadError::io("looking for free ports", error);
+        let at = |address: io::Result<SocketAddr>| address.map_err(failed);
+        // Held until both are known.
+        let tcp = TcpListener::bind((ADDRESS, 0)).map_err(failed)?;
+        let udp = UdpSocket::bind((ADDRESS, 0)).map_err(failed)?;
+        let (tls, turn_udp) = (at(tcp.local_addr())?, at(udp.local_addr())?);
+        drop((tcp, udp));
+        let folder = secured.folder.display();
+        let options = SchalterOptions {
+            core: Some(core),
+            told: Some(IpAddr::V4(TOLD)),
+            more: vec![
+                format!(
+                    "tls: {{cert_file: {folder}/chain.pem, key_file: {folder}/key.pem, port: {}}}",
+                    tls.port()
+                ),
+                format!("turn: {{udp_port: {}}}", turn_udp.port()),
+            ],
+            ..SchalterOptions::find()?
+        };
+        let (process, livekit) = spawn_schalter(&options)?;
+        let media = process.media_port().unwrap_or_default();
+        Ok(Self {
+            process,
+            livekit,
+            media: (ADDRESS, media).into(),
+            turn_udp,
+            tls,
+        })
     }
 
-    fn poll_peer(&mut self) -> Option<(ShardId, PeerMessage)> {
-        None
+    /// Where pages and ICE-TCP are, without TLS.
+    fn plain(&self) -> Result<SocketAddr, LoadError> {
+        let address = self.livekit.url.strip_prefix("ws://");
+        let address = address.and_then(|text| text.parse().ok());
+        address.ok_or_else(|| LoadError::Server(format!("no address: {}", self.livekit.url)))
     }
 
-    fn poll_envelope(&mut self, _: Time, _: &mut Envelope) -> Option<ShardId> {
-        None
-    }
-
-    fn on_stream_backlog(&mut self, _: Time, path: Path, waiting: usize) {
-        if matches!(path.carrier, Carrier::Stream(_)) {
-            self.waiting = waiting > 0;
+    /// Credentials for TURN, as WHIP hands them out (RFC 9725 §4.6).
+    async fn login(&self) -> Result<TurnLogin, LoadError> {
+        let (room, identity) = ("bench", "bench");
+        let grant = Grant { room, identity };
+        let token = mint(&self.livekit.key, &self.livekit.secret, &grant)?;
+        let plain = self.plain()?;
+        let request = format!(
+            "OPTIONS /whip/v1 HTTP/1.1\r\nHost: {plain}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        let exchange = async {
+            let mut stream = TcpStream::connect(plain).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            io::Result::Ok(answer)
+        };
+        let answer = exchange.await;
+        let answer = answer.map_err(|error| LoadError::io("asking for TURN", error))?;
+        let value = |name: &str| {
+            let (_, rest) = answer.split_once(&format!("{name}=\""))?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        match (value("username"), value("credential")) {
+            (Some(user), Some(password)) => Ok(TurnLogin { user, password }),
+            _ => Err(LoadError::Server(format!("no TURN: {answer}"))),
         }
     }
+}
 
-    fn on_stream_closed(&mut self, _: Time, _: Path) {}
-
-    fn wants_stream(&self, _: &Path) -> bool {
-        true
-    }
-
-    fn next_timeout(&self) -> Option<Time> {
-        None
-    }
-
-    fn on_timeout(&mut self, _: Time) {}
-
-    fn counters(&self) -> Counters {
-        Counters::default()
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
     }
 }
 
-fn pin(core: usize) -> io::Result<()> {
-    let mut only = CpuSet::new();
-    only.set(core);
-    Ok(sched_setaffinity(None, &only)?)
+fn say(line: &str) -> Result<(), LoadError> {
+    writeln!(io::stdout(), "{line}").map_err(|error| LoadError::io("standard output", error))
 }
 
-/// Reads everything of a connection until it ends.
-fn drain_tcp(mut tcp: TcpStream, core: usize) {
-    std::thread::spawn(move || {
-        // Unpinned it works as well, only less evenly.
-        let _ = pin(core);
-        let mut buffer = vec![0; 1 << 18];
-        while tcp.read(&mut buffer).is_ok_and(|len| len > 0) {}
-    });
+fn run(args: &Args) -> Result<(), LoadError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (server_core, own_core) = (0, cores - 1);
+    schalter_load::process::pin_to(own_core)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| LoadError::io("runtime", error))?;
+    let secured = Secured::make().map_err(|error| LoadError::io("certificate", error))?;
+    let mut reports: Vec<Vec<Report>> = vec![Vec::new(); Carrier::ALL.len()];
+    for round in 1..=args.rounds {
+        for (carrier, reports) in Carrier::ALL.into_iter().zip(&mut reports) {
+            let turn = turn(carrier, args, &secured, server_core, own_core);
+            let report = runtime.block_on(turn)?;
+            say(&format!(
+                "round {round}  {:<17} {}",
+                carrier.name(),
+                report.summary()
+            ))?;
+            reports.push(report);
+        }
+    }
+    summarise(args, &reports)
 }
 
-fn drain_udp(core: usize) -> io::Result<SocketAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // As a network card would have it: a run is taken in one piece.
-    UdpSocketState::new((&socket).into())?;
-    let address = socket.local_addr()?;
-    std::thread::spawn(move || {
-        let _ = pin(core);
-        let mut buffer = vec![0; 1 << 16];
-        while socket.recv(&mut buffer).is_ok() {}
-    });
-    Ok(address)
-}
-
-fn tls() -> io::Result<(ClientConnection, ServerConnection)> {
-    let failed = |error: rustls::Error| io::Error::other(error);
-    let made =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.clone()], key)
+/// One measurement.
+async fn turn(
+    carrier: Carrier,
+    args: &Args,
+    secured: &Secured,
+    server_core: usize,
+    own_core: usize,
+) -> Result<Report, LoadError> {
+    let mut server = Server::start(secured, server_core)?;
+    let way = match carrier {
+        Carrier::Udp => Way::Udp(server.media),
+        Carrier::TurnUdp => Way::TurnUdp(server.turn_udp, server.login().await?),
+        Carrier::IceTcp | Carrier::IceTls => Way::IceTcp,
+        Carrier::TurnTls => Way::Turn(server.login().await?),
+    };
+    let failed = |error| LoadError::io("tunnel", error);
+    let udp = UdpSocket::bind((TOLD, server.media.port())).map_err(failed)?;
+    // The publisher comes first.
+    let mut ways = vec![Way::Udp(server.media)];
+    ways.resize(1 + args.subscribers as usize, way);
+    let tls = match carrier {
+        Carrier::IceTls | Carrier::TurnTls => Some(secured.client().map_err(failed)?),
+        Carrier::Udp | Carrier::TurnUdp | Carrier::IceTcp => None,
+    };
+    let address = if tls.is_some() {
+        server.tls
+    } else {
+        server.plain()?
+    };
+    let connect: Arc<Connect> = Arc::new(move || {
+        let tls = tls.clone();
+        Box::pin(async move {
+            let tcp = TcpStream::connect(address).await?;
+            tcp.set_nodelay(true)?;
+            let Some(tls) = tls else {
+                return Ok(Box::new(tcp) as Box<dyn Wire>);
+            };
+            let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
+            Ok(Box::new(tls.connect(name, tcp).await?) as Box<dyn Wire>)
         })
-        .map_err(failed)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).map_err(failed)?;
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-    Ok((
-        ClientConnection::new(Arc::new(client), name).map_err(failed)?,
-        ServerConnection::new(Arc::new(server)).map_err(failed)?,
-    ))
+    });
+    let tunnel = Tunnel::start(udp, ways, connect).map_err(failed)?;
+    let mut generator = Generator::start(PeerOptions {
+        local: IpAddr::V4(ADDRESS),
+        profile: SrtpProfile::AeadAes128Gcm,
+        feedback: Feedback::default(),
+        core: Some(own_core),
+    })?;
+    let plan = CallPlan {
+        rooms: 1,
+        publishers: 1,
+        subscribers: args.subscribers,
+        mutual: false,
+        feed: FeedConfig::default(),
+        name: "carriers".to_owned(),
+    };
+    let target = Target::LiveKit(server.livekit.clone());
+    let call = Call::start(&target, &mut generator, plan).await?;
+    tokio::time::sleep(WARM_UP).await;
+    let span = Duration::from_secs(args.seconds);
+    let pid = Some(server.process.pid());
+    let report = call.measure(&mut generator, span, pid).await?;
+    let passed = tunnel.passed();
+    if (passed.opened, passed.ended) != (1 + u64::from(args.subscribers), 0) {
+        return Err(LoadError::Server(format!(
+            "connections were lost: {passed:?}"
+        )));
+    }
+    call.end(&mut generator).await;
+    server.process.stop();
+    Ok(report)
 }
 
-/// A connection whose peer reads on `core`, for the worker, as its `index`th.
-fn connection(index: u8, with_tls: bool, core: usize) -> io::Result<AcceptedStream> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut client = TcpStream::connect(listener.local_addr()?)?;
-    let (mut tcp, remote) = listener.accept()?;
-    let mut server = None;
-    if with_tls {
-        let (mut ours, mut theirs) = tls().map(|(client, server)| (server, client))?;
-        let connecting = std::thread::spawn(move || {
-            while theirs.is_handshaking() {
-                theirs.complete_io(&mut client)?;
-            }
-            io::Result::Ok(client)
+fn summarise(args: &Args, reports: &[Vec<Report>]) -> Result<(), LoadError> {
+    let cpu = |report: &Report| {
+        report
+            .server
+            .map_or(f64::NAN, |server| server.cpu_us_per_packet)
+    };
+    say(&format!(
+        "\n1 publisher by UDP, {} subscribers; µs of the server's CPU a packet that arrived, medians of {} rounds of {} s (least to most):",
+        args.subscribers, args.rounds, args.seconds
+    ))?;
+    let udp = &reports[0];
+    let mut clean = true;
+    for (carrier, own) in Carrier::ALL.into_iter().zip(reports) {
+        let cost: Vec<f64> = own.iter().map(cpu).collect();
+        // Round by round, so that what the machine did to one it did to both.
+        let ratios: Vec<f64> = own.iter().zip(udp).map(|(a, b)| cpu(a) / cpu(b)).collect();
+        let (least, most) = cost.iter().fold((f64::MAX, 0.0_f64), |(least, most), us| {
+            (least.min(*us), most.max(*us))
         });
-        while ours.is_handshaking() {
-            ours.complete_io(&mut tcp)?;
-        }
-        client = connecting
-            .join()
-            .map_err(|_| io::Error::other("the client panicked"))??;
-        server = Some(Box::new(ours));
+        let lost: u64 = own
+            .iter()
+            .map(|r| r.audio.expected + r.video.expected - r.audio.delivered - r.video.delivered)
+            .sum();
+        clean &= own.iter().all(|report| report.clean);
+        say(&format!(
+            "  {:<17} {:>6.2} ({least:.2} to {most:.2}), {:.2} × UDP, {lost} lost",
+            carrier.name(),
+            median(&cost),
+            median(&ratios),
+        ))?;
     }
-    drain_tcp(client, core);
-    Ok(AcceptedStream {
-        local: tcp.local_addr()?,
-        tcp,
-        tls: server,
-        framing: Framing::Rfc4571,
-        early: vec![0, 1, index],
-        remote,
-    })
-}
-
-fn main() -> io::Result<()> {
-    let allowed = sched_getaffinity(None)?;
-    let cores: Vec<_> = (0..CpuSet::MAX_CPU)
-        .filter(|core| allowed.is_set(*core))
-        .collect();
-    let (first, last) = (cores[0], cores[cores.len() - 1]);
-    let udp = Path::udp(drain_udp(last)?, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    let connections = [connection(1, false, last)?, connection(2, true, last)?];
-    // The worker inherits this.
-    pin(first)?;
-    let (results, turns) = mpsc::channel();
-    let config = WorkersConfig {
-        bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        pin: false,
-        ..WorkersConfig::default()
-    };
-    let make = |_, _, _| Sender {
-        paths: vec![udp],
-        turn: 0,
-        left: 0,
-        began: 0,
-        waiting: false,
-        results: results.clone(),
-    };
-    let workers = Workers::start(&config, make, Box::new(|_, _| {})).map_err(io::Error::other)?;
-    for stream in connections {
-        workers
-            .commands()
-            .adopt(ShardId(0), stream)
-            .map_err(io::Error::other)?;
-    }
-    let mut spent: [Vec<u64>; CARRIERS.len()] = Default::default();
-    for (turn, nanos) in turns.iter().take(CARRIERS.len() * ROUNDS) {
-        spent[turn].push(nanos / PACKETS as u64);
-    }
-    workers.shutdown().map_err(io::Error::other)?;
-    println!(
-        "{PACKET} bytes in runs of {RUN}; ns of the worker's CPU a packet, median of {ROUNDS} (least to most)"
-    );
-    let mut udp = 0;
-    for (name, mut nanos) in CARRIERS.into_iter().zip(spent) {
-        nanos.sort_unstable();
-        let median = nanos[nanos.len() / 2];
-        if udp == 0 {
-            udp = median.max(1);
-        }
-        let ratio = median as f64 / udp as f64;
-        let (least, most) = (nanos[0], nanos[nanos.len() - 1]);
-        println!("  {name:<18} {median:>6} ({least} to {most}), {ratio:.2} × UDP");
+    if !clean {
+        say(
+            "Foreign load above 10 % in at least one round: only the ratios may be quoted, with care.",
+        )?;
     }
     Ok(())
 }

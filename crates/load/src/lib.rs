@@ -2,7 +2,7 @@
 //! machine to the server under test.
 //!
 //! Owns the client side of one peer ([`client`]), the test feed ([`feed`]), what arrives ([`receive`]), what a person would see of it
-//! ([`viewer`], in which formats: [`mod@format`]) behind a thin link ([`link`]), the thread that
+//! ([`viewer`], in which formats: [`mod@format`]) behind a thin link ([`link`]) or with TCP in between ([`tunnel`]), the thread that
 //! drives all of them ([`engine`]), how servers are spoken to ([`livekit`], [`janus`]) and started ([`server`]), and
 //! what is measured ([`call`], [`report`]). The binary and the benches share it.
 
@@ -29,4 +29,5 @@ pub mod scenario;
 pub mod sdp;
 pub mod server;
 pub mod target;
+pub mod tunnel;
 pub mod viewer;

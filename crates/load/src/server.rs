@@ -30,12 +30,19 @@ pub struct Spawned {
     directory: Option<PathBuf>,
     /// Where metrics are, for a Schalter.
     admin: Option<SocketAddr>,
+    /// The first worker's port for media, for a Schalter.
+    media: Option<u16>,
 }
 
 impl Spawned {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The UDP port of a Schalter's first worker.
+    pub fn media_port(&self) -> Option<u16> {
+        self.media
     }
 
     /// Its metrics now.
@@ -144,6 +151,10 @@ pub struct SchalterOptions {
     pub core: Option<usize>,
     /// Lines to add below `rtc:`.
     pub rtc: Vec<String>,
+    /// Address that clients are told in place of [`Self::address`], as behind a NAT.
+    pub told: Option<IpAddr>,
+    /// Lines to add at the end.
+    pub more: Vec<String>,
 }
 
 impl SchalterOptions {
@@ -177,6 +188,8 @@ impl SchalterOptions {
             workers: 1,
             core: None,
             rtc: Vec::new(),
+            told: None,
+            more: Vec::new(),
         })
     }
 
@@ -184,18 +197,26 @@ impl SchalterOptions {
         let Self {
             address, workers, ..
         } = self;
-        let mut rtc = String::new();
+        let mut rtc = match self.told {
+            None => format!("  node_ip: {address}\n"),
+            Some(told) => format!("  addresses: [{{\"{address}\": \"{told}\"}}]\n"),
+        };
         for line in &self.rtc {
             rtc.push_str(&format!("  {line}\n"));
         }
         format!(
             "port: {http}\nbind_addresses: [\"{address}\"]\nkeys:\n  {KEY}: {secret}\nrtc:\n  udp_port: {media}\n  tcp_port: 0\n  \
-             node_ip: {address}\n  workers: {workers}\n{rtc}room:\n  max_participants: 0\nlimits:\n  participants_per_room: 10000\n  connections: 100000\nadmin:\n  \
-             listen: {admin}\nstate_dir: {state}\n",
+             workers: {workers}\n{rtc}room:\n  max_participants: 0\nlimits:\n  participants_per_room: 10000\n  connections: 100000\nadmin:\n  \
+             listen: {admin}\nstate_dir: {state}\n{more}",
             http = ports.http,
             media = ports.media,
             admin = SocketAddr::new(*address, ports.admin),
             state = state.display(),
+            more = self
+                .more
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
         )
     }
 }
@@ -311,6 +332,7 @@ pub fn spawn_schalter(options: &SchalterOptions) -> Result<(Spawned, LiveKit), L
         child,
         directory: Some(directory),
         admin: Some(SocketAddr::new(options.address, ports.admin)),
+        media: Some(ports.media),
     };
     let http = SocketAddr::new(options.address, ports.http);
     wait_until_listening(&mut spawned, http, &log)?;
@@ -368,6 +390,7 @@ pub fn spawn_janus(
         child,
         directory: Some(directory),
         admin: None,
+        media: None,
     };
     let api = SocketAddr::new(address, JANUS_PORT);
     wait_until_listening(&mut spawned, api, &log)?;
@@ -400,6 +423,8 @@ mod tests {
             workers: 2,
             core: None,
             rtc: vec!["burst_us: 500".to_owned()],
+            told: None,
+            more: vec!["turn: {udp_port: 4}".to_owned()],
         };
         let ports = Ports {
             http: 1,
@@ -411,11 +436,23 @@ mod tests {
             "port: 1",
             "  udp_port: 3",
             "  workers: 2",
+            "  node_ip: 127.0.0.1",
+            "turn: {udp_port: 4}",
             "  burst_us: 500",
             "  listen: 127.0.0.1:2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+        let behind_nat = SchalterOptions {
+            told: Some("127.0.0.2".parse().unwrap()),
+            ..options
+        };
+        let text = behind_nat.config(&ports, "s", Path::new("/x"));
+        let line = "  addresses: [{\"127.0.0.1\": \"127.0.0.2\"}]";
+        assert!(
+            text.lines().any(|l| l == line) && !text.contains("node_ip"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -439,6 +476,7 @@ mod tests {
             child,
             directory: Some(directory),
             admin: None,
+            media: None,
         };
         let error =
             wait_until_listening(&mut spawned, "127.0.0.1:1".parse().unwrap(), &log).unwrap_err();

@@ -96,12 +96,16 @@ reasons! {
     TurnNoPermission = "turn_no_permission",
     /// Through a relay to what is no media socket of this shard: relays reach nothing else.
     TurnForeignPeer = "turn_foreign_peer",
+    /// TURN, or STUN for nobody, over UDP on a media port, which serves neither.
+    TurnOnMediaPort = "turn_on_media_port",
     /// More answers to who has not proven anything than the limit allows.
     TurnRateLimited = "turn_rate_limited",
     /// A connection's bytes are no frames, or no TLS; it was closed.
     StreamMalformed = "stream_malformed",
     /// The limit on connections of a worker was reached.
     StreamLimit = "stream_limit",
+    /// The oldest of an address's connections that had proven nothing gave way to another one of it.
+    StreamUnproven = "stream_unproven",
     /// Waited so long for a slow connection that it was of no use any more.
     StreamLate = "stream_late",
 }

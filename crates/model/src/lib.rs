@@ -92,6 +92,8 @@ pub enum Carrier {
     Udp,
     /// A connection that keeps the bounds of datagrams by framing (RFC 4571, or TURN over TCP, RFC 8656 §12.5).
     Stream(StreamId),
+    /// UDP on a port of its own, which serves TURN clients and nobody else.
+    TurnPort,
     /// One of our own TURN relays; `remote` is the relayed transport address.
     Relay(RelayId),
 }

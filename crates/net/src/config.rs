@@ -13,6 +13,9 @@ pub struct WorkersConfig {
     pub bind: Vec<IpAddr>,
     /// UDP port of shard 0; shard *n* has the *n*th port after it. 0 lets the kernel choose (tests).
     pub base_port: u16,
+    /// UDP port of shard 0 that takes TURN and nothing else, the others again after it, on the same addresses; `None` for no
+    /// such ports.
+    pub turn_port: Option<u16>,
     /// How many shards, at least 1.
     pub shards: u8,
     /// Whether each worker stays on one core.
@@ -22,6 +25,9 @@ pub struct WorkersConfig {
     /// Slots of each media ring between two shards (about 1.6 KiB a slot, one ring per ordered pair of shards). When
     /// a ring is full, packets drop and are counted as `MailboxFull`.
     pub mailbox_slots: usize,
+    /// Connections of one address (IPv4) or network of 64 bits (IPv6), at each worker, on which nothing authentic came yet; with
+    /// one more the oldest ends and is counted as `StreamUnproven`.
+    pub unproven_streams_per_address: usize,
     /// Bytes of receive buffer to ask of the kernel for each socket.
     pub receive_buffer: usize,
     /// Bytes of send buffer to ask of the kernel for each socket.
@@ -29,15 +35,18 @@ pub struct WorkersConfig {
 }
 
 impl Default for WorkersConfig {
-    /// One shard on every IPv4 address; 4 MiB of buffers; 512 slots, which is 100 ms of a busy pair at 5,000 packets/s.
+    /// One shard on every IPv4 address; 4 MiB of buffers; 512 slots, which is 100 ms of a busy pair at 5,000 packets/s; 250
+    /// unproven connections, an office behind one address that joins at once.
     fn default() -> Self {
         Self {
             bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             base_port: 0,
+            turn_port: None,
             shards: 1,
             pin: true,
             first_core: 0,
             mailbox_slots: 512,
+            unproven_streams_per_address: 250,
             receive_buffer: 4 << 20,
             send_buffer: 4 << 20,
         }
@@ -84,7 +93,7 @@ pub enum NetError {
     /// The last shard's port would lie beyond 65535.
     #[error("{shards} ports from {base_port} on go beyond 65535")]
     PortRange {
-        /// Port of shard 0.
+        /// Port of shard 0, for media or for TURN.
         base_port: u16,
         /// How many shards.
         shards: u8,

@@ -186,7 +186,9 @@ impl Egress {
                     streams.send(now, worker, id, &transmit, contents, counters);
                 }
                 // A relay's datagrams come wrapped for the way to its client; bare ones find no socket.
-                Carrier::Udp | Carrier::Relay(_) => self.send(transmit, wires, now, counters),
+                Carrier::Udp | Carrier::TurnPort | Carrier::Relay(_) => {
+                    self.send(transmit, wires, now, counters)
+                }
             }
             runs += 1;
             if runs % RUNS_PER_CLOCK == 0 {

@@ -177,7 +177,10 @@ impl<W: Worker> EventLoop<'_, W> {
                 self.drain(gear);
                 now = self.clock.now();
             }
-            let Some(message) = gear.pool.message(message, &mut gear.counters) else {
+            let message = gear
+                .pool
+                .message(message, socket.carrier, &mut gear.counters);
+            let Some(message) = message else {
                 continue;
             };
             let path = message.path();

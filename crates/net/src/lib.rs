@@ -19,6 +19,8 @@ mod worker;
 mod workers;
 
 pub use config::{NetError, SocketBuffers, WorkersConfig};
-pub use stream::{AcceptedStream, Frame, FrameError, Framing, MAX_EARLY_LEN, MAX_FRAME_LEN};
+pub use stream::{
+    AcceptedStream, Frame, FrameError, Framing, MAX_EARLY_LEN, MAX_FRAME_LEN, Origin,
+};
 pub use worker::{EGRESS_LEN, MAX_SEGMENTS, Transmit, Worker};
 pub use workers::{Commands, Failure, NotRunning, Workers};

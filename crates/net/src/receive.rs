@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 
 use quinn_udp::RecvMeta;
 use rustix::io::Errno;
-use schalter_model::{Counters, DropReason, Path};
+use schalter_model::{Carrier, Counters, DropReason, Path};
 
 use crate::socket::{Socket, is_source, normal_addr, normal_ip};
 
@@ -91,8 +91,13 @@ impl ReceivePool {
         Ok(count)
     }
 
-    /// The `index`th message of the last batch; `None` (counted) for one that nobody could answer.
-    pub(crate) fn message(&mut self, index: usize, counters: &mut Counters) -> Option<Message<'_>> {
+    /// The `index`th message of the last batch, which came by `carrier`; `None` (counted) for one that nobody could answer.
+    pub(crate) fn message(
+        &mut self,
+        index: usize,
+        carrier: Carrier,
+        counters: &mut Counters,
+    ) -> Option<Message<'_>> {
         let meta = self.meta[index];
         if meta.addr.port() == 0 {
             // The kernel refuses to send to port 0, and with the same error by which it refuses GSO.
@@ -103,10 +108,11 @@ impl ReceivePool {
         }
         let start = index * SLOT_LEN;
         Some(Message {
-            path: Path::udp(
-                normal_addr(meta.addr),
-                meta.dst_ip.map(normal_ip).filter(|ip| is_source(*ip)),
-            ),
+            path: Path {
+                remote: normal_addr(meta.addr),
+                local: meta.dst_ip.map(normal_ip).filter(|ip| is_source(*ip)),
+                carrier,
+            },
             bytes: &mut self.memory[start..start + meta.len],
             stride: meta.stride,
         })

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use quinn_udp::UdpSocketState;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use schalter_model::Path;
+use schalter_model::{Carrier, Path};
 use socket2::{Domain, Protocol, Type};
 
 use crate::config::{NetError, SocketBuffers, WorkersConfig};
@@ -22,6 +22,8 @@ pub(crate) struct Socket {
     /// Most datagrams in one send; 1 if the kernel knows no GSO. Read once: `state` would lower it for good after one
     /// refusal, which may have been about one destination only.
     pub(crate) gso_segments: usize,
+    /// What paths on it have.
+    pub(crate) carrier: Carrier,
     address: IpAddr,
     /// An IPv6 socket that serves IPv4 too, by mapped addresses (RFC 4291 §2.5.5.2).
     dual_stack: bool,
@@ -32,6 +34,7 @@ impl Socket {
         address: IpAddr,
         port: u16,
         dual_stack: bool,
+        carrier: Carrier,
         config: &WorkersConfig,
     ) -> Result<Self, NetError> {
         let at = SocketAddr::new(address, port);
@@ -58,6 +61,7 @@ impl Socket {
             gso_segments: state.max_gso_segments(),
             udp,
             state,
+            carrier,
             address,
             dual_stack,
         })
@@ -83,7 +87,7 @@ impl Socket {
         let family_fits = self.address.is_ipv4() == path.remote.is_ipv4() || self.dual_stack;
         let address_fits =
             self.address.is_unspecified() || path.local.is_none_or(|local| local == self.address);
-        family_fits && address_fits
+        self.carrier == path.carrier && family_fits && address_fits
     }
 
     /// The destination in the family of this socket.
@@ -108,22 +112,46 @@ fn enlarge_buffers(udp: &UdpSocket, config: &WorkersConfig) -> io::Result<()> {
     Ok(())
 }
 
-/// All sockets of one shard: the same port on every address.
+/// All sockets of one shard: the same port on every address for media, and another one for TURN, if there is one.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     all: Vec<Socket>,
     port: u16,
+    turn_port: Option<u16>,
 }
 
 impl Sockets {
-    /// Opens one socket per configured address on `port`; 0 draws a port that is free on all of them.
-    pub(crate) fn open(config: &WorkersConfig, port: u16) -> Result<Self, NetError> {
+    /// Opens one socket per configured address on each of the ports; 0 draws a port that is free on all of them.
+    pub(crate) fn open(
+        config: &WorkersConfig,
+        port: u16,
+        turn_port: Option<u16>,
+    ) -> Result<Self, NetError> {
+        let (mut all, port) = Self::open_port(config, port, Carrier::Udp)?;
+        let mut turn = None;
+        if let Some(wanted) = turn_port {
+            let (more, port) = Self::open_port(config, wanted, Carrier::TurnPort)?;
+            all.extend(more);
+            turn = Some(port);
+        }
+        Ok(Self {
+            all,
+            port,
+            turn_port: turn,
+        })
+    }
+
+    fn open_port(
+        config: &WorkersConfig,
+        port: u16,
+        carrier: Carrier,
+    ) -> Result<(Vec<Socket>, u16), NetError> {
         if port != 0 {
-            return Self::open_all(config, port);
+            return Self::open_all(config, port, carrier);
         }
         let mut last = NetError::NoAddress;
         for _ in 0..EPHEMERAL_ATTEMPTS {
-            match Self::open_all(config, 0) {
+            match Self::open_all(config, 0, carrier) {
                 Ok(sockets) => return Ok(sockets),
                 Err(error @ NetError::PortInUse { .. }) => last = error,
                 Err(error) => return Err(error),
@@ -132,22 +160,32 @@ impl Sockets {
         Err(last)
     }
 
-    fn open_all(config: &WorkersConfig, port: u16) -> Result<Self, NetError> {
+    fn open_all(
+        config: &WorkersConfig,
+        port: u16,
+        carrier: Carrier,
+    ) -> Result<(Vec<Socket>, u16), NetError> {
         let any_v4 = config.bind.iter().any(IpAddr::is_ipv4);
         let mut port = port;
         let mut all = Vec::with_capacity(config.bind.len());
         for address in &config.bind {
             let dual_stack = *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !any_v4;
-            let socket = Socket::open(*address, port, dual_stack, config)?;
+            let socket = Socket::open(*address, port, dual_stack, carrier, config)?;
             port = socket.port()?;
             all.push(socket);
         }
         if all.is_empty() {
             return Err(NetError::NoAddress);
         }
-        Ok(Self { all, port })
+        Ok((all, port))
     }
 
+    /// The port for TURN, if there is one.
+    pub(crate) fn turn_port(&self) -> Option<u16> {
+        self.turn_port
+    }
+
+    /// The port for media.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -202,6 +240,8 @@ pub(crate) fn is_source(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use schalter_model::RelayId;
+
     use super::*;
 
     fn config(bind: &[&str]) -> WorkersConfig {
@@ -231,7 +271,7 @@ mod tests {
 
     #[test]
     fn each_path_goes_through_the_socket_that_has_its_local_address() {
-        let sockets = Sockets::open(&config(&["127.0.0.1", "127.0.0.2"]), 0).unwrap();
+        let sockets = Sockets::open(&config(&["127.0.0.1", "127.0.0.2"]), 0, None).unwrap();
         let index = |local| sockets.index_for(&path("127.0.0.9:1", local));
         assert_eq!(index(Some("127.0.0.1")), Some(0));
         assert_eq!(index(Some("127.0.0.2")), Some(1));
@@ -242,15 +282,49 @@ mod tests {
 
     #[test]
     fn unspecified_ipv6_serves_ipv4_only_when_it_is_alone() {
-        let alone = Sockets::open(&config(&["::"]), 0).unwrap();
+        let alone = Sockets::open(&config(&["::"]), 0, None).unwrap();
         let v4 = path("127.0.0.9:1", Some("127.0.0.1"));
         assert_eq!(alone.index_for(&v4), Some(0));
         assert_eq!(
             alone.all()[0].destination(v4.remote),
             "[::ffff:127.0.0.9]:1".parse::<SocketAddr>().unwrap()
         );
-        let both = Sockets::open(&config(&["::", "0.0.0.0"]), 0).unwrap();
+        let both = Sockets::open(&config(&["::", "0.0.0.0"]), 0, None).unwrap();
         assert_eq!(both.index_for(&v4), Some(1));
         assert_eq!(both.all()[1].destination(v4.remote), v4.remote);
+    }
+
+    #[test]
+    fn what_goes_to_a_client_of_turn_leaves_by_the_port_for_it_and_a_bare_relay_by_none() {
+        let sockets = Sockets::open(&config(&["127.0.0.1", "127.0.0.2"]), 0, Some(0)).unwrap();
+        assert_ne!(Some(sockets.port()), sockets.turn_port());
+        let by = |carrier, local| {
+            let path = Path {
+                carrier,
+                ..path("127.0.0.9:1", local)
+            };
+            let index = sockets.index_for(&path)?;
+            let address = sockets.all()[index].udp.local_addr().unwrap();
+            Some((address.ip().to_string(), address.port()))
+        };
+        let at = |ip: &str, port| Some((ip.to_owned(), port));
+        let turn = sockets.turn_port().unwrap();
+        assert_eq!(
+            by(Carrier::TurnPort, Some("127.0.0.2")),
+            at("127.0.0.2", turn)
+        );
+        assert_eq!(by(Carrier::TurnPort, None), at("127.0.0.1", turn));
+        assert_eq!(
+            by(Carrier::Udp, Some("127.0.0.2")),
+            at("127.0.0.2", sockets.port())
+        );
+        assert_eq!(by(Carrier::Relay(RelayId(1)), Some("127.0.0.2")), None);
+        let none = Sockets::open(&config(&["127.0.0.1"]), 0, None).unwrap();
+        assert_eq!(none.turn_port(), None);
+        let to_turn = Path {
+            carrier: Carrier::TurnPort,
+            ..path("127.0.0.9:1", None)
+        };
+        assert_eq!(none.index_for(&to_turn), None);
     }
 }

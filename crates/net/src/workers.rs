@@ -24,6 +24,7 @@ pub struct Workers {
     plane: Arc<Plane>,
     threads: Vec<JoinHandle<()>>,
     ports: Vec<u16>,
+    turn_ports: Vec<u16>,
     buffers: SocketBuffers,
 }
 
@@ -132,12 +133,14 @@ impl Workers {
             plane,
             threads: Vec::with_capacity(all_sockets.len()),
             ports: all_sockets.iter().map(Sockets::port).collect(),
+            turn_ports: all_sockets.iter().filter_map(Sockets::turn_port).collect(),
             buffers: least_buffers(&all_sockets, config)?,
         };
         let events: Arc<EventSink> = events.into();
         let shards = (0..config.shards).map(ShardId);
         for ((shard, sockets), mailbox) in shards.zip(all_sockets).zip(lanes.mailboxes) {
-            let streams = Streams::new().map_err(|source| NetError::Worker { shard, source })?;
+            let streams = Streams::new(config.unproven_streams_per_address)
+                .map_err(|source| NetError::Worker { shard, source })?;
             let seat = Seat {
                 shard,
                 worker: make(shard, epoch, wall_clock),
@@ -161,6 +164,11 @@ impl Workers {
     /// The UDP port of each shard, in the order of the shards.
     pub fn local_ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// The UDP port for TURN of each shard, in the order of the shards; none at all without [`WorkersConfig::turn_port`].
+    pub fn local_turn_ports(&self) -> &[u16] {
+        &self.turn_ports
     }
 
     /// The smallest socket buffers that the kernel gave.
@@ -239,16 +247,17 @@ fn open_sockets(config: &WorkersConfig) -> Result<Vec<Sockets>, NetError> {
     }
     (0..config.shards)
         .map(|shard| {
-            let port = match config.base_port {
-                0 => 0,
+            let port_from = |first: u16| match first {
+                0 => Ok(0),
                 base => base
                     .checked_add(u16::from(shard))
                     .ok_or(NetError::PortRange {
                         base_port: base,
                         shards: config.shards,
-                    })?,
+                    }),
             };
-            Sockets::open(config, port)
+            let turn_port = config.turn_port.map(port_from).transpose()?;
+            Sockets::open(config, port_from(config.base_port)?, turn_port)
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use probe::{Client, PATIENCE, ask, loopback, wait_for_counters};
 use schalter_model::{DropReason, ShardId};
-use schalter_net::{AcceptedStream, Framing, Workers};
+use schalter_net::{AcceptedStream, Framing, Workers, WorkersConfig};
 
 const SHARD: ShardId = ShardId(0);
 
@@ -204,4 +204,67 @@ fn a_client_that_does_not_read_delays_nobody_and_what_waits_for_it_is_bounded() 
         assert!(matches!(datagram.len(), 1_000 | 100), "{}", datagram.len());
         received += 1;
     }
+}
+
+/// A client that is told to come from `remote`, and of which nothing is known.
+fn stranger(workers: &Workers, remote: &str) -> TcpStream {
+    let (client, accepted) = connection();
+    let accepted = AcceptedStream {
+        local: accepted.local_addr().unwrap(),
+        tcp: accepted,
+        tls: None,
+        framing: Framing::Rfc4571,
+        early: Vec::new(),
+        remote: remote.parse().unwrap(),
+    };
+    workers.commands().adopt(SHARD, accepted).unwrap();
+    client
+}
+
+/// Whether a connection is served: what it says comes back.
+fn is_served(client: &mut TcpStream, datagram: &[u8]) -> bool {
+    client.write_all(&framed(datagram)).is_ok() && receive(client) == datagram
+}
+
+#[test]
+fn an_address_has_so_many_connections_that_proved_nothing_and_with_one_more_the_oldest_ends() {
+    let config = WorkersConfig {
+        unproven_streams_per_address: 3,
+        ..loopback()
+    };
+    let workers = probe::start_with(&config, Arc::new(Mutex::new(())));
+    // As many as the limit: all are read from.
+    let mut silent: Vec<_> = (1..=3)
+        .map(|port| stranger(&workers, &format!("203.0.113.7:{port}")))
+        .collect();
+    for client in &mut silent {
+        assert!(is_served(client, &[ask::ECHO, 1]));
+    }
+    // Somebody else, of either kind, is not concerned.
+    let mut other = stranger(&workers, "203.0.113.8:1");
+    let mut six = stranger(&workers, "[2001:db8::7]:1");
+    // One more: the oldest ends, and no other.
+    let mut more = stranger(&workers, "203.0.113.7:4");
+    assert!(is_ended(&mut silent[0]));
+    for client in [&mut other, &mut six, &mut more] {
+        assert!(is_served(client, &[ask::ECHO, 2]));
+    }
+    for client in &mut silent[1..] {
+        assert!(is_served(client, &[ask::ECHO, 3]));
+    }
+    wait_for_counters(&workers, SHARD, |c| {
+        c.drops.of(DropReason::StreamUnproven) == 1 && c.streams == 5
+    });
+    // Who proves itself is not counted any more, and is never the one that ends.
+    assert!(is_served(&mut silent[1], &[ask::WANT]));
+    let mut room = stranger(&workers, "203.0.113.7:5");
+    assert!(is_served(&mut room, &[ask::ECHO, 4]));
+    assert!(is_served(&mut silent[2], &[ask::ECHO, 5]), "there was room");
+    let _last = stranger(&workers, "203.0.113.7:6");
+    assert!(is_ended(&mut silent[2]), "it is the oldest now");
+    assert!(is_served(&mut silent[1], &[ask::ECHO, 6]));
+    // A network of IPv6 is one, whatever addresses it shows.
+    let _others = [2, 3].map(|n| stranger(&workers, &format!("[2001:db8::{n}]:1")));
+    let _one_more = stranger(&workers, "[2001:db8::4]:1");
+    assert!(is_ended(&mut six));
 }

@@ -100,6 +100,29 @@ fn one_shard_serves_several_addresses_on_one_port() {
 }
 
 #[test]
+fn the_port_for_turn_is_another_one_of_the_same_shard_and_answers_leave_from_it() {
+    let config = WorkersConfig {
+        shards: 2,
+        turn_port: Some(0),
+        ..loopback()
+    };
+    let workers = start_with(&config, Default::default());
+    let ports = [workers.local_ports(), workers.local_turn_ports()].concat();
+    assert_eq!(ports.len(), 4);
+    let client = Client::new();
+    for (index, port) in ports.iter().enumerate() {
+        assert!(!ports[..index].contains(port), "{ports:?}");
+        client.send(*port, b"echo");
+        let (answer, from) = client.receive();
+        assert_eq!((answer.as_slice(), from.port()), (&b"echo"[..], *port));
+    }
+    assert!(
+        start(1, Default::default()).local_turn_ports().is_empty(),
+        "none without being asked for"
+    );
+}
+
+#[test]
 fn a_run_arrives_as_separate_datagrams() {
     let workers = start(1, Default::default());
     let client = Client::new();

@@ -142,6 +142,7 @@ pub(crate) fn front_limits(config: &Config) -> FrontLimits {
     FrontLimits {
         connections: config.limits.connections,
         half_open: config.limits.half_open_connections,
+        half_open_per_address: config.limits.unproven_streams_per_address,
         request_time: Duration::from_secs(u64::from(config.limits.request_seconds)),
         trusted: config.proxy_protocol.trusted.clone(),
     }

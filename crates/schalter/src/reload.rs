@@ -14,7 +14,9 @@ use serde::Serialize;
 use crate::check::Check;
 use crate::config::{Config, ConfigError, TlsSource};
 use crate::keys;
+use crate::ports::turn_by_tls;
 use crate::tls::{Certificate, Tls};
+use crate::turn::Told;
 use crate::webhook::KeySigner;
 
 /// What a reload changed, and what it would have if it could.
@@ -65,6 +67,10 @@ pub(crate) struct Reloader {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Its certificates come from a certificate authority; a reload has none to show.
     pub(crate) acme: bool,
+    /// What clients are told of TURN, where there is TURN.
+    pub(crate) turn: Option<Told>,
+    /// The port that TLS is on.
+    pub(crate) tls_port: Option<u16>,
     pub(crate) signaling: Signaling,
 }
 
@@ -87,7 +93,7 @@ impl Reloader {
         reloaded.needs_restart = running.differing(&fresh);
         // Without keys in the file the certificate alone could change.
         if fresh.keys.is_empty() {
-            reloaded.certificate = self.show_certificate(&fresh);
+            reloaded.certificate = self.show_certificate(&running, &fresh);
             return Ok(reloaded);
         }
         let ring = Check::beside(self.check.as_ref(), &keys::ring(&fresh)?)?;
@@ -101,7 +107,7 @@ impl Reloader {
             }
         }
         // From here on nothing can fail.
-        reloaded.certificate = self.show_certificate(&fresh);
+        reloaded.certificate = self.show_certificate(&running, &fresh);
         self.ring.store(Arc::new(ring));
         if let Some(signer) = &self.signer
             && !fresh.webhook.targets.is_empty()
@@ -117,14 +123,22 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    fn show_certificate(&self, fresh: &Config) -> bool {
+    /// Shows the certificate of `fresh`, and tells clients where TURN is by its name. Answers whether it is another one.
+    fn show_certificate(&self, running: &Config, fresh: &Config) -> bool {
         let (Some(tls), Some(config)) = (&self.tls, &fresh.tls) else {
             return false;
         };
         match &config.source {
             TlsSource::Files(certificate) if !self.acme => {
                 warn_of_time(certificate);
-                tls.show(Arc::clone(certificate))
+                let shown = tls.show(Arc::clone(certificate));
+                // Under the name of the old one browsers would refuse the new one.
+                if let Some(told) = &self.turn
+                    && told.by_tls(turn_by_tls(running, Some(&**tls), self.tls_port))
+                {
+                    tracing::info!("clients are told another name for TURN over TLS from now on");
+                }
+                shown
             }
             TlsSource::Files(_) | TlsSource::Acme(_) => false,
         }

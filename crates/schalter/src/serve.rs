@@ -118,11 +118,16 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         &tls_listeners
     };
     let ways = turn::Ways {
-        udp: config.turn.udp,
+        udp_ports: workers.local_turn_ports().to_vec(),
         tcp_port: port_of(&turn_listeners).or_else(|| port_of(&ice_tcp_listeners)),
         tls: turn_by_tls(&config, tls.as_deref(), port_of(secure_listeners)),
     };
-    let turn = turn::start(&config, &workers, media.shards(), ways)?;
+    let turn = turn::start(&config, &workers, media.shards(), &ways)?;
+    let told = turn.as_ref().map(|servers| turn::Told {
+        urls: servers.urls.clone(),
+        shards: media.shards().to_vec(),
+        ways,
+    });
     let streams = Streams {
         adopt: {
             let commands = workers.commands();
@@ -163,6 +168,8 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         check: check.clone(),
         tls: tls.clone(),
         acme: renewal.is_some(),
+        turn: told,
+        tls_port: port_of(secure_listeners),
         signaling: signaling.clone(),
     });
     let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&reloader)));
@@ -344,6 +351,8 @@ fn start_workers(
     let workers_config = WorkersConfig {
         bind: bind.to_vec(),
         base_port: config.rtc.udp_port,
+        turn_port: config.turn.udp_port(),
+        unproven_streams_per_address: config.limits.unproven_streams_per_address as usize,
         shards: config.rtc.workers,
         pin: config.rtc.pin_workers,
         ..WorkersConfig::default()
@@ -375,8 +384,22 @@ fn start_workers(
         let _ = events.send((shard, event));
     };
     Workers::start(&workers_config, make, Box::new(report)).map_err(|error| {
+        // The two ranges have no port in common.
+        let key = |port: u16| {
+            let turn = config.turn.udp_port().filter(|first| *first > 0);
+            let offset = turn.and_then(|first| port.checked_sub(first));
+            match offset {
+                Some(offset) if offset < u16::from(config.rtc.workers) => "turn.udp_port",
+                Some(_) | None => "rtc.udp_port",
+            }
+        };
         if let NetError::PortInUse { port } = error {
-            Failure::setup(format!("port {port} (rtc.udp_port) is in use"))
+            Failure::setup(format!("port {port} ({}) is in use", key(port)))
+        } else if let NetError::PortForbidden { port } = error {
+            Failure::setup(format!(
+                "port {port} ({}) is for privileged programs only: the unit in deploy/systemd has CAP_NET_BIND_SERVICE",
+                key(port)
+            ))
         } else if let NetError::AddressNotHere { address } = error {
             Failure::setup(format!(
                 "{address} (rtc.addresses) is not an address of this machine; behind a NAT write `inner: {address}`"

@@ -9,7 +9,7 @@ use schalter_model::ShardId;
 use schalter_net::Workers;
 use schalter_shard::TurnService;
 use schalter_shard::control::Command;
-use schalter_signaling::{ShardInfo, TurnServers};
+use schalter_signaling::{ShardInfo, TurnServers, TurnUrls};
 use schalter_stun::{BINDING, StunClass, StunMessage, StunWriter};
 use schalter_turn::{Secret, TurnLimits, challenge, user_of};
 
@@ -23,7 +23,7 @@ pub(crate) fn start(
     config: &Config,
     workers: &Workers,
     shards: &[ShardInfo],
-    ways: Ways,
+    ways: &Ways,
 ) -> Result<Option<TurnServers>, Failure> {
     if !config.turn.enabled {
         return Ok(None);
@@ -50,31 +50,55 @@ pub(crate) fn start(
         node: NODE,
         secret,
         ttl: Duration::from_secs(u64::from(config.turn.credential_ttl)),
-        urls: shards.iter().map(|shard| urls(shard, &ways)).collect(),
+        urls: TurnUrls::new(urls_of(shards, ways)),
     }))
 }
 
 /// How TURN is reached, as clients are told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
-    /// Whether clients are told of the media ports.
-    pub(crate) udp: bool,
+    /// The UDP port of each shard for TURN; none at all where there is no TURN over UDP.
+    pub(crate) udp_ports: Vec<u16>,
     /// The port for TCP without TLS.
     pub(crate) tcp_port: Option<u16>,
     /// Host and port for TLS.
     pub(crate) tls: Option<(String, u16)>,
 }
 
+/// What clients are told, kept up with the certificate's names.
+pub(crate) struct Told {
+    pub(crate) urls: TurnUrls,
+    pub(crate) shards: Vec<ShardInfo>,
+    pub(crate) ways: Ways,
+}
+
+impl Told {
+    /// Clients reach TURN over TLS at this host and port from now on. Returns whether that is new.
+    pub(crate) fn by_tls(&self, tls: Option<(String, u16)>) -> bool {
+        let ways = Ways {
+            tls,
+            ..self.ways.clone()
+        };
+        self.urls.replace(urls_of(&self.shards, &ways))
+    }
+}
+
+fn urls_of(shards: &[ShardInfo], ways: &Ways) -> Vec<Vec<String>> {
+    shards.iter().map(|shard| urls(shard, ways)).collect()
+}
+
 /// The URLs by which a shard's TURN server is reached, the best first: every URL that clients are told of comes from here.
 fn urls(shard: &ShardInfo, ways: &Ways) -> Vec<String> {
-    let udp = few(&shard.candidates).filter(|_| ways.udp);
-    let udp = udp.map(|socket| format!("turn:{socket}?transport=udp"));
-    let tcp = ways.tcp_port.into_iter().flat_map(|port| {
-        few(&shard.candidates).map(move |socket| {
-            let socket = SocketAddr::new(socket.ip(), port);
-            format!("turn:{socket}?transport=tcp")
+    let at = |port: Option<u16>, transport: &'static str| {
+        port.into_iter().flat_map(move |port| {
+            few(&shard.candidates).map(move |socket| {
+                let socket = SocketAddr::new(socket.ip(), port);
+                format!("turn:{socket}?transport={transport}")
+            })
         })
-    });
+    };
+    let udp = ways.udp_ports.get(usize::from(shard.id.0)).copied();
+    let (udp, tcp) = (at(udp, "udp"), at(ways.tcp_port, "tcp"));
     let tls = ways.tls.iter();
     let tls = tls.map(|(host, port)| format!("turns:{host}:{port}?transport=tcp"));
     udp.chain(tcp).chain(tls).collect()
@@ -136,7 +160,7 @@ mod tests {
     #[test]
     fn a_shard_is_reached_at_its_first_address_of_each_family() {
         let shard = ShardInfo {
-            id: ShardId(0),
+            id: ShardId(1),
             candidates: ["192.0.2.1:7882", "192.0.2.2:7882", "[2001:db8::1]:7882"]
                 .map(|text| text.parse().unwrap())
                 .to_vec(),
@@ -144,18 +168,18 @@ mod tests {
         };
         assert!(urls(&shard, &Ways::default()).is_empty());
         let by_udp = Ways {
-            udp: true,
+            udp_ports: vec![443, 444],
             ..Ways::default()
         };
         assert_eq!(
             urls(&shard, &by_udp),
             [
-                "turn:192.0.2.1:7882?transport=udp",
-                "turn:[2001:db8::1]:7882?transport=udp"
+                "turn:192.0.2.1:444?transport=udp",
+                "turn:[2001:db8::1]:444?transport=udp"
             ]
         );
         let ways = Ways {
-            udp: false,
+            udp_ports: Vec::new(),
             tcp_port: Some(3478),
             tls: Some(("video.example.org".to_owned(), 443)),
         };

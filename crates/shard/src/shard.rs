@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use schalter_forward::{Owner, Router, RouterConfig};
 use schalter_model::{
-    Bitrate, Counters, DropReason, Path, ShardId, Time, TrackId, TransportId, TransportStateGauges,
-    Ufrag,
+    Bitrate, Carrier, Counters, DropReason, Path, ShardId, Time, TrackId, TransportId,
+    TransportStateGauges, Ufrag,
 };
 use schalter_transport::{Transport, TransportEvent, stun};
 use schalter_turn::Turn;
@@ -215,6 +215,9 @@ impl Shard {
         path: Path,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
+        if path.carrier == Carrier::TurnPort {
+            return self.on_turn_port(now, path, datagram);
+        }
         match protocol(datagram) {
             Protocol::Rtp => match self.slots.by_path(&path) {
                 Some(owner) => self.on_rtp(now, path, owner, datagram),

@@ -100,7 +100,7 @@ impl Shard {
     /// Bytes that may be handed over in one go, of those that fit into a buffer of `len`.
     pub(crate) fn in_one_go(&self, owner: Owner, path: &Path, len: usize) -> usize {
         match path.carrier {
-            Carrier::Udp | Carrier::Relay(_) => len,
+            Carrier::Udp | Carrier::TurnPort | Carrier::Relay(_) => len,
             Carrier::Stream(_) => {
                 let rate = self.router.estimate(owner).unwrap_or(UNMEASURED).as_bps();
                 let bytes = rate * IN_ONE_GO.as_millis() as u64 / 8_000;

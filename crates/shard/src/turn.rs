@@ -41,6 +41,19 @@ impl Shard {
         self.turn.is_some() && schalter_turn::is_turn(datagram)
     }
 
+    /// Takes what came on the port for TURN over UDP: for the TURN server, or for nobody.
+    pub(crate) fn on_turn_port(
+        &mut self,
+        now: Time,
+        outer: Path,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        if !schalter_turn::is_turn(datagram) {
+            return Err(DropReason::TurnMalformed);
+        }
+        self.on_turn(now, outer, datagram)
+    }
+
     pub(crate) fn on_turn(
         &mut self,
         now: Time,
@@ -48,6 +61,10 @@ impl Shard {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let turn = self.turn.as_mut().ok_or(DropReason::UnknownProtocol)?;
+        // A media port relays for nobody, however good the credentials are.
+        if outer.carrier == Carrier::Udp {
+            return Err(DropReason::TurnOnMediaPort);
+        }
         match turn.on_datagram(now, outer, datagram)? {
             Received::Taken => Ok(()),
             // A relay within a relay is refused there, so this goes no deeper.
@@ -103,7 +120,7 @@ impl Shard {
     /// How datagrams on `path` must be wrapped, if at all.
     pub(crate) fn wrap(&mut self, now: Time, path: &Path) -> Result<Option<Wrap>, DropReason> {
         match path.carrier {
-            Carrier::Udp | Carrier::Stream(_) => Ok(None),
+            Carrier::Udp | Carrier::TurnPort | Carrier::Stream(_) => Ok(None),
             Carrier::Relay(_) => match &mut self.turn {
                 Some(turn) => turn.wrap(now, path).map(Some),
                 None => Err(DropReason::TurnNoAllocation),

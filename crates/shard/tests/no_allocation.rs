@@ -68,7 +68,7 @@ fn path(remote: SocketAddr) -> Path {
 
 /// A relay for each peer: by a channel, by indications, and both over a connection.
 fn relay(shard: &mut Shard, now: Time, index: usize) -> (Path, Tunnel) {
-    let mut outer = path(address(index));
+    let mut outer = Tunnel::outer(path(address(index)));
     if index.is_multiple_of(4) {
         outer.carrier = Carrier::Stream(StreamId(index as u64));
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use schalter_model::{Bitrate, DropReason, MediaKind, Time, TurnRefusal};
 use schalter_shard::control::{Event, TransportFailure, TransportState};
 use schalter_testkit::conference::{BOTH, source};
+use schalter_testkit::turn_client::channel_data;
 use schalter_testkit::{LinkConfig, Sim, SimConfig, for_each_seed};
+use schalter_transport::stun::{BINDING, StunClass, StunWriter, TransactionId, attribute};
 use schalter_turn::TurnLimits;
 
 const MS: Duration = Duration::from_millis(1);
@@ -235,4 +237,80 @@ fn without_turn_nothing_of_it_is_answered() {
     let after = sim.shard(0).counters();
     assert_eq!(after.drops.total() - before.drops.total(), 2);
     assert_eq!(after.turn.refusals.of(TurnRefusal::Unauthorized), 0);
+}
+
+#[test]
+fn a_media_port_relays_for_nobody_and_answers_nothing_of_turn() {
+    let mut sim = sim(8);
+    let clean = LinkConfig::clean(10 * MS);
+    let peer = add_peer(&mut sim, Way::Direct, clean);
+    sim.run_until(Time::from_millis(500));
+    let from = sim.peer(peer).config().address;
+    let before = sim.shard(0).counters();
+    let mut client = schalter_testkit::turn_client::TurnClient::new("a", "b");
+    let media = from;
+    for datagram in [
+        client.allocate(),
+        client.refresh(600),
+        client.permit(media),
+        client.bind(0x4000, media),
+        client.send(media, b"hello"),
+        channel_data(0x4000, b"hello"),
+        binding(None),
+    ] {
+        sim.inject(0, from, &datagram);
+    }
+    let after = sim.shard(0).counters();
+    let of = |reason| after.drops.of(reason) - before.drops.of(reason);
+    assert_eq!(of(DropReason::TurnOnMediaPort), 7);
+    assert_eq!(after.drops.total() - before.drops.total(), 7);
+    assert_eq!(after.turn, before.turn);
+    assert_eq!(sim.shard(0).counters().transports.connected, 1);
+}
+
+#[test]
+fn the_port_for_turn_takes_nothing_but_turn() {
+    let mut sim = sim(9);
+    let clean = LinkConfig::clean(10 * MS);
+    let peer = add_peer(&mut sim, Way::Channel, clean);
+    sim.run_until(Time::from_millis(500));
+    let from = sim.peer(peer).config().address;
+    let before = sim.shard(0).counters();
+    // As a media port would take them: media, reports, handshakes, connectivity checks, answers to questions.
+    let mut answer = binding(None);
+    answer[0] = 1;
+    for datagram in [
+        vec![0x80; 40],
+        [&[0x80, 200][..], &[0; 30]].concat(),
+        vec![22; 40],
+        binding(Some("1000000AAAAAAAAA:peer")),
+        answer,
+        vec![0xFF; 20],
+        Vec::new(),
+    ] {
+        sim.inject(0, from, &datagram);
+    }
+    let after = sim.shard(0).counters();
+    let refused = |reason| after.drops.of(reason) - before.drops.of(reason);
+    assert_eq!(refused(DropReason::TurnMalformed), 7);
+    assert_eq!(after.drops.total() - before.drops.total(), 7);
+    // Without a user nobody is meant but TURN: it tells a client its address.
+    sim.inject(0, from, &binding(None));
+    assert_eq!(sim.shard(0).counters().drops.total(), after.drops.total());
+    assert_eq!(sim.shard(0).counters().turn.allocations, 1);
+}
+
+/// A Binding request for somebody, or for nobody.
+fn binding(user: Option<&str>) -> Vec<u8> {
+    let mut out = vec![0; 128];
+    let id = TransactionId([7; 12]);
+    let mut writer = StunWriter::new(&mut out, StunClass::Request, BINDING, id).expect("room");
+    if let Some(user) = user {
+        writer
+            .attribute(attribute::USERNAME, user.as_bytes())
+            .expect("room");
+    }
+    let len = writer.finish();
+    out.truncate(len);
+    out
 }

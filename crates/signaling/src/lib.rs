@@ -40,4 +40,4 @@ pub use registry::Outside;
 pub use revoker::KeptRevocations;
 pub use signaling::{MediaEvents, Signaling};
 pub use stats::{Counters, HttpProtocol, JoinStage, ROOM_SERVICE_OUTCOMES, SignalingStats};
-pub use turn::TurnServers;
+pub use turn::{TurnServers, TurnUrls};

@@ -29,7 +29,7 @@ pub trait MediaPlane: Send + Sync + 'static {
     fn fingerprints(&self) -> &[Fingerprint];
     /// This node's number, as user name fragments carry it.
     fn node(&self) -> u16;
-    /// The TURN servers that the shards are, the same for the process's life; none by default.
+    /// The TURN servers that the shards are, the same for the process's life but for their URLs; none by default.
     fn turn(&self) -> Option<TurnServers> {
         None
     }

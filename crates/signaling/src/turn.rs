@@ -1,7 +1,9 @@
 //! What clients are told of the TURN servers that the shards are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use schalter_model::ShardId;
 use schalter_turn::{Secret, UserName};
 
@@ -16,14 +18,33 @@ pub struct TurnServers {
     pub secret: Secret,
     /// How long credentials are good for a new relay. One that was made with them lasts as long as its client renews it.
     pub ttl: Duration,
-    /// The URLs of each shard, in the order of the shards.
-    pub urls: Vec<Vec<String>>,
+    /// Where they are.
+    pub urls: TurnUrls,
+}
+
+/// The URLs of each shard, in the order of the shards. Clones share them: whoever joins after a change is told of the new ones.
+#[derive(Clone, Debug)]
+pub struct TurnUrls(Arc<ArcSwap<Vec<Vec<String>>>>);
+
+impl TurnUrls {
+    /// These, until they are replaced.
+    pub fn new(urls: Vec<Vec<String>>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(urls)))
+    }
+
+    /// Others from now on. Returns whether they are others.
+    pub fn replace(&self, urls: Vec<Vec<String>>) -> bool {
+        let changes = **self.0.load() != urls;
+        self.0.store(Arc::new(urls));
+        changes
+    }
 }
 
 impl TurnServers {
     /// The server of a shard with credentials of its own; `None` for a shard that has none. `random` tells two clients apart.
     pub fn of(&self, shard: ShardId, unix_secs: u64, random: u64) -> Option<IceServer> {
-        let urls = self.urls.get(usize::from(shard.0))?;
+        let urls = self.urls.0.load();
+        let urls = urls.get(usize::from(shard.0))?;
         let user = UserName::new(unix_secs + self.ttl.as_secs(), self.node, shard, random);
         (!urls.is_empty()).then(|| IceServer {
             urls: urls.clone(),
@@ -43,7 +64,10 @@ mod tests {
             node: 1,
             secret: Secret::new([1; Secret::LEN]),
             ttl: Duration::from_secs(600),
-            urls: vec![vec![], vec!["turn:192.0.2.1:7883?transport=udp".into()]],
+            urls: TurnUrls::new(vec![
+                vec![],
+                vec!["turn:192.0.2.1:443?transport=udp".into()],
+            ]),
         };
         assert_eq!(servers.of(ShardId(0), 1_000, 7), None, "it has no URL");
         assert_eq!(
@@ -59,5 +83,21 @@ mod tests {
             servers.secret.password(&user).as_str(),
             "the shard will say the same"
         );
+    }
+
+    #[test]
+    fn who_comes_after_a_change_is_told_the_new_urls() {
+        let urls = TurnUrls::new(vec![vec!["turns:old.example:443".into()]]);
+        let servers = TurnServers {
+            node: 1,
+            secret: Secret::new([1; Secret::LEN]),
+            ttl: Duration::from_secs(600),
+            urls: urls.clone(),
+        };
+        let told = || servers.of(ShardId(0), 1_000, 7).unwrap().urls;
+        assert_eq!(told(), ["turns:old.example:443"]);
+        assert!(!urls.replace(vec![vec!["turns:old.example:443".into()]]));
+        assert!(urls.replace(vec![vec!["turns:new.example:443".into()]]));
+        assert_eq!(told(), ["turns:new.example:443"]);
     }
 }

@@ -274,7 +274,8 @@ impl Sim {
     /// If the shard refuses.
     pub fn relay(&mut self, peer: usize, channel: Option<u16>) -> SocketAddr {
         let address = self.peers[peer].config().address;
-        let (now, outer, home) = (self.now(), self.path_of(address), self.homes[peer]);
+        let (now, home) = (self.now(), self.homes[peer]);
+        let outer = Tunnel::outer(self.path_of(address));
         let expires = now.as_millis() / 1_000 + 86_400;
         let user = UserName::new(expires, NODE, ShardId(home as u8), peer as u64);
         let password = Self::turn_secret().password(&user);
@@ -324,7 +325,11 @@ impl Sim {
     /// The way datagrams of an address come.
     fn path_of(&self, from: SocketAddr) -> Path {
         let stream = self.streams.get(&from);
-        stream.map_or(Path::udp(from, None), |stream| stream.path)
+        let path = stream.map_or(Path::udp(from, None), |stream| stream.path);
+        match self.relays.get(&from) {
+            Some(_) => Tunnel::outer(path),
+            None => path,
+        }
     }
 
     /// A peer.
@@ -536,7 +541,7 @@ impl Sim {
                 let bytes = &self.buffer[..transmit.len];
                 let size = transmit.segment_size.unwrap_or(transmit.len).max(1);
                 let to = transmit.path.remote;
-                if transmit.path.carrier != Carrier::Udp {
+                if matches!(transmit.path.carrier, Carrier::Stream(_)) {
                     // One that was closed takes nothing.
                     let stream = self.streams.get_mut(&to);
                     let Some(stream) = stream.filter(|s| s.path == transmit.path) else {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use schalter_model::{Path, Time};
+use schalter_model::{Carrier, Path, Time};
 use schalter_shard::Shard;
 
 use schalter_transport::stun::{
@@ -270,6 +270,15 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
+    /// The way to the TURN server from where `path` comes from: over UDP it has a port of its own.
+    pub fn outer(path: Path) -> Path {
+        let carrier = match path.carrier {
+            Carrier::Udp => Carrier::TurnPort,
+            other @ (Carrier::TurnPort | Carrier::Stream(_) | Carrier::Relay(_)) => other,
+        };
+        Path { carrier, ..path }
+    }
+
     /// Allocates on a shard that serves TURN, from `outer`, and asks for permission or a channel to `target`.
     ///
     /// # Panics

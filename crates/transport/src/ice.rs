@@ -333,7 +333,7 @@ impl IceLite {
         match (self.state, path.carrier) {
             (State::Connected | State::Disconnected, Carrier::Udp) => {}
             (State::Waiting { .. } | State::Failed, _)
-            | (_, Carrier::Stream(_) | Carrier::Relay(_)) => return,
+            | (_, Carrier::Stream(_) | Carrier::TurnPort | Carrier::Relay(_)) => return,
         }
         self.challenges.want(now, path, self.checked_as.as_ref());
     }

@@ -23,7 +23,7 @@ impl Client {
     fn of(outer: &Path) -> Self {
         match outer.carrier {
             Carrier::Stream(stream) => Self::Stream(stream),
-            Carrier::Udp | Carrier::Relay(_) => Self::Datagrams(*outer),
+            Carrier::Udp | Carrier::TurnPort | Carrier::Relay(_) => Self::Datagrams(*outer),
         }
     }
 }

@@ -15,6 +15,7 @@ mod answer;
 mod channel_data;
 mod config;
 mod credentials;
+mod grant;
 mod nonce;
 mod ports;
 mod request;

@@ -108,7 +108,7 @@ fn drain(
     millis: u64,
     counters: &mut Counters,
 ) -> Drained {
-    let mut streams = Streams::new().unwrap();
+    let mut streams = Streams::new(1).unwrap();
     egress.drain(
         runs,
         wires,

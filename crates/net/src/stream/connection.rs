@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(super) told: usize,
     /// Since when no one wants it.
     pub(super) unwanted_since: Option<Time>,
+    /// Whether someone has wanted it at any time.
+    pub(super) proven: bool,
 }
 
 impl Connection {
@@ -94,6 +96,7 @@ impl Connection {
             waits_to_write: false,
             told: 0,
             unwanted_since: None,
+            proven: false,
         })
     }
 

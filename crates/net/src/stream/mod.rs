@@ -9,11 +9,13 @@ mod connection;
 mod frame;
 mod serve;
 mod set;
+mod unproven;
 
 use std::net::{SocketAddr, TcpStream};
 
 pub use frame::{Frame, FrameError, Framing, MAX_FRAME_LEN};
 pub(crate) use set::Streams;
+pub use unproven::Origin;
 
 /// A connection that was accepted, and of which it is known what it carries.
 #[derive(Debug)]

@@ -149,6 +149,7 @@ impl<W: Worker> EventLoop<'_, W> {
         if let Some(connection) = gear.streams.connection(id) {
             connection.keep(&buffer[at..len]);
         }
+        gear.streams.after_frames(&self.worker, id);
         Ok(fresh > 0)
     }
 }

@@ -11,6 +11,7 @@ use rustix::time::Timespec;
 use schalter_model::{Counters, DropReason, Path, StreamId, Time};
 
 use super::connection::{Connection, End};
+use super::unproven::{Origin, Unproven};
 use super::{AcceptedStream, MAX_EARLY_LEN, MAX_FRAME_LEN, MAX_STREAMS};
 use crate::worker::{Transmit, Worker};
 
@@ -33,6 +34,7 @@ pub(crate) struct Streams {
     slots: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
     opened: u64,
+    unproven: Unproven,
     /// What is read stands here; taken out while it is looked at.
     pub(super) buffer: Box<[u8]>,
     /// Connections that ended while their worker had the word.
@@ -50,14 +52,17 @@ pub(super) struct Ready {
 }
 
 impl Streams {
+    /// Of each origin at most so many connections may have proven nothing.
+    ///
     /// # Errors
     /// When the kernel has no more descriptors.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(unproven_per_origin: usize) -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             slots: Vec::new(),
             free: Vec::new(),
             opened: 0,
+            unproven: Unproven::new(unproven_per_origin),
             buffer: vec![0; MAX_EARLY_LEN.max(MAX_FRAME_LEN + 4) + READ_LEN].into_boxed_slice(),
             ended: Vec::new(),
             again: VecDeque::new(),
@@ -70,7 +75,8 @@ impl Streams {
         self.epoll.as_fd()
     }
 
-    /// Takes a connection over; `None` if there are too many (counted), or it is broken already.
+    /// Takes a connection over; `None` if there are too many (counted), or it is broken already. The oldest of the same origin that
+    /// has proven nothing ends if they are too many (counted).
     pub(super) fn add(
         &mut self,
         accepted: AcceptedStream,
@@ -97,7 +103,12 @@ impl Streams {
         if slot == self.slots.len() {
             self.slots.push(None);
         }
+        let origin = Origin::from(connection.path.remote.ip());
         self.slots[slot] = Some(Box::new(connection));
+        if let Some(oldest) = self.unproven.add(origin, id) {
+            counters.drops.count(DropReason::StreamUnproven);
+            self.ended.push(oldest);
+        }
         counters.streams += 1;
         counters.streams_adopted += 1;
         Some(id)
@@ -218,11 +229,25 @@ impl Streams {
         connection.say_goodbye();
         let path = connection.path;
         let slot = slot_of(id);
+        self.unproven.remove(path.remote.ip().into(), id);
         // Closing the descriptor takes it out of epoll, too.
         self.slots[slot] = None;
         self.free.push(slot);
         counters.streams -= 1;
         Some(path)
+    }
+
+    /// Looks whether a connection that had proven nothing has now.
+    pub(super) fn after_frames<W: Worker>(&mut self, worker: &W, id: StreamId) {
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        if connection.proven || !worker.wants_stream(&connection.path) {
+            return;
+        }
+        connection.proven = true;
+        let origin = Origin::from(connection.path.remote.ip());
+        self.unproven.remove(origin, id);
     }
 
     /// When [`Self::sweep`] wants to be called.

@@ -39,6 +39,8 @@ pub(crate) mod ask {
     pub(crate) const HOLD: u8 = b'h';
     /// Report an event.
     pub(crate) const EVENT: u8 = b'v';
+    /// Want the connection that this came on from now on, and send the datagram back.
+    pub(crate) const WANT: u8 = b'w';
 }
 
 struct Answer {
@@ -55,6 +57,7 @@ pub(crate) struct Probe {
     envelopes: Option<(ShardId, u8, u8, u16)>,
     tell: Option<(ShardId, u16)>,
     later: Option<(Time, Path)>,
+    proven: Vec<Path>,
     events: VecDeque<Event>,
     on_thread: fn(&[u8]),
 }
@@ -69,6 +72,7 @@ impl Probe {
             envelopes: None,
             tell: None,
             later: None,
+            proven: Vec::new(),
             events: VecDeque::with_capacity(16),
             on_thread,
         }
@@ -86,6 +90,15 @@ impl Probe {
             },
             bytes,
         });
+    }
+}
+
+/// Whether a connection is of no use to the probe until it says [`ask::WANT`]: it comes from 203.0.113.0/24 (RFC 5737) or from
+/// 2001:db8::/32 (RFC 3849).
+fn is_stranger(path: &Path) -> bool {
+    match path.remote.ip() {
+        IpAddr::V4(v4) => v4.octets()[..3] == [203, 0, 113],
+        IpAddr::V6(v6) => v6.segments()[..2] == [0x2001, 0xdb8],
     }
 }
 
@@ -118,6 +131,10 @@ impl Worker for Probe {
             [ask::TELL, to, ..] => self.tell = Some((ShardId(to), port)),
             [ask::LATER, millis, ..] => {
                 self.later = Some((now + Duration::from_millis(millis.into()), path));
+            }
+            [ask::WANT, ..] => {
+                self.proven.push(path);
+                self.answer(path, datagram);
             }
             [ask::PANIC, ..] => panic!("asked to"),
             [ask::HOLD, ..] => drop(self.gate.lock().unwrap()),
@@ -187,8 +204,8 @@ impl Worker for Probe {
 
     fn on_stream_closed(&mut self, _: Time, _: Path) {}
 
-    fn wants_stream(&self, _: &Path) -> bool {
-        true
+    fn wants_stream(&self, path: &Path) -> bool {
+        !is_stranger(path) || self.proven.contains(path)
     }
 
     fn next_timeout(&self) -> Option<Time> {

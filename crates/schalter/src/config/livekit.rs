@@ -61,10 +61,6 @@ const ADVICE: &[(&str, &str)] = &[
         "keyframe requests are always coalesced; remove the key",
     ),
     (
-        "turn.udp_port",
-        "each worker serves TURN on its media port; remove the key",
-    ),
-    (
         "turn.external_tls",
         "TLS is ended here: name the port that clients see in turn.tls_port",
     ),

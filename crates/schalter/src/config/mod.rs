@@ -10,6 +10,7 @@ mod addresses;
 mod audio;
 mod document;
 mod livekit;
+mod ports;
 mod read;
 mod signaling;
 mod tls;
@@ -209,6 +210,8 @@ pub(crate) struct Limits {
     pub(crate) connections: u32,
     /// Connections at once that have not finished TLS or sent their first bytes yet.
     pub(crate) half_open_connections: u32,
+    /// Those of one address, and on each worker its connections for media on which nothing authentic came yet.
+    pub(crate) unproven_streams_per_address: u32,
     /// Seconds until a connection's first request must be complete.
     pub(crate) request_seconds: u32,
     /// Connectivity checks with wrong integrity that are looked at, per transport and second.
@@ -246,6 +249,7 @@ impl Default for Limits {
             half_open_transports_per_worker: 1_000,
             connections: 10_000,
             half_open_connections: 1_000,
+            unproven_streams_per_address: 250,
             request_seconds: 10,
             failed_checks_per_second: 50,
             check_responses_per_second: 80,
@@ -377,20 +381,8 @@ impl Config {
     fn check(&self) -> Result<(), Complaint> {
         self.webhook.check(&self.keys)?;
         self.signaling.check()?;
+        self.check_ports()?;
         let complain = |path: &str, what: String| Err(Complaint::new(Place::of(path), what));
-        let (first, workers) = (self.rtc.udp_port, self.rtc.workers);
-        if first != 0 && first.checked_add(u16::from(workers) - 1).is_none() {
-            return complain(
-                "rtc.udp_port",
-                format!("{first} with {workers} workers would pass port 65535"),
-            );
-        }
-        if self.port != 0 && self.rtc.tcp_port() == Some(self.port) {
-            return complain(
-                "rtc.tcp_port",
-                format!("{} is the port of the pages (port)", self.port),
-            );
-        }
         let (maximum, cap) = (
             self.room.max_participants,
             self.limits.participants_per_room,

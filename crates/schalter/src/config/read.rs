@@ -380,6 +380,11 @@ impl Limits {
                 &mut limits.half_open_connections,
                 1..=1_000_000,
             ),
+            (
+                "unproven_streams_per_address",
+                &mut limits.unproven_streams_per_address,
+                1..=1_000_000,
+            ),
             ("request_seconds", &mut limits.request_seconds, 1..=300),
             (
                 "failed_checks_per_second",

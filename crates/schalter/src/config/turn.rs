@@ -12,8 +12,8 @@ pub(crate) struct Turn {
     pub(crate) enabled: bool,
     /// Seconds that credentials are good for a new relay.
     pub(crate) credential_ttl: u32,
-    /// Whether clients are told of TURN over UDP, too, which is on the media ports.
-    pub(crate) udp: bool,
+    /// UDP port of the first worker for TURN, the other workers have the ports after it; without it there is no TURN over UDP.
+    pub(crate) udp_port: Option<u16>,
     /// Port for TURN over TCP without TLS; without it there is none.
     pub(crate) tcp_port: Option<u16>,
     /// Host that clients are told for TURN over TLS; without it the certificate's first name.
@@ -28,9 +28,8 @@ impl Default for Turn {
             enabled: true,
             // A working day: a client that changes networks makes new relays with what it was handed when it joined.
             credential_ttl: 12 * 3_600,
-            // Chromium has one socket for a direct way and for TURN, and gives all that comes from a TURN server's address to
-            // the latter: it would never get through directly, and whoever gets through to TURN here would directly.
-            udp: false,
+            // Whoever gets through to a UDP port of ours mostly gets through to those for media, and needs no relay.
+            udp_port: None,
             tcp_port: None,
             domain: None,
             tls_port: None,
@@ -39,6 +38,11 @@ impl Default for Turn {
 }
 
 impl Turn {
+    /// The first worker's UDP port for TURN, if there is TURN and such a port.
+    pub(crate) fn udp_port(&self) -> Option<u16> {
+        self.udp_port.filter(|_| self.enabled)
+    }
+
     pub(super) fn read(value: &Value<'_>) -> Result<Self, Complaint> {
         let mut turn = Self::default();
         let mut group = value.group()?;
@@ -46,7 +50,9 @@ impl Turn {
         group.take("credential_ttl", &mut turn.credential_ttl, |v| {
             v.number(60..=7 * DAY)
         })?;
-        group.take("udp", &mut turn.udp, Value::boolean)?;
+        group.take("udp_port", &mut turn.udp_port, |v| {
+            Ok(Some(v.number(0..=65_535)?))
+        })?;
         group.take("tcp_port", &mut turn.tcp_port, |v| {
             Ok(Some(v.number(0..=65_535)?))
         })?;

@@ -362,16 +362,15 @@ impl Client {
         }
         for (url, answer) in relays {
             match answer {
-                Ok(took) => ways.ok(url.transport.check(), format!("{url} relays to the media port ({} ms)", took.as_millis())),
+                Ok(took) => ways.ok(
+                    url.transport.check(),
+                    format!("{url} relays to the media port ({} ms)", took.as_millis()),
+                ),
                 Err(error) => ways.add(
                     url.transport.check(),
                     severity,
                     format!("{url} {error}"),
-                    Some(
-                        "Where it can't be reached, open the port to the server. Where it refuses, look at credentials and clock. Where nothing comes back, the relay \
-                         may not reach the media port."
-                            .to_owned(),
-                    ),
+                    Some(turn::remedy(&url, &error)),
                 ),
             }
         }

@@ -167,36 +167,62 @@ fn is_running(listen: &AdminListen) -> bool {
 }
 
 fn ports(config: &Config, running: bool, report: &mut Report) {
-    for ip in &config.bind_addresses {
-        let address = SocketAddr::new(*ip, config.port);
-        let tried = TcpListener::bind(address).map(|_| ());
-        port("port.tcp", "port", address, tried, running, report);
-    }
-    if let Some((tls, secure)) = config.tls.as_ref().and_then(|tls| Some((tls, tls.port?))) {
+    tcp("port", config.port, &config.bind_addresses, running, report);
+    if let Some(tls) = &config.tls {
         let addresses = if tls.bind_addresses.is_empty() {
             &config.bind_addresses
         } else {
             &tls.bind_addresses
         };
-        for ip in addresses {
-            let address = SocketAddr::new(*ip, secure);
-            let tried = TcpListener::bind(address).map(|_| ());
-            port("port.tcp", "tls.port", address, tried, running, report);
+        let http = config.acme().and_then(|acme| acme.http_port);
+        for (key, number) in [("tls.port", tls.port), ("tls.acme.http_port", http)] {
+            if let Some(number) = number {
+                tcp(key, number, addresses, running, report);
+            }
         }
     }
     let Ok(media) = media_addresses(&config.rtc) else {
         return;
     };
-    if config.rtc.udp_port == 0 {
-        report.skipped("port.udp", "the system chooses (rtc.udp_port: 0)");
+    for (key, number) in [
+        ("rtc.tcp_port", config.rtc.tcp_port()),
+        (
+            "turn.tcp_port",
+            config.turn.tcp_port.filter(|_| config.turn.enabled),
+        ),
+    ] {
+        let Some(number) = number else { continue };
+        tcp(key, number, &media.bind, running, report);
+    }
+    for (key, first) in [
+        ("rtc.udp_port", Some(config.rtc.udp_port)),
+        ("turn.udp_port", config.turn.udp_port()),
+    ] {
+        let Some(first) = first else { continue };
+        if first == 0 {
+            report.skipped("port.udp", format!("the system chooses ({key}: 0)"));
+            continue;
+        }
+        for ip in &media.bind {
+            for shard in 0..u16::from(config.rtc.workers) {
+                let address = SocketAddr::new(*ip, first + shard);
+                let tried = UdpSocket::bind(address).map(|_| ());
+                port("port.udp", key, address, tried, running, report);
+            }
+        }
+    }
+}
+
+/// One port of TCP on several addresses.
+fn tcp(key: &str, number: u16, addresses: &[IpAddr], running: bool, report: &mut Report) {
+    if number == 0 {
+        report.skipped("port.tcp", format!("the system chooses ({key}: 0)"));
         return;
     }
-    for ip in &media.bind {
-        for shard in 0..u16::from(config.rtc.workers) {
-            let address = SocketAddr::new(*ip, config.rtc.udp_port + shard);
-            let tried = UdpSocket::bind(address).map(|_| ());
-            port("port.udp", "rtc.udp_port", address, tried, running, report);
-        }
+    for ip in addresses {
+        let address = SocketAddr::new(*ip, number);
+        let tried = TcpListener::bind(address).map(|_| ());
+        port("port.tcp", key, address, tried, running, report);
     }
 }
 
@@ -310,10 +336,11 @@ mod tests {
     #[test]
     fn a_port_in_use_is_an_error_unless_a_server_runs() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let config = Config {
+        let mut config = Config {
             port: taken.local_addr().unwrap().port(),
             ..Config::default()
         };
+        config.rtc.tcp_port = Some(0);
         let looked = |running| {
             let mut report = Report::default();
             ports(&config, running, &mut report);
@@ -321,6 +348,76 @@ mod tests {
         };
         assert_eq!(looked(false), Some(Severity::Error));
         assert_eq!(looked(true), Some(Severity::Ok));
+    }
+
+    #[test]
+    fn every_port_of_the_configuration_is_looked_at_under_its_key() {
+        let mut config = Config::default();
+        config.rtc.node_ip = Some("127.0.0.1".parse().unwrap());
+        config.rtc.workers = 2;
+        // Whether they are free here doesn't matter.
+        let first = 20_443;
+        config.turn.udp_port = Some(first);
+        config.turn.tcp_port = Some(20_478);
+        config.rtc.tcp_port = Some(20_481);
+        let mut report = Report::default();
+        ports(&config, false, &mut report);
+        let said: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|f| (f.check, &f.measured))
+            .collect();
+        let named = |check: &str, what: &str| {
+            said.iter()
+                .filter(|(of, measured)| *of == check && measured.contains(what))
+                .count()
+        };
+        for (check, what, count) in [
+            ("port.tcp", "(port)", 1),
+            ("port.tcp", "(rtc.tcp_port)", 1),
+            ("port.tcp", "(turn.tcp_port)", 1),
+            ("port.udp", "(rtc.udp_port)", 2),
+            ("port.udp", "(turn.udp_port)", 2),
+        ] {
+            assert_eq!(named(check, what), count, "{what}: {said:?}");
+        }
+        let of = |port: u16| format!(":{port} ");
+        assert_eq!(named("port.udp", &of(first)), 1, "{said:?}");
+        assert_eq!(named("port.udp", &of(first + 1)), 1, "{said:?}");
+        // TURN that is off opens nothing.
+        config.turn.enabled = false;
+        let mut report = Report::default();
+        ports(&config, false, &mut report);
+        assert!(
+            report
+                .findings()
+                .iter()
+                .all(|f| !f.measured.contains("turn."))
+        );
+    }
+
+    #[test]
+    fn a_port_for_turn_that_another_program_has_is_an_error() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut config = Config::default();
+        config.rtc.node_ip = Some("127.0.0.1".parse().unwrap());
+        config.rtc.udp_port = 0;
+        config.turn.udp_port = Some(taken.local_addr().unwrap().port());
+        let mut report = Report::default();
+        ports(&config, false, &mut report);
+        let found = report
+            .findings()
+            .iter()
+            .find(|f| f.measured.contains("(turn.udp_port)"));
+        let found = found.unwrap();
+        assert_eq!(found.severity, Severity::Error);
+        assert!(
+            found
+                .remedy
+                .as_ref()
+                .unwrap()
+                .contains("choose another port")
+        );
     }
 
     #[test]

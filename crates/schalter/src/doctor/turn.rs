@@ -112,6 +112,36 @@ impl fmt::Display for TurnError {
     }
 }
 
+/// What to do about it.
+pub(super) fn remedy(url: &TurnUrl, error: &TurnError) -> String {
+    let (protocol, keys) = match url.transport {
+        Transport::Udp => ("UDP", "turn.udp_port"),
+        Transport::Tcp => ("TCP", "turn.tcp_port, or rtc.tcp_port without it"),
+        Transport::Tls => (
+            "TCP",
+            "tls.port, or port without it; clients are told turn.tls_port, if it is set",
+        ),
+    };
+    match error {
+        TurnError::Unreachable(_) => format!(
+            "Open {protocol} port {} ({keys}) in both firewalls, and let nothing on the way take it for something else.",
+            url.port
+        ),
+        TurnError::Certificate(_) => {
+            "Have the certificate cover this name with its whole chain (tls.cert_file), or tell clients a name that it covers (turn.domain)."
+                .to_owned()
+        }
+        TurnError::Refused(_) => {
+            "Look at the clock: credentials are good for a time only. 486 and 508 are limits (limits.turn_allocations_…)."
+                .to_owned()
+        }
+        TurnError::NoRelay(_) => {
+            "The relay is the server itself: restart it, and if that does not help, report it with the server's log.".to_owned()
+        }
+        TurnError::Nonsense => format!("Something else answers on {protocol} port {} ({keys}): look what it is.", url.port),
+    }
+}
+
 impl From<StunError> for TurnError {
     fn from(_: StunError) -> Self {
         Self::Nonsense
@@ -308,6 +338,31 @@ async fn release(channel: &mut Channel, credentials: &Credentials) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_way_that_is_closed_has_a_remedy_with_its_key() {
+        let closed = TurnError::Unreachable(io::ErrorKind::TimedOut.into());
+        for (url, port, key) in [
+            (
+                "turn:192.0.2.1:444?transport=udp",
+                "UDP port 444 ",
+                "turn.udp_port",
+            ),
+            (
+                "turn:192.0.2.1:3478?transport=tcp",
+                "TCP port 3478 ",
+                "turn.tcp_port",
+            ),
+            (
+                "turns:a.example:443?transport=tcp",
+                "TCP port 443 ",
+                "tls.port",
+            ),
+        ] {
+            let said = remedy(&TurnUrl::parse(url).unwrap(), &closed);
+            assert!(said.contains(port) && said.contains(key), "{said}");
+        }
+    }
 
     #[test]
     fn urls_say_transport_host_and_port() {

@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) enum Closed {
     /// It was the oldest when there were too many half-open ones.
     HalfOpenLimit,
+    /// It was the oldest of its address when there were too many half-open ones of that.
+    AddressLimit,
     /// It took longer than `limits.request_seconds` to say what it wants.
     TooSlow,
     /// TLS could not be agreed on.
@@ -33,8 +35,9 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::HalfOpenLimit, "half_open_limit"),
+        (Self::AddressLimit, "address_limit"),
         (Self::TooSlow, "too_slow"),
         (Self::TlsHandshake, "tls_handshake"),
         (Self::PlainHttp, "plain_http"),

@@ -36,7 +36,7 @@ use tower_service::Service;
 
 use crate::tls::is_validation;
 use gate::{Closed, Gate, Place};
-use half_open::HalfOpen;
+use half_open::{Caller, HalfOpen};
 use proxy::{Header, ProxyError};
 use stream::{Rewound, Stream};
 use streams::{Directed, Ends, Lost};
@@ -50,6 +50,8 @@ pub(crate) struct FrontLimits {
     pub(crate) connections: u32,
     /// Connections at once that have not said yet what they want.
     pub(crate) half_open: u32,
+    /// The same of one address, or network of 64 bits in IPv6.
+    pub(crate) half_open_per_address: u32,
     /// From a connection's begin until it has said what it wants, TLS included; as long again for a request's head. A
     /// connection that is kept may be silent for as long between two requests.
     pub(crate) request_time: Duration,
@@ -101,7 +103,7 @@ impl Front {
     pub(crate) fn new(limits: FrontLimits, streams: Streams) -> Self {
         let inner = Inner {
             gate: Gate::new(limits.connections),
-            half_open: HalfOpen::new(limits.half_open),
+            half_open: HalfOpen::new(limits.half_open, limits.half_open_per_address),
             limits,
             streams,
             stop: watch::Sender::new(false),
@@ -114,12 +116,11 @@ impl Front {
     /// What was counted; the certificate's time is not ours to tell.
     pub(crate) fn snapshot(&self) -> HttpSnapshot {
         let counted = self.inner.gate.counted();
-        let (half_open, _) = self.inner.half_open.count();
         HttpSnapshot {
             connections: counted.connections,
             refused: counted.refused,
             unanswered: counted.unanswered,
-            half_open,
+            half_open: self.inner.half_open.count(),
             closed: counted.closed,
             streams: counted.streams,
             certificate_seconds: None,
@@ -189,11 +190,12 @@ impl Inner {
         let stop = self.stop.subscribe();
         let deadline = Instant::now() + self.limits.request_time;
         let mut knock = self.half_open.knock();
-        let open = timeout_at(deadline, self.open(tcp, remote, entry));
+        let caller = knock.caller();
+        let open = timeout_at(deadline, self.open(tcp, remote, entry, caller));
         let opened = match knock.unless_evicted(open).await {
-            None => Err(Lost::Closed(Closed::HalfOpenLimit)),
-            Some(Err(_)) => Err(Lost::Closed(Closed::TooSlow)),
-            Some(Ok(opened)) => opened,
+            Err(bound) => Err(Lost::Closed(bound)),
+            Ok(Err(_)) => Err(Lost::Closed(Closed::TooSlow)),
+            Ok(Ok(opened)) => opened,
         };
         drop(knock);
         match (opened, &entry.app) {
@@ -220,12 +222,14 @@ impl Inner {
         mut tcp: TcpStream,
         remote: SocketAddr,
         entry: &Entry,
+        caller: Caller,
     ) -> Result<Opened, Lost> {
         let mut ends = Ends {
             remote: canonical(remote),
             local: canonical(tcp.local_addr().map_err(|_| Lost::Left)?),
         };
         if entry.proxied && self.trusts(ends.remote.ip()) {
+            // A balancer has everybody's connections; what it opens for itself (health checks) counts for nobody.
             let header = read_header(&mut tcp).await?;
             if let Header::Proxied {
                 source,
@@ -236,7 +240,10 @@ impl Inner {
                     remote: source,
                     local: destination,
                 };
+                caller.comes_from(source.ip());
             }
+        } else {
+            caller.comes_from(ends.remote.ip());
         }
         let mut stream = match &entry.tls {
             None => Stream::Plain(tcp),

@@ -49,6 +49,7 @@ impl streams::TurnDoor for Door {
 struct Setting {
     connections: u32,
     half_open: u32,
+    per_address: u32,
     millis: u64,
     tls: bool,
     trusted: &'static [&'static str],
@@ -58,6 +59,7 @@ struct Setting {
 const SETTING: Setting = Setting {
     connections: 3,
     half_open: 3,
+    per_address: 3,
     millis: 10_000,
     tls: false,
     trusted: &[],
@@ -70,6 +72,7 @@ fn rig(setting: &Setting) -> Rig {
     let limits = FrontLimits {
         connections: setting.connections,
         half_open: setting.half_open,
+        half_open_per_address: setting.per_address,
         request_time: Duration::from_millis(setting.millis),
         trusted: setting
             .trusted
@@ -121,6 +124,15 @@ fn rig(setting: &Setting) -> Rig {
 impl Rig {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Connects from another address of this host.
+    async fn connect_from(&self, own: &str) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::new(own.parse().unwrap(), 0))
+            .unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     async fn tls(&self, tcp: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
@@ -265,6 +277,74 @@ async fn with_too_many_half_open_ones_the_oldest_goes_and_others_are_served() {
     rig.until_closed("half_open_limit", 1).await;
     rig.until("two are left", |s| s.half_open == 2 && s.connections == 3)
         .await;
+}
+
+#[tokio::test]
+async fn one_address_takes_no_more_half_open_places_than_its_bound_and_disturbs_nobody_else() {
+    for tls in [false, true] {
+        let rig = rig(&Setting {
+            connections: 20,
+            half_open: 10,
+            per_address: 3,
+            tls,
+            ..SETTING
+        });
+        let mut elsewhere = rig.connect_from("127.0.0.2").await;
+        rig.until("it waits", |s| s.half_open == 1).await;
+        let mut silent = Vec::new();
+        for n in 1..=3 {
+            silent.push(rig.connect().await);
+            rig.until("it waits", |s| s.half_open == n + 1).await;
+        }
+        rig.until_closed("address_limit", 0).await;
+        // Five more are as many too many, and it is the oldest that go.
+        for n in 1..=5 {
+            silent.push(rig.connect().await);
+            rig.until_closed("address_limit", n).await;
+        }
+        for closed in silent.drain(..5) {
+            let mut closed = closed;
+            assert_eq!(answer(&mut closed).await, "");
+        }
+        rig.until("three are left, and the other one", |s| s.half_open == 4)
+            .await;
+        // Who means well gets through from there, too, and so does who waited elsewhere.
+        if tls {
+            assert!(served(&mut rig.tls(rig.connect().await).await).await);
+            assert!(served(&mut rig.tls(elsewhere).await).await);
+        } else {
+            assert!(served(&mut rig.connect().await).await);
+            assert!(served(&mut elsewhere).await);
+        }
+        rig.until_closed("half_open_limit", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_a_balancer_its_clients_count_and_not_the_balancer() {
+    let rig = rig(&Setting {
+        connections: 20,
+        half_open: 10,
+        per_address: 2,
+        trusted: &["127.0.0.1"],
+        ..SETTING
+    });
+    // Before its header a connection is nobody's.
+    let mut bare = Vec::new();
+    for n in 1..=4 {
+        bare.push(rig.connect().await);
+        rig.until("it waits", |s| s.half_open == n).await;
+    }
+    // Of one client two may wait; the third makes the first go.
+    for peer in &mut bare[..3] {
+        peer.write_all(HEADER).await.unwrap();
+    }
+    rig.until_closed("address_limit", 1).await;
+    let other = [&HEADER[..19], &[8], &HEADER[20..]].concat();
+    bare[3].write_all(&other).await.unwrap();
+    rig.until("the others wait on", |s| s.half_open == 3).await;
+    assert!(served(&mut bare[3]).await);
+    rig.until_closed("address_limit", 1).await;
 }
 
 #[tokio::test]

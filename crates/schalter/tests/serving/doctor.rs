@@ -93,6 +93,46 @@ async fn addresses_that_nobody_reaches_are_an_error_that_names_the_keys() {
 }
 
 #[tokio::test]
+async fn every_port_for_turn_is_looked_at_from_both_sides() {
+    let folder = folder("doctor-turn");
+    let [media, turn_udp] = udp_ports();
+    let config = format!(
+        "rtc: {{udp_port: {media}, tcp_port: 0, node_ip: 127.0.0.1, pin_workers: false}}\n\
+         turn: {{udp_port: {turn_udp}, tcp_port: 0}}\n"
+    );
+    let server = Server::start_in(&folder, &[], &config);
+    let file = config_of(&server);
+    let url = format!("http://127.0.0.1:{}", server.port);
+    let (_, json) = doctor(&["--config", &file, "--url", &url]);
+    for check in ["media.udp", "turn.udp", "turn.tcp"] {
+        assert_eq!(severities(&json, check), ["ok"], "{check}: {json:#}");
+    }
+    let said = json.to_string();
+    for (port, key) in [(media, "rtc.udp_port"), (turn_udp, "turn.udp_port")] {
+        let found = format!("127.0.0.1:{port} ({key}) is in use, and a server runs");
+        assert!(said.contains(&found), "{found}: {json:#}");
+    }
+    assert!(said.contains("turn.tcp_port: 0"), "{json:#}");
+    drop(server);
+    // The port is somebody else's: the server does not start, and the doctor says whose key it is.
+    let _taken = std::net::UdpSocket::bind(("127.0.0.1", turn_udp)).unwrap();
+    let output = crate::server::command(&crate::server::folder("doctor-turn-taken"), &[], &config)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains(&format!("port {turn_udp} (turn.udp_port) is in use")),
+        "{text}"
+    );
+}
+
+/// Free UDP ports, each another one.
+fn udp_ports<const N: usize>() -> [u16; N] {
+    let sockets = [(); N].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
+}
+
+#[tokio::test]
 async fn several_networks_are_told_and_answer() {
     let server = Server::start(
         "doctor-networks",

@@ -228,6 +228,55 @@ async fn another_certificate_is_shown_after_a_reload_and_connections_go_on() {
     }
 }
 
+/// The host of TURN over TLS, as somebody who joins now is told.
+async fn told_host(server: &Server, identity: &str) -> String {
+    let (_socket, join) = server.join("told", identity).await.unwrap();
+    let mut urls = join.ice_servers.iter().flat_map(|it| &it.urls);
+    let url = urls.find(|url| url.starts_with("turns:"));
+    let url = url.expect("TURN over TLS");
+    url.split(':').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_joins_after_a_change_of_the_certificates_name_is_told_turn_under_the_new_one() {
+    let authority = Authority::new();
+    let renamed = |server: &Server| {
+        let key = KeyPair::generate().unwrap();
+        authority.issue_for(&server.folder, &key, |params| {
+            let name = "renamed.test".to_owned().try_into().unwrap();
+            params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
+        });
+    };
+    for (folder_name, turn, before, after) in [
+        ("tls-renamed", "", NAME, "renamed.test"),
+        // What the operator names stays.
+        (
+            "tls-named",
+            "turn: {domain: turn.test}\n",
+            "turn.test",
+            "turn.test",
+        ),
+    ] {
+        let folder = folder(folder_name);
+        let keys = authority.issue(&folder);
+        let config = format!("tls: {{{keys}, port: 0}}\n{turn}");
+        let mut server = Server::start_in(&folder, &[], &config);
+        let plain = server.ready.rsplit(':').next().unwrap().trim();
+        server.port = plain.parse().unwrap();
+        assert_eq!(told_host(&server, "before").await, before);
+        renamed(&server);
+        let (status, told) = reload(&server).await;
+        assert_eq!(
+            (status, &told["certificate"], &told["needs_restart"]),
+            (200, &true.into(), &serde_json::json!([])),
+            "{told}"
+        );
+        assert_eq!(told_host(&server, "after").await, after);
+        let said = server.log().contains("another name for TURN over TLS");
+        assert_eq!(said, before != after, "{}", server.log());
+    }
+}
+
 /// Exit code and error output of a start that must not succeed.
 fn refused(folder: &Path, config: &str) -> String {
     let output = command(folder, &[], config).output().unwrap();
@@ -337,7 +386,8 @@ async fn two_thousand_half_open_connections_disturb_no_call_and_their_memory_is_
     let authority = Authority::new();
     let folder = folder("tls-flood");
     let keys = authority.issue(&folder);
-    let limits = "limits: {half_open_connections: 500, request_seconds: 60}\n";
+    // All of them come from here: what is bounded for one address has a test of its own.
+    let limits = "limits: {half_open_connections: 500, unproven_streams_per_address: 500, request_seconds: 60}\n";
     let config = format!("tls: {{{keys}, port: 0}}\n{limits}");
     let mut server = Server::start_in(&folder, &[], &config);
     let tls_port = server.port;

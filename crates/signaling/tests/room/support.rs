@@ -23,7 +23,7 @@ use schalter_signaling::room::{
 use schalter_signaling::token::{Claims, Grants, VideoClaims};
 use schalter_signaling::{
     ConnectionId, Counters, IdSource, JoinRefusal, Presence, ShardInfo, SignalingConfig,
-    TurnServers,
+    TurnServers, TurnUrls,
 };
 use schalter_transport::{ChannelId, Fingerprint, FingerprintHash};
 use schalter_turn::Secret;
@@ -149,10 +149,10 @@ impl World {
                     node: 1,
                     secret: turn_secret(),
                     ttl: Duration::from_secs(3_600),
-                    urls: vec![
+                    urls: TurnUrls::new(vec![
                         vec!["turn:127.0.0.1:7000?transport=udp".into()],
                         vec!["turn:127.0.0.1:7001?transport=udp".into()],
-                    ],
+                    ]),
                 })),
             },
             ids: Arc::clone(&ids),

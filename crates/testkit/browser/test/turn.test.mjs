@@ -32,7 +32,7 @@ async function turnServer(server) {
 const metric = async (server, name) => (await server.metrics()).get(name) ?? 0;
 
 describe('TURN over UDP', { timeout: 240_000 }, () => {
-  const stage = setStage({ server: { turn: { udp: true } }, firefox: {} });
+  const stage = setStage({ server: { turn: { udp_port: 0 } }, firefox: {} });
 
   test('Chromium and Firefox see each other through relays only', { timeout: 120_000 }, async (t) => {
     const room = newRoom('turn');
@@ -99,7 +99,7 @@ describe('TURN over UDP', { timeout: 240_000 }, () => {
 
   test("coturn's client reaches a media socket, and nothing else", { timeout: 60_000 }, async (t) => {
     // One of its own: nobody else uses its relays.
-    const server = await untilEnd(t, startServer({ turn: { udp: true } }), (it) => it.stop());
+    const server = await untilEnd(t, startServer({ turn: { udp_port: 0 } }), (it) => it.stop());
     const { host, port, username, credential } = await turnServer(server);
     /** Allocates, and sends ten messages to a peer: by indications, or through a channel. */
     const uclient = (how, peer, peerPort) => {
@@ -116,7 +116,7 @@ describe('TURN over UDP', { timeout: 240_000 }, () => {
     const before = await server.metrics();
     const grown = (metrics, name) => (metrics.get(name) ?? 0) - (before.get(name) ?? 0);
     const tries = {
-      media: uclient('send', '127.0.0.1', port),
+      media: uclient('send', '127.0.0.1', server.udpPort),
       'another host': uclient('send', '192.0.2.1', 9),
       "another host's channel": uclient('channel', '192.0.2.1', 9),
       "this host's other port": uclient('channel', '127.0.0.1', server.port),
