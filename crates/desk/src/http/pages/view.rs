@@ -1,0 +1,368 @@
+//! What the pages are told: an office, a citizen's view of their appointment, an official's card of one.
+//!
+//! A citizen learns who else is there only when admitted; others' needs, devices and links never.
+
+use schalter_model::AuthorityId;
+use serde::Serialize;
+
+use super::embedding::OfficePages;
+use crate::domain::{
+    Appointment, Authority, Devices, Digest, Message, Needs, Person, Refusal,
+    Role, Session, Timestamp,
+};
+
+/// An office, as everybody may see it.
+#[derive(Serialize)]
+pub(super) struct OfficeView {
+    id: String,
+    name: String,
+    time_zone: String,
+    languages: Vec<String>,
+    help: HelpView,
+    links: LinksView,
+    theme: ThemeView,
+    login: LoginView,
+}
+
+#[derive(Serialize)]
+struct HelpView {
+    phone: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct LinksView {
+    imprint: Option<String>,
+    privacy: Option<String>,
+    accessibility: Option<String>,
+    feedback: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ThemeView {
+    logo_url: Option<String>,
+    colours: ColoursView,
+}
+
+#[derive(Serialize)]
+struct ColoursView {
+    primary: Option<String>,
+    on_primary: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LoginView {
+    oidc: bool,
+    demo: Vec<DemoView>,
+}
+
+#[derive(Serialize)]
+struct DemoView {
+    id: String,
+    name: String,
+}
+
+/// Which logins an office has.
+pub(super) struct LoginWays<'a> {
+    pub(super) oidc: bool,
+    pub(super) demo: &'a [crate::login::DemoOfficial],
+}
+
+impl OfficeView {
+    pub(super) fn new(authority: &Authority, pages: &OfficePages, login: &LoginWays<'_>) -> Self {
+        let colour = |name: &str| authority.colours.get(name).cloned();
+        Self {
+            id: authority.id.to_string(),
+            name: authority.name.clone(),
+            time_zone: authority.time_zone.name().to_owned(),
+            languages: authority.languages.clone(),
+            help: HelpView {
+                phone: authority.help.phone.clone(),
+                text: authority.help.text.clone(),
+            },
+            links: LinksView {
+                imprint: authority.links.imprint.clone(),
+                privacy: authority.links.privacy.clone(),
+                accessibility: authority.links.accessibility.clone(),
+                feedback: authority.links.feedback.clone(),
+            },
+            theme: ThemeView {
+                logo_url: pages.logo.as_ref().map(|_| logo_url(&authority.id)),
+                colours: ColoursView {
+                    primary: colour("primary"),
+                    on_primary: colour("on_primary"),
+                },
+            },
+            login: LoginView {
+                oidc: login.oidc,
+                demo: login
+                    .demo
+                    .iter()
+                    .map(|official| DemoView {
+                        id: official.id.clone(),
+                        name: official.name.clone(),
+                    })
+                    .collect(),
+            },
+        }
+    }
+}
+
+fn logo_url(authority: &AuthorityId) -> String {
+    format!("/desk/v1/logo/{authority}")
+}
+
+/// What a browser with a link's session is told.
+#[derive(Serialize)]
+pub(super) struct View {
+    version: u64,
+    server_time: Timestamp,
+    me: Me,
+    appointment: AppointmentView,
+    authority: OfficeView,
+    notice: NoticeView,
+    present: Vec<Present>,
+    grants: GrantsView,
+}
+
+#[derive(Serialize)]
+struct Me {
+    id: String,
+    role: Role,
+    name: String,
+    stage: &'static str,
+    needs: Needs,
+    notice_agreed: bool,
+    other_device: bool,
+    waiting_since: Option<Timestamp>,
+    ahead: Option<usize>,
+    message: Option<Message>,
+    linked_to: Option<String>,
+}
+
+#[derive(Serialize)]
+struct AppointmentView {
+    id: String,
+    subject: String,
+    starts_at: Timestamp,
+    ends_at: Timestamp,
+    opens_at: Timestamp,
+    closes_at: Timestamp,
+    state: &'static str,
+    outcome: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NoticeView {
+    kind: &'static str,
+    hash: Digest,
+    title: String,
+    text: String,
+    details: String,
+}
+
+#[derive(Serialize)]
+struct Present {
+    id: String,
+    role: Role,
+    name: String,
+    stage: &'static str,
+    linked_to: Option<String>,
+}
+
+#[derive(Serialize)]
+struct GrantsView {
+    publish: bool,
+    captions: bool,
+}
+
+/// What a view is made of beside the appointment.
+pub(super) struct Beside {
+    pub(super) office: OfficeView,
+    /// How many of the authority wait since before this one.
+    pub(super) ahead: Option<usize>,
+    pub(super) now: Timestamp,
+}
+
+impl View {
+    /// The view of the browser whose cookie has this digest.
+    pub(super) fn new(
+        appointment: &Appointment,
+        authority: &Authority,
+        session: &Digest,
+        beside: Beside,
+    ) -> Result<Self, Refusal> {
+        let (person, own) = appointment.visitor(session)?;
+        Ok(Self {
+            version: appointment.version,
+            server_time: beside.now,
+            me: Me::new(person, own, authority, beside.ahead),
+            appointment: AppointmentView {
+                id: appointment.id.to_string(),
+                subject: appointment.subject.as_str().to_owned(),
+                starts_at: appointment.when.starts_at,
+                ends_at: appointment.when.ends_at,
+                opens_at: appointment.opens_at(authority),
+                closes_at: appointment.closes_at(authority),
+                state: appointment.state.label(),
+                outcome: appointment
+                    .outcome
+                    .as_ref()
+                    .map(|code| code.as_str().to_owned()),
+            },
+            authority: beside.office,
+            notice: NoticeView {
+                kind: authority.notice.kind.label(),
+                hash: authority.notice.hash(),
+                title: authority.notice.title.clone(),
+                text: authority.notice.text.clone(),
+                details: authority.notice.details.clone(),
+            },
+            present: if own.stage.may_sit() {
+                present(appointment)
+            } else {
+                Vec::new()
+            },
+            grants: GrantsView {
+                publish: person.role.publishes(),
+                captions: person.role == Role::Captioner,
+            },
+        })
+    }
+}
+
+impl Me {
+    fn new(person: &Person, own: &Session, authority: &Authority, ahead: Option<usize>) -> Self {
+        let other = person
+            .other
+            .as_ref()
+            .is_some_and(|other| other.digest == own.digest);
+        Self {
+            id: person.id.to_string(),
+            role: person.role,
+            name: person.name.as_str().to_owned(),
+            stage: own.stage.label(),
+            needs: person.needs,
+            notice_agreed: agreed(person, authority),
+            other_device: other,
+            waiting_since: own.stage.waiting_since(),
+            ahead: own.stage.waiting_since().and(ahead),
+            message: person.message.clone(),
+            linked_to: person.linked_to.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+fn agreed(person: &Person, authority: &Authority) -> bool {
+    person
+        .agreed
+        .is_some_and(|agreed| agreed.notice == authority.notice.hash())
+}
+
+fn present(appointment: &Appointment) -> Vec<Present> {
+    let there = appointment
+        .people
+        .iter()
+        .filter(|person| person.stage().is_present());
+    there
+        .map(|person| Present {
+            id: person.id.to_string(),
+            role: person.role,
+            name: person.name.as_str().to_owned(),
+            stage: person.stage().label(),
+            linked_to: person.linked_to.as_ref().map(ToString::to_string),
+        })
+        .collect()
+}
+
+/// An appointment, as an official of its authority sees it.
+#[derive(Serialize)]
+pub(super) struct Card {
+    id: String,
+    external_ref: Option<String>,
+    subject: String,
+    starts_at: Timestamp,
+    ends_at: Timestamp,
+    state: &'static str,
+    outcome: Option<String>,
+    version: u64,
+    late: bool,
+    people: Vec<CardPerson>,
+}
+
+#[derive(Serialize)]
+struct CardPerson {
+    id: String,
+    role: Role,
+    name: String,
+    needs: Needs,
+    linked_to: Option<String>,
+    stage: &'static str,
+    link: &'static str,
+    other_device: bool,
+    notice_agreed: bool,
+    devices: Option<Devices>,
+    waiting_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_url: Option<String>,
+}
+
+impl Card {
+    /// `join_url` knows the links that were just made, by person.
+    pub(super) fn new(
+        appointment: &Appointment,
+        authority: &Authority,
+        now: Timestamp,
+        join_url: impl Fn(&Person) -> Option<String>,
+    ) -> Self {
+        Self {
+            id: appointment.id.to_string(),
+            external_ref: appointment
+                .external_ref
+                .as_ref()
+                .map(|text| text.as_str().to_owned()),
+            subject: appointment.subject.as_str().to_owned(),
+            starts_at: appointment.when.starts_at,
+            ends_at: appointment.when.ends_at,
+            state: appointment.state.label(),
+            outcome: appointment
+                .outcome
+                .as_ref()
+                .map(|code| code.as_str().to_owned()),
+            version: appointment.version,
+            late: appointment.is_late(now),
+            people: appointment
+                .people
+                .iter()
+                .map(|person| CardPerson::new(person, authority, join_url(person)))
+                .collect(),
+        }
+    }
+}
+
+impl CardPerson {
+    fn new(person: &Person, authority: &Authority, join_url: Option<String>) -> Self {
+        let stage = person.lobby_stage();
+        Self {
+            id: person.id.to_string(),
+            role: person.role,
+            name: person.name.as_str().to_owned(),
+            needs: person.needs,
+            linked_to: person.linked_to.as_ref().map(ToString::to_string),
+            stage: stage.label(),
+            link: person.link_state().label(),
+            other_device: person.other.is_some(),
+            notice_agreed: agreed(person, authority),
+            devices: person.devices,
+            waiting_since: stage.waiting_since(),
+            join_url,
+        }
+    }
+}
+
+/// A day's appointments.
+#[derive(Serialize)]
+pub(super) struct DayView {
+    pub(super) day: String,
+    pub(super) appointments: Vec<Card>,
+}
