@@ -6,6 +6,7 @@
 
 pub mod domain;
 pub mod http;
+pub mod login;
 mod seats;
 mod service;
 pub mod store;

@@ -6,7 +6,7 @@
 pub mod https;
 pub mod limiter;
 pub mod oidc;
-pub mod secret;
+pub(crate) mod secret;
 pub mod sessions;
 pub mod signed_link;
 
@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use schalter_model::AuthorityId;
 
+use crate::domain::Name;
+use crate::{Actor, Caller};
 use https::HttpsClient;
 use limiter::{LINK_GUESSES, LOGIN_FAILURES, LOGIN_STARTS, Limiter};
 use oidc::{Oidc, OidcProvider};
@@ -22,8 +24,6 @@ use signed_link::{LinkKey, SignedLinks};
 
 /// Longest id of an official, in bytes.
 pub const MAX_OFFICIAL_ID_LEN: usize = 128;
-/// Longest name of an official, in characters.
-pub const MAX_OFFICIAL_NAME_CHARS: usize = 100;
 /// Longest level of assurance, in bytes.
 pub const MAX_ACR_LEN: usize = 256;
 
@@ -33,7 +33,7 @@ pub struct Official {
     /// Opaque, unique in the authority.
     pub id: String,
     /// What citizens see.
-    pub name: String,
+    pub name: Name,
     /// How sure who logged them in is of who they are, as it was told (`acr`, OpenID Connect Core §2).
     pub acr: Option<String>,
 }
@@ -45,21 +45,30 @@ impl std::fmt::Debug for Official {
 }
 
 impl Official {
-    /// Takes what a login says. `None` if the id or the name is empty, too long or has control characters, or ones that change the
-    /// direction of what stands beside them.
+    /// Takes what a login says. `None` if the id or the name is empty, too long or has characters that steer what shows them.
     pub fn new(id: &str, name: &str, acr: Option<String>) -> Option<Self> {
-        let name = name.trim();
-        let odd = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let odd = |c: char| c.is_control() || c.is_whitespace();
         let id_fits = (1..=MAX_OFFICIAL_ID_LEN).contains(&id.len()) && !id.contains(odd);
-        let name_fits = (1..=MAX_OFFICIAL_NAME_CHARS).contains(&name.chars().count()) && !name.contains(odd);
         let acr_fits = acr
             .as_ref()
             .is_none_or(|acr| acr.len() <= MAX_ACR_LEN && !acr.contains(odd));
-        (id_fits && name_fits && acr_fits).then(|| Self {
+        let name = Name::new(name).ok()?;
+        (id_fits && acr_fits).then(|| Self {
             id: id.to_owned(),
-            name: name.to_owned(),
+            name,
             acr,
         })
+    }
+
+    /// As the desk knows whoever decides.
+    pub fn caller(&self, authority: &AuthorityId) -> Caller {
+        Caller {
+            authority: authority.clone(),
+            actor: Actor::Official {
+                id: self.id.clone(),
+                name: self.name.clone(),
+            },
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use schalter_model::AuthorityId;
 use tokio::sync::watch;
 
 use super::Official;
-use super::secret::{Secret, SecretHash};
+use super::secret;
+use crate::domain::{Digest, Secret};
 
 /// Sessions of one official at once: a desk, a second screen, a colleague's machine. With one more the oldest ends.
 pub const SESSIONS_PER_OFFICIAL: usize = 8;
@@ -46,7 +47,14 @@ pub struct Session {
     pub official: Official,
     /// Turns true when the session ends.
     pub ended: watch::Receiver<bool>,
-    key: SecretHash,
+    key: Digest,
+}
+
+impl Session {
+    /// What stands for it where its secret must not.
+    pub(crate) fn key(&self) -> Digest {
+        self.key
+    }
 }
 
 struct Kept {
@@ -76,7 +84,7 @@ pub struct Sessions {
     times: SessionTimes,
     most: usize,
     // Held for a few map operations and never across an await.
-    kept: Mutex<HashMap<SecretHash, Kept>>,
+    kept: Mutex<HashMap<Digest, Kept>>,
 }
 
 impl Sessions {
@@ -93,7 +101,7 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SecretHash, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,9 +129,9 @@ impl Sessions {
         if kept.len() >= self.most {
             return Err(TooMany);
         }
-        let secret = Secret::random();
+        let secret = secret::fresh();
         kept.insert(
-            secret.hash(),
+            secret.digest(),
             Kept {
                 authority,
                 official,
@@ -136,8 +144,8 @@ impl Sessions {
     }
 
     /// The session of a cookie; it counts as used.
-    pub fn find(&self, cookie: &str, now: u64) -> Option<Session> {
-        let key = SecretHash::of(cookie);
+    pub fn find(&self, cookie: &Secret, now: u64) -> Option<Session> {
+        let key = cookie.digest();
         let mut kept = self.lock();
         let session = Self::touch(&mut kept, self.times, key, now)?;
         Some(Session {
@@ -154,9 +162,9 @@ impl Sessions {
     }
 
     fn touch(
-        kept: &mut HashMap<SecretHash, Kept>,
+        kept: &mut HashMap<Digest, Kept>,
         times: SessionTimes,
-        key: SecretHash,
+        key: Digest,
         now: u64,
     ) -> Option<&Kept> {
         let session = kept.get_mut(&key)?;
@@ -170,8 +178,8 @@ impl Sessions {
     }
 
     /// Ends the session of a cookie.
-    pub fn end(&self, cookie: &str) {
-        if let Some(session) = self.lock().remove(&SecretHash::of(cookie)) {
+    pub fn end(&self, cookie: &Secret) {
+        if let Some(session) = self.lock().remove(&cookie.digest()) {
             session.ended.send_replace(true);
         }
     }
@@ -181,7 +189,7 @@ impl Sessions {
         self.drop_over(&mut self.lock(), now);
     }
 
-    fn drop_over(&self, kept: &mut HashMap<SecretHash, Kept>, now: u64) {
+    fn drop_over(&self, kept: &mut HashMap<Digest, Kept>, now: u64) {
         kept.retain(|_, session| {
             let holds = session.holds(self.times, now);
             if !holds {
@@ -205,11 +213,7 @@ mod tests {
     const HOUR: u64 = 3_600_000;
 
     fn official(id: &str) -> Official {
-        Official {
-            id: id.to_owned(),
-            name: "Beispiel".to_owned(),
-            acr: None,
-        }
+        Official::new(id, "Beispiel", None).unwrap()
     }
 
     fn sessions() -> Sessions {
@@ -226,10 +230,10 @@ mod tests {
     fn a_session_ends_after_an_hour_without_use() {
         let sessions = sessions();
         let secret = begin(&sessions, "a", NOW);
-        assert!(sessions.find(secret.expose(), NOW + HOUR - 1).is_some());
-        let session = sessions.find(secret.expose(), NOW + 2 * HOUR - 2).unwrap();
+        assert!(sessions.find(&secret, NOW + HOUR - 1).is_some());
+        let session = sessions.find(&secret, NOW + 2 * HOUR - 2).unwrap();
         assert!(!*session.ended.borrow());
-        assert!(sessions.find(secret.expose(), NOW + 3 * HOUR - 2).is_none());
+        assert!(sessions.find(&secret, NOW + 3 * HOUR - 2).is_none());
         assert!(*session.ended.borrow());
         assert_eq!(sessions.count(), 0);
     }
@@ -238,7 +242,7 @@ mod tests {
     fn an_open_page_is_use_but_not_beyond_the_longest_time() {
         let sessions = sessions();
         let secret = begin(&sessions, "a", NOW);
-        let session = sessions.find(secret.expose(), NOW).unwrap();
+        let session = sessions.find(&secret, NOW).unwrap();
         for half in 1..24 {
             assert!(sessions.still(&session, NOW + half * HOUR / 2), "{half}");
         }
@@ -251,12 +255,12 @@ mod tests {
     fn logout_ends_one_session_at_once_and_tells_its_sockets() {
         let sessions = sessions();
         let (one, other) = (begin(&sessions, "a", NOW), begin(&sessions, "a", NOW));
-        let open = sessions.find(one.expose(), NOW).unwrap();
-        sessions.end(one.expose());
+        let open = sessions.find(&one, NOW).unwrap();
+        sessions.end(&one);
         assert!(*open.ended.borrow());
-        assert!(sessions.find(one.expose(), NOW).is_none());
-        assert!(sessions.find(other.expose(), NOW).is_some());
-        sessions.end("nothing");
+        assert!(sessions.find(&one, NOW).is_none());
+        assert!(sessions.find(&other, NOW).is_some());
+        sessions.end(&secret::fresh());
     }
 
     #[test]
@@ -269,8 +273,8 @@ mod tests {
         assert_eq!(sessions.count(), SESSIONS_PER_OFFICIAL);
         begin(&sessions, "a", NOW + 100);
         assert_eq!(sessions.count(), SESSIONS_PER_OFFICIAL);
-        assert!(sessions.find(first.expose(), NOW + 100).is_none());
-        assert!(sessions.find(rest[0].expose(), NOW + 100).is_some());
+        assert!(sessions.find(&first, NOW + 100).is_none());
+        assert!(sessions.find(&rest[0], NOW + 100).is_some());
         for i in 0..20 - SESSIONS_PER_OFFICIAL {
             begin(&sessions, &format!("b{i}"), NOW);
         }

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use schalter_model::AuthorityId;
 use serde::Deserialize;
 
-use super::secret::SecretHash;
+use crate::domain::Digest;
 use super::{LoginError, Official};
 
 /// Longest time from a link's issue to its expiry, in seconds.
@@ -150,7 +150,7 @@ pub struct SignedLinks {
     started: u64,
     most: usize,
     /// By hash of key and `jti`, with the second from which the link is over anyway.
-    used: Mutex<HashMap<SecretHash, u64>>,
+    used: Mutex<HashMap<Digest, u64>>,
 }
 
 impl SignedLinks {
@@ -209,11 +209,11 @@ impl SignedLinks {
         }
         let official =
             Official::new(&claims.sub, &claims.name, claims.acr).ok_or(LoginError::Link)?;
-        self.use_up(SecretHash::of(&format!("{}\n{}", key.id, claims.jti)), over, now)?;
+        self.use_up(Digest::of(format!("{}\n{}", key.id, claims.jti).as_bytes()), over, now)?;
         Ok((authority.clone(), official))
     }
 
-    fn use_up(&self, link: SecretHash, over: u64, now: u64) -> Result<(), LoginError> {
+    fn use_up(&self, link: Digest, over: u64, now: u64) -> Result<(), LoginError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.contains_key(&link) {
             return Err(LoginError::LinkUsed);

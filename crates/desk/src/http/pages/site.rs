@@ -7,7 +7,7 @@
 use axum::http::header::{COOKIE, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use crate::login::secret::{SECRET_LEN, Secret};
+use crate::domain::Secret;
 use crate::login::oidc::FLOW_TIME;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -118,7 +118,7 @@ impl Site {
 
     /// The header that has a browser keep a secret.
     pub fn set_cookie(&self, jar: Jar, secret: &Secret) -> HeaderValue {
-        self.cookie(jar, secret.expose(), "")
+        self.cookie(jar, secret.reveal(), "")
     }
 
     /// The header that has a browser forget it.
@@ -137,7 +137,7 @@ impl Site {
     }
 
     /// The secret that a browser presents, if it has the form of one.
-    pub fn find_cookie(&self, jar: Jar, headers: &HeaderMap) -> Option<String> {
+    pub fn find_cookie(&self, jar: Jar, headers: &HeaderMap) -> Option<Secret> {
         let name = self.name(jar);
         let mut found = None;
         for header in headers.get_all(COOKIE) {
@@ -156,11 +156,7 @@ impl Site {
                 found = Some(value);
             }
         }
-        let well_formed = |text: &&str| {
-            text.len() == SECRET_LEN
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        found.filter(well_formed).map(str::to_owned)
+        Secret::parse(found?).ok()
     }
 }
 
@@ -249,9 +245,9 @@ mod tests {
 
     #[test]
     fn cookies_are_bound_to_the_host_and_unreadable_to_scripts() {
-        let secret = Secret::random();
+        let secret = Secret::from_random([7; 32]);
         let set = |site: &Site, jar| site.set_cookie(jar, &secret).to_str().unwrap().to_owned();
-        let value = secret.expose();
+        let value = secret.reveal();
         assert_eq!(
             set(&public(), Jar::Citizen),
             format!("__Host-schalter-desk={value}; Path=/; HttpOnly; SameSite=Strict; Secure")
@@ -272,13 +268,13 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name_once() {
-        let secret = Secret::random();
-        let value = secret.expose();
+        let secret = Secret::from_random([7; 32]);
+        let value = secret.reveal();
         let site = local();
         let find = |pairs: &[(HeaderName, &str)]| site.find_cookie(Jar::Citizen, &headers(pairs));
         let one = format!("a=b; schalter-desk={value}; schalter-desk-official=x");
-        assert_eq!(find(&[(COOKIE, &one)]).as_deref(), Some(value));
-        assert_eq!(find(&[(COOKIE, "a=b"), (COOKIE, &one)]).as_deref(), Some(value));
+        assert_eq!(find(&[(COOKIE, &one)]), Some(secret.clone()));
+        assert_eq!(find(&[(COOKIE, "a=b"), (COOKIE, &one)]), Some(secret.clone()));
         assert_eq!(find(&[(COOKIE, &one), (COOKIE, &one)]), None);
         for bad in [
             String::new(),

@@ -6,6 +6,7 @@ use schalter_model::AuthorityId;
 use serde::Serialize;
 
 use super::embedding::OfficePages;
+use crate::Visitor;
 use crate::domain::{
     Appointment, Authority, Devices, Digest, Message, Needs, Person, Refusal,
     Role, Session, Timestamp,
@@ -69,7 +70,7 @@ pub(super) struct LoginWays<'a> {
 }
 
 impl OfficeView {
-    pub(super) fn new(authority: &Authority, pages: &OfficePages, login: &LoginWays<'_>) -> Self {
+    pub(super) fn new(authority: &Authority, pages: Option<&OfficePages>, login: &LoginWays<'_>) -> Self {
         let colour = |name: &str| authority.colours.get(name).cloned();
         Self {
             id: authority.id.to_string(),
@@ -87,7 +88,9 @@ impl OfficeView {
                 feedback: authority.links.feedback.clone(),
             },
             theme: ThemeView {
-                logo_url: pages.logo.as_ref().map(|_| logo_url(&authority.id)),
+                logo_url: pages
+                    .and_then(|pages| pages.logo.as_ref())
+                    .map(|_| logo_url(&authority.id)),
                 colours: ColoursView {
                     primary: colour("primary"),
                     on_primary: colour("on_primary"),
@@ -176,27 +179,21 @@ struct GrantsView {
     captions: bool,
 }
 
-/// What a view is made of beside the appointment.
-pub(super) struct Beside {
-    pub(super) office: OfficeView,
-    /// How many of the authority wait since before this one.
-    pub(super) ahead: Option<usize>,
-    pub(super) now: Timestamp,
-}
-
 impl View {
-    /// The view of the browser whose cookie has this digest.
+    /// What `visitor` may see at `now`.
     pub(super) fn new(
-        appointment: &Appointment,
+        visitor: &Visitor,
         authority: &Authority,
-        session: &Digest,
-        beside: Beside,
+        office: OfficeView,
+        now: Timestamp,
     ) -> Result<Self, Refusal> {
-        let (person, own) = appointment.visitor(session)?;
+        let appointment = &visitor.appointment;
+        let (person, own) = (visitor.me()?, visitor.own()?);
+        let grants = visitor.grants();
         Ok(Self {
             version: appointment.version,
-            server_time: beside.now,
-            me: Me::new(person, own, authority, beside.ahead),
+            server_time: now,
+            me: Me::new(visitor, person, own, authority),
             appointment: AppointmentView {
                 id: appointment.id.to_string(),
                 subject: appointment.subject.as_str().to_owned(),
@@ -210,7 +207,7 @@ impl View {
                     .as_ref()
                     .map(|code| code.as_str().to_owned()),
             },
-            authority: beside.office,
+            authority: office,
             notice: NoticeView {
                 kind: authority.notice.kind.label(),
                 hash: authority.notice.hash(),
@@ -218,25 +215,17 @@ impl View {
                 text: authority.notice.text.clone(),
                 details: authority.notice.details.clone(),
             },
-            present: if own.stage.may_sit() {
-                present(appointment)
-            } else {
-                Vec::new()
-            },
+            present: visitor.present().into_iter().map(Present::new).collect(),
             grants: GrantsView {
-                publish: person.role.publishes(),
-                captions: person.role == Role::Captioner,
+                publish: grants.publish,
+                captions: grants.captions,
             },
         })
     }
 }
 
 impl Me {
-    fn new(person: &Person, own: &Session, authority: &Authority, ahead: Option<usize>) -> Self {
-        let other = person
-            .other
-            .as_ref()
-            .is_some_and(|other| other.digest == own.digest);
+    fn new(visitor: &Visitor, person: &Person, own: &Session, authority: &Authority) -> Self {
         Self {
             id: person.id.to_string(),
             role: person.role,
@@ -244,9 +233,9 @@ impl Me {
             stage: own.stage.label(),
             needs: person.needs,
             notice_agreed: agreed(person, authority),
-            other_device: other,
+            other_device: visitor.is_other_device(),
             waiting_since: own.stage.waiting_since(),
-            ahead: own.stage.waiting_since().and(ahead),
+            ahead: visitor.ahead(),
             message: person.message.clone(),
             linked_to: person.linked_to.as_ref().map(ToString::to_string),
         }
@@ -259,20 +248,16 @@ fn agreed(person: &Person, authority: &Authority) -> bool {
         .is_some_and(|agreed| agreed.notice == authority.notice.hash())
 }
 
-fn present(appointment: &Appointment) -> Vec<Present> {
-    let there = appointment
-        .people
-        .iter()
-        .filter(|person| person.stage().is_present());
-    there
-        .map(|person| Present {
+impl Present {
+    fn new(person: &Person) -> Self {
+        Self {
             id: person.id.to_string(),
             role: person.role,
             name: person.name.as_str().to_owned(),
             stage: person.stage().label(),
             linked_to: person.linked_to.as_ref().map(ToString::to_string),
-        })
-        .collect()
+        }
+    }
 }
 
 /// An appointment, as an official of its authority sees it.

@@ -29,7 +29,8 @@ use serde_json::{Map, Value};
 pub use rule::{Admitted, ClaimRule};
 
 use super::https::HttpsClient;
-use super::secret::{Secret, SecretHash};
+use super::secret;
+use crate::domain::{Digest, Secret};
 use super::signed_link::CLOCK_SKEW_SECS;
 use super::{LoginError, Official};
 
@@ -84,7 +85,7 @@ pub fn is_issuer(text: &str) -> bool {
 /// A login that somebody is away for.
 struct Flow {
     authority: AuthorityId,
-    state: SecretHash,
+    state: Digest,
     nonce: Nonce,
     verifier: PkceCodeVerifier,
     began: u64,
@@ -128,7 +129,7 @@ pub struct Oidc {
     providers: HashMap<AuthorityId, Provider>,
     redirect: String,
     http: HttpsClient,
-    flows: Mutex<HashMap<SecretHash, Flow>>,
+    flows: Mutex<HashMap<Digest, Flow>>,
 }
 
 type Client = CoreClient<
@@ -172,9 +173,9 @@ impl Oidc {
         let provider = self.providers.get(authority).ok_or(LoginError::Unknown)?;
         let client = self.client(provider, now, false).await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let state = Secret::random();
-        let nonce = Secret::random();
-        let (sent_state, sent_nonce) = (state.expose().to_owned(), nonce.expose().to_owned());
+        let state = secret::fresh();
+        let nonce = secret::fresh();
+        let (sent_state, sent_nonce) = (state.reveal().to_owned(), nonce.reveal().to_owned());
         let mut request = client
             .authorize_url(
                 CoreAuthenticationFlow::AuthorizationCode,
@@ -189,22 +190,22 @@ impl Oidc {
             request = request.add_auth_context_value(AuthenticationContextClass::new(acr.clone()));
         }
         let (url, _, nonce) = request.url();
-        let cookie = Secret::random();
+        let cookie = secret::fresh();
         let flow = Flow {
             authority: authority.clone(),
-            state: state.hash(),
+            state: state.digest(),
             nonce,
             verifier,
             began: now,
         };
-        self.remember(cookie.hash(), flow, now);
+        self.remember(cookie.digest(), flow, now);
         Ok(Departure {
             url: url.into(),
             cookie,
         })
     }
 
-    fn remember(&self, key: SecretHash, flow: Flow, now: u64) {
+    fn remember(&self, key: Digest, flow: Flow, now: u64) {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         if flows.len() >= MOST_FLOWS {
             flows.retain(|_, flow| is_under_way(flow, now));
@@ -229,19 +230,19 @@ impl Oidc {
     /// [`LoginError`]; the login is over in any case, unless another browser came with it.
     pub async fn arrive(
         &self,
-        cookie: &str,
+        cookie: &Secret,
         back: Return,
         now: u64,
     ) -> Result<(AuthorityId, Official), LoginError> {
         let flow = {
             let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-            flows.remove(&SecretHash::of(cookie))
+            flows.remove(&cookie.digest())
         };
         let flow = flow
             .filter(|flow| is_under_way(flow, now))
             .ok_or(LoginError::FlowExpired)?;
         let state = back.state.filter(|text| text.len() <= MAX_PARAMETER_LEN);
-        if state.is_none_or(|state| SecretHash::of(&state) != flow.state) {
+        if state.is_none_or(|state| Digest::of(state.as_bytes()) != flow.state) {
             return Err(LoginError::FlowExpired);
         }
         let provider = self

@@ -162,7 +162,7 @@ fn back(departure: &Departure) -> Return {
 async fn log_in(oidc: &Oidc, now: u64) -> Result<Official, LoginError> {
     let departure = oidc.depart(&AuthorityId::default(), now).await?;
     let (authority, official) = oidc
-        .arrive(departure.cookie.expose(), back(&departure), now)
+        .arrive(&departure.cookie, back(&departure), now)
         .await?;
     assert_eq!(authority, AuthorityId::default());
     Ok(official)
@@ -179,7 +179,7 @@ async fn an_official_logs_in_with_pkce_and_a_name_from_the_user_info() {
     assert_eq!(asked["scope"], "openid profile");
     assert_eq!(asked["acr_values"], "substantial high");
     assert_eq!(asked["redirect_uri"], "https://video.example.org/callback");
-    let cookie = departure.cookie.expose();
+    let cookie = &departure.cookie;
     let (_, official) = oidc.arrive(cookie, back(&departure), NOW).await.unwrap();
     assert_eq!((official.id.as_str(), official.name.as_str()), ("u1", "Kim Beispiel"));
     assert_eq!(official.acr.as_deref(), Some("substantial"));
@@ -205,17 +205,17 @@ async fn only_the_browser_that_began_ends_a_login_and_only_in_time() {
     );
     let expired = Some(LoginError::FlowExpired);
     // A stranger's callback address in my browser.
-    let crossed = oidc.arrive(one.cookie.expose(), back(&other), NOW).await;
+    let crossed = oidc.arrive(&one.cookie, back(&other), NOW).await;
     assert_eq!(crossed.err(), expired);
-    assert_eq!(oidc.arrive("", back(&other), NOW).await.err(), expired);
-    let late = oidc.arrive(other.cookie.expose(), back(&other), NOW + FLOW_TIME).await;
+    assert_eq!(oidc.arrive(&secret::fresh(), back(&other), NOW).await.err(), expired);
+    let late = oidc.arrive(&other.cookie, back(&other), NOW + FLOW_TIME).await;
     assert_eq!(late.err(), expired);
     let stateless = oidc.depart(&authority, NOW).await.unwrap();
     let without = Return {
         state: None,
         ..back(&stateless)
     };
-    assert_eq!(oidc.arrive(stateless.cookie.expose(), without, NOW).await.err(), expired);
+    assert_eq!(oidc.arrive(&stateless.cookie, without, NOW).await.err(), expired);
     assert!(fake.behaviour.lock().unwrap().redeemed.is_empty());
 }
 
@@ -233,7 +233,7 @@ async fn a_provider_that_declines_or_is_another_one_logs_nobody_in() {
             state: back(&departure).state,
             ..change
         };
-        let result = oidc.arrive(departure.cookie.expose(), back, NOW).await;
+        let result = oidc.arrive(&departure.cookie, back, NOW).await;
         assert_eq!(result.err(), Some(error));
     }
     let unknown = AuthorityId::new("unknown").unwrap();
@@ -323,16 +323,16 @@ async fn logins_under_way_have_a_bound_and_are_forgotten() {
     let first = oidc.depart(&authority, NOW).await.unwrap();
     let flow = |index: usize| Flow {
         authority: authority.clone(),
-        state: SecretHash::of("x"),
+        state: Digest::of(b"x"),
         nonce: Nonce::new("x".to_owned()),
         verifier: PkceCodeVerifier::new("x".to_owned()),
         began: NOW + index as u64,
     };
     for index in 1..=MOST_FLOWS {
-        oidc.remember(SecretHash::of(&index.to_string()), flow(index), NOW);
+        oidc.remember(Digest::of(index.to_string().as_bytes()), flow(index), NOW);
     }
     assert_eq!(oidc.flows.lock().unwrap().len(), MOST_FLOWS);
-    let gone = oidc.arrive(first.cookie.expose(), back(&first), NOW).await;
+    let gone = oidc.arrive(&first.cookie, back(&first), NOW).await;
     assert_eq!(gone.err(), Some(LoginError::FlowExpired));
     oidc.sweep(NOW + FLOW_TIME + MOST_FLOWS as u64);
     assert!(oidc.flows.lock().unwrap().is_empty());
