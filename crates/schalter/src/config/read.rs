@@ -134,7 +134,7 @@ fn keys(value: &Value<'_>) -> Result<BTreeMap<String, ApiKey>, Complaint> {
 
 /// One API key: a secret, or a group with secret or secret_file, authority and scopes.
 fn key(name: &str, value: &Value<'_>) -> Result<ApiKey, Complaint> {
-    if name == check::NAME || name == crate::desk::KEY {
+    if name == check::NAME || name.starts_with(crate::desk::KEY) {
         return value.complain("this name is the server's own; choose another");
     }
     let mut authority = AuthorityId::default();

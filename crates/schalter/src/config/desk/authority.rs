@@ -1,7 +1,6 @@
 //! `desk.authorities[]`: one office, with everything that is its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use schalter_desk::domain::{
     Authority, Help, Links, MAX_MARGIN_S, MAX_OUTCOMES, Notice, NoticeKind, OutcomeCode, TimeZone,

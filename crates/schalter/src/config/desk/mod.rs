@@ -18,7 +18,7 @@ use schalter_signaling::authority::ApiKey;
 
 use super::document::{Complaint, Group, Place, Value};
 use super::read::DAY;
-use crate::check;
+use crate::{check, demo};
 
 pub(crate) use authority::Office;
 pub(crate) use webhooks::DeskWebhook;
@@ -29,6 +29,8 @@ const MOST_AUTHORITIES: usize = 500;
 /// The consultation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Desk {
+    /// Nothing of it is configured: an office is made up, and ends with the process.
+    pub(crate) demo: bool,
     /// File of the store; without one it is `desk.db` in the state directory.
     pub(crate) database: Option<PathBuf>,
     /// Where citizens and officials find the pages; without it where the server itself believes to be.
@@ -42,8 +44,25 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// The demo.
+    pub(crate) fn demo() -> Self {
+        Self {
+            demo: true,
+            database: None,
+            public_url: None,
+            sessions: SessionTimes::default(),
+            authorities: vec![demo::office()],
+            webhooks: Vec::new(),
+        }
+    }
+
     pub(super) fn read(value: &Value<'_>) -> Result<Self, Complaint> {
+        if value.is_text() {
+            let demo = |text: &str| (text == "demo").then(Self::demo);
+            return value.read("demo, or a group with authorities", demo);
+        }
         let mut desk = Self {
+            demo: false,
             database: None,
             public_url: None,
             sessions: SessionTimes::default(),
@@ -96,8 +115,14 @@ impl Desk {
             .iter()
             .position(|office| !office.logins.demo.is_empty());
         if let (Some(index), true) = (demo, public) {
+            let place = if self.demo {
+                Place::of("desk")
+            } else {
+                let office = Place::of("desk.authorities").index(index);
+                office.key("officials").key("demo")
+            };
             return Err(Complaint::new(
-                Place::of("desk.authorities").index(index).key("officials").key("demo"),
+                place,
                 "local officials have no password: only a server whose bind_addresses are loopback may have them",
             ));
         }

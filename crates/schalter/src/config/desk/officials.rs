@@ -44,7 +44,7 @@ fn demo(value: &Value<'_>) -> Result<Vec<DemoOfficial>, Complaint> {
         }
         officials.push(DemoOfficial {
             id: official.id,
-            name: official.name,
+            name: official.name.into(),
         });
     }
     Ok(officials)
