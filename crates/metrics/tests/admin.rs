@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use schalter_metrics::{
-    AdminAuth, BuildInfo, Exporter, HttpSnapshot, Readiness, SignalingSnapshot, Source,
+    AdminAuth, BuildInfo, Exporter, DeskSnapshot, HttpSnapshot, Readiness, SignalingSnapshot, Source,
     TokenTooShort, WebhookSnapshot, admin_router,
 };
 use schalter_model::{Counters, ShardId};
@@ -37,6 +37,10 @@ impl Source for Empty {
     }
 
     fn webhooks(&self) -> Option<WebhookSnapshot> {
+        None
+    }
+
+    fn desk(&self) -> Option<DeskSnapshot> {
         None
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+    BuildInfo, Exporter, DeskSnapshot, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
@@ -45,6 +45,14 @@ impl Source for Fixed {
 
     fn webhooks(&self) -> Option<WebhookSnapshot> {
         Some(distinct_webhooks())
+    }
+
+    fn desk(&self) -> Option<DeskSnapshot> {
+        Some(DeskSnapshot {
+            waiting: 4_001,
+            running: 4_002,
+            admitted: 4_003,
+        })
     }
 }
 
