@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use schalter_metrics::{
-    AdminAuth, BuildInfo, Exporter, DeskSnapshot, HttpSnapshot, Readiness, SignalingSnapshot, Source,
-    TokenTooShort, WebhookSnapshot, admin_router,
+    AdminAuth, BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, Readiness, SignalingSnapshot,
+    Source, TokenTooShort, WebhookSnapshot, admin_router,
 };
 use schalter_model::{Counters, ShardId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

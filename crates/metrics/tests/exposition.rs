@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, Exporter, DeskSnapshot, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+    BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,

@@ -31,7 +31,8 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("schalter-demo-{}", random_secret(FOLDER_BYTES)));
+        let path =
+            std::env::temp_dir().join(format!("schalter-demo-{}", random_secret(FOLDER_BYTES)));
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -99,6 +100,8 @@ pub(crate) async fn greet(running: &Running) -> Result<(), Failure> {
         "  {name} works at the {OFFICE}:\n  {}/amt\n",
         running.public_url
     ));
-    say("This office is made up and ends with the server. For real use, set `desk` in a configuration file.");
+    say(
+        "This office is made up and ends with the server. For real use, set `desk` in a configuration file.",
+    );
     Ok(())
 }

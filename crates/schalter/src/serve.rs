@@ -40,7 +40,8 @@ use crate::ports::{
 use crate::reload::Reloader;
 use crate::state::StateDir;
 use crate::{
-    Failure, admin, administration, check, demo, desk, openapi, revocations, say, service, token, turn, webhook,
+    Failure, admin, administration, check, demo, desk, openapi, revocations, say, service, token,
+    turn, webhook,
 };
 
 /// How long requests in flight may take when the server stops.
@@ -469,7 +470,11 @@ fn signaling_config(config: &Config) -> SignalingConfig {
 fn demo_folder(desk: Option<&mut Desk>, lan: bool) -> Result<Option<demo::Folder>, Failure> {
     let Some(desk) = desk else { return Ok(None) };
     let local = desk.authorities.iter();
-    if lan && local.into_iter().any(|office| !office.logins.demo.is_empty()) {
+    if lan
+        && local
+            .into_iter()
+            .any(|office| !office.logins.demo.is_empty())
+    {
         return Err(Failure::setup(
             "--lan lets the whole network in, and local officials have no password: leave out one of --lan and \
              desk.authorities[].officials.demo",

@@ -66,7 +66,9 @@ impl Signaling {
         let refreshed = self.registry.config.token_refresh_interval * 2;
         let lives = longest.max(refreshed).as_secs() + 2 * CLOCK_LEEWAY_SECS;
         let until = self.registry.clock.unix_secs().saturating_add(lives);
-        let revoked = self.registry.revoke_token_until(&removed, jti.into(), until);
+        let revoked = self
+            .registry
+            .revoke_token_until(&removed, jti.into(), until);
         let revoked = revoked.await;
         if let Some(room) = self.registry.room(&key) {
             let identity = Arc::clone(&removed.identity);

@@ -99,7 +99,9 @@ impl HttpsClient {
 /// The host without the brackets of IPv6.
 fn host_of(uri: &Uri) -> Option<String> {
     let host = uri.host()?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     Some(bare.unwrap_or(host).to_owned())
 }
 
@@ -192,7 +194,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_not_followed() {
-        let answer = "HTTP/1.1 302 Found\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\n\r\n";
+        let answer =
+            "HTTP/1.1 302 Found\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\n\r\n";
         let answer = answered(answer.to_owned()).await.unwrap();
         assert_eq!(answer.status(), 302);
     }
@@ -200,11 +203,17 @@ mod tests {
     #[tokio::test]
     async fn an_answer_has_a_bound() {
         let answer = |len: usize| {
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{}", "x".repeat(len))
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{}",
+                "x".repeat(len)
+            )
         };
         let fits = answered(answer(ANSWER_BYTES)).await.unwrap();
         assert_eq!(fits.body().len(), ANSWER_BYTES);
-        assert!(matches!(answered(answer(ANSWER_BYTES + 1)).await, Err(HttpError::Answer)));
+        assert!(matches!(
+            answered(answer(ANSWER_BYTES + 1)).await,
+            Err(HttpError::Answer)
+        ));
     }
 
     #[tokio::test]

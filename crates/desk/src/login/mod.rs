@@ -205,7 +205,10 @@ impl Login {
     /// # Errors
     /// [`LoginError::Unknown`] if the authority has none of this id.
     pub fn as_demo(&self, authority: &AuthorityId, id: &str) -> Result<Official, LoginError> {
-        let found = self.demo(authority).iter().find(|official| official.id == id);
+        let found = self
+            .demo(authority)
+            .iter()
+            .find(|official| official.id == id);
         found
             .and_then(|official| Official::new(&official.id, &official.name, None))
             .ok_or(LoginError::Unknown)

@@ -67,9 +67,8 @@ struct Kept {
 
 impl Kept {
     fn holds(&self, times: SessionTimes, now: u64) -> bool {
-        let within = |since: u64, time: Duration| {
-            u128::from(now.saturating_sub(since)) < time.as_millis()
-        };
+        let within =
+            |since: u64, time: Duration| u128::from(now.saturating_sub(since)) < time.as_millis();
         within(self.used, times.idle) && within(self.began, times.longest)
     }
 }
@@ -109,9 +108,15 @@ impl Sessions {
     ///
     /// # Errors
     /// [`TooMany`] at [`MOST_SESSIONS`].
-    pub fn begin(&self, authority: AuthorityId, official: Official, now: u64) -> Result<Secret, TooMany> {
+    pub fn begin(
+        &self,
+        authority: AuthorityId,
+        official: Official,
+        now: u64,
+    ) -> Result<Secret, TooMany> {
         let mut kept = self.lock();
-        let same = |session: &Kept| session.authority == authority && session.official.id == official.id;
+        let same =
+            |session: &Kept| session.authority == authority && session.official.id == official.id;
         let mine = kept.values().filter(|session| same(session)).count();
         if mine >= SESSIONS_PER_OFFICIAL {
             let oldest = kept

@@ -13,8 +13,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use schalter_model::AuthorityId;
 use serde::Deserialize;
 
-use crate::domain::Digest;
 use super::{LoginError, Official};
+use crate::domain::Digest;
 
 /// Longest time from a link's issue to its expiry, in seconds.
 pub const MAX_LINK_SECS: u64 = 300;
@@ -54,7 +54,9 @@ enum Verifier {
 
 impl fmt::Debug for LinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("LinkKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,10 +64,14 @@ impl fmt::Debug for LinkKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkKeyError {
     /// Its name is empty, too long or has other characters.
-    #[error("a key's id has 1 to {MAX_LINK_KEY_NAME_LEN} characters of a–z, A–Z, 0–9, '-', '_' and '.'")]
+    #[error(
+        "a key's id has 1 to {MAX_LINK_KEY_NAME_LEN} characters of a–z, A–Z, 0–9, '-', '_' and '.'"
+    )]
     Id,
     /// The secret is too short.
-    #[error("a secret has at least {MIN_LINK_SECRET_LEN} characters; `openssl rand -base64 36` makes one")]
+    #[error(
+        "a secret has at least {MIN_LINK_SECRET_LEN} characters; `openssl rand -base64 36` makes one"
+    )]
     Secret,
     /// The text is no public key.
     #[error("an Ed25519 public key in PEM is expected (`openssl pkey -in key.pem -pubout`)")]
@@ -209,7 +215,11 @@ impl SignedLinks {
         }
         let official =
             Official::new(&claims.sub, &claims.name, claims.acr).ok_or(LoginError::Link)?;
-        self.use_up(Digest::of(format!("{}\n{}", key.id, claims.jti).as_bytes()), over, now)?;
+        self.use_up(
+            Digest::of(format!("{}\n{}", key.id, claims.jti).as_bytes()),
+            over,
+            now,
+        )?;
         Ok((authority.clone(), official))
     }
 
@@ -268,7 +278,12 @@ mod tests {
     fn sign(claims: &Value, secret: &str) -> String {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some("case".to_owned());
-        jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+        jsonwebtoken::encode(
+            &header,
+            claims,
+            &EncodingKey::from_secret(secret.as_bytes()),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -277,7 +292,10 @@ mod tests {
         let link = sign(&claims(), SECRET);
         let (authority, official) = links.log_in(&link, NOW).unwrap();
         assert_eq!(authority, ulm());
-        assert_eq!((official.id.as_str(), official.name.as_str()), ("u17", "Kim Beispiel"));
+        assert_eq!(
+            (official.id.as_str(), official.name.as_str()),
+            ("u17", "Kim Beispiel")
+        );
         assert_eq!(official.acr.as_deref(), Some("substantial"));
         assert_eq!(links.log_in(&link, NOW), Err(LoginError::LinkUsed));
         // Not even after it was forgotten.
@@ -293,7 +311,10 @@ mod tests {
         assert_eq!(at(&claims(), NOW - 31), Err(LoginError::Link));
         assert_eq!(at(&claims(), NOW + 329), Ok(()));
         assert_eq!(at(&claims(), NOW + 330), Err(LoginError::LinkExpired));
-        assert_eq!(at(&with("exp", json!(NOW + 301)), NOW), Err(LoginError::Link));
+        assert_eq!(
+            at(&with("exp", json!(NOW + 301)), NOW),
+            Err(LoginError::Link)
+        );
         assert_eq!(at(&with("exp", json!(NOW - 1)), NOW), Err(LoginError::Link));
         // Whether it was used before the start is not known.
         let old = SignedLinks::new([(ulm(), LinkKey::shared("case", SECRET).unwrap())], NOW + 1);
@@ -306,7 +327,8 @@ mod tests {
     #[test]
     fn what_another_signed_or_was_meant_for_another_is_refused() {
         let links = links();
-        let refused = |link: &str| assert_eq!(links.log_in(link, NOW), Err(LoginError::Link), "{link}");
+        let refused =
+            |link: &str| assert_eq!(links.log_in(link, NOW), Err(LoginError::Link), "{link}");
         refused(&sign(&claims(), "another secret with 32 characters"));
         refused(&sign(&with("aud", json!("neu-ulm")), SECRET));
         refused(&sign(&with("jti", json!("0123456789abcde")), SECRET));
@@ -360,7 +382,8 @@ mod tests {
         confused.kid = Some("case".to_owned());
         for secret in [&public[..], &der[..], pem.as_bytes()] {
             let forged =
-                jsonwebtoken::encode(&confused, &claims(), &EncodingKey::from_secret(secret)).unwrap();
+                jsonwebtoken::encode(&confused, &claims(), &EncodingKey::from_secret(secret))
+                    .unwrap();
             assert_eq!(links.log_in(&forged, NOW), Err(LoginError::Link));
         }
         assert!(links.log_in(&signed, NOW).is_ok());
@@ -368,12 +391,19 @@ mod tests {
 
     #[test]
     fn keys_that_make_no_sense_are_refused() {
-        assert_eq!(LinkKey::shared("case", &"x".repeat(31)), Err(LinkKeyError::Secret));
+        assert_eq!(
+            LinkKey::shared("case", &"x".repeat(31)),
+            Err(LinkKeyError::Secret)
+        );
         assert!(LinkKey::shared("case", &"x".repeat(32)).is_ok());
         for id in ["", "a b", &"x".repeat(65)] {
             assert_eq!(LinkKey::shared(id, SECRET), Err(LinkKeyError::Id));
         }
-        for pem in ["", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"] {
+        for pem in [
+            "",
+            "x",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+        ] {
             assert_eq!(LinkKey::public("case", pem), Err(LinkKeyError::PublicKey));
         }
     }

@@ -22,15 +22,38 @@ async fn what_no_page_of_ours_sent_changes_nothing() {
         for browser in [&mut citizen, &mut official] {
             browser.origin = origin.map(str::to_owned);
         }
-        for path in ["/me/leave", "/me/notice", "/me/devices", "/me/needs", "/me/wait", "/me/seat"] {
+        for path in [
+            "/me/leave",
+            "/me/notice",
+            "/me/devices",
+            "/me/needs",
+            "/me/wait",
+            "/me/seat",
+        ] {
             let (status, problem) = citizen.post(path, json!({})).await;
-            assert_eq!((status, code(&problem)), (StatusCode::FORBIDDEN, "cross-site"), "{path}");
+            assert_eq!(
+                (status, code(&problem)),
+                (StatusCode::FORBIDDEN, "cross-site"),
+                "{path}"
+            );
         }
-        let decisions = ["admit", "deny", "hold", "remove", "message"].map(|what| office.decide(what));
-        let others = ["/login/demo", "/login/link", "/logout", "/links/open", "/nothing", &end];
+        let decisions =
+            ["admit", "deny", "hold", "remove", "message"].map(|what| office.decide(what));
+        let others = [
+            "/login/demo",
+            "/login/link",
+            "/logout",
+            "/links/open",
+            "/nothing",
+            &end,
+        ];
         for path in decisions.iter().map(String::as_str).chain(others) {
             let (status, problem) = official.post(path, json!({})).await;
-            assert_eq!((status, code(&problem)), (StatusCode::FORBIDDEN, "cross-site"), "{path}");
+            assert_eq!(
+                (status, code(&problem)),
+                (StatusCode::FORBIDDEN, "cross-site"),
+                "{path}"
+            );
             assert!(!official.headers.contains_key("set-cookie"));
         }
         for method in ["PATCH", "DELETE", "PUT"] {
@@ -52,7 +75,11 @@ async fn what_no_page_of_ours_sent_changes_nothing() {
 async fn a_form_is_no_json_even_from_our_own_page() {
     let office = Office::open().await;
     let mut official = office.official("ulm").await;
-    for kind in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
+    for kind in [
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        None,
+    ] {
         let path = office.decide("admit");
         let (status, _) = official.send("POST", &path, Body::from("{}"), kind).await;
         assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind:?}");
@@ -66,8 +93,14 @@ async fn no_answer_lets_another_site_read_it() {
     for path in ["/official", "/appointments", "/office?authority=ulm", "/me"] {
         official.get(path).await;
         let headers = &official.headers;
-        assert!(!headers.contains_key("access-control-allow-origin"), "{path}");
-        assert_eq!(headers["cross-origin-resource-policy"], "same-origin", "{path}");
+        assert!(
+            !headers.contains_key("access-control-allow-origin"),
+            "{path}"
+        );
+        assert_eq!(
+            headers["cross-origin-resource-policy"], "same-origin",
+            "{path}"
+        );
         assert_eq!(headers["cache-control"], "no-store", "{path}");
     }
 }

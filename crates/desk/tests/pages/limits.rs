@@ -13,20 +13,36 @@ async fn wrong_links_are_limited_by_address_and_right_ones_are_not() {
     let mut browser = office.browser();
     let right = json!({"token": office.link});
     for _ in 0..LINK_GUESSES.burst * 2 {
-        assert_eq!(browser.post("/links/open", right.clone()).await.0, StatusCode::OK);
+        assert_eq!(
+            browser.post("/links/open", right.clone()).await.0,
+            StatusCode::OK
+        );
     }
     for index in 0..LINK_GUESSES.burst {
         // One has the form of a link, the other hasn't.
-        let token = if index % 2 == 0 { "A".repeat(27) } else { "guess".to_owned() };
+        let token = if index % 2 == 0 {
+            "A".repeat(27)
+        } else {
+            "guess".to_owned()
+        };
         let (status, problem) = browser.post("/links/open", json!({"token": token})).await;
-        assert_eq!((status, code(&problem)), (StatusCode::NOT_FOUND, "link-unknown"));
+        assert_eq!(
+            (status, code(&problem)),
+            (StatusCode::NOT_FOUND, "link-unknown")
+        );
     }
     let (status, problem) = browser.post("/links/open", right.clone()).await;
-    assert_eq!((status, code(&problem)), (StatusCode::TOO_MANY_REQUESTS, "too-many-tries"));
+    assert_eq!(
+        (status, code(&problem)),
+        (StatusCode::TOO_MANY_REQUESTS, "too-many-tries")
+    );
     assert_eq!(browser.headers["retry-after"], "10");
     let mut other = office.browser();
     other.address = "192.0.2.8:40000".parse().unwrap();
-    assert_eq!(other.post("/links/open", right.clone()).await.0, StatusCode::OK);
+    assert_eq!(
+        other.post("/links/open", right.clone()).await.0,
+        StatusCode::OK
+    );
     office.clock.pass(10);
     assert_eq!(browser.post("/links/open", right).await.0, StatusCode::OK);
 }
@@ -37,7 +53,10 @@ async fn failed_logins_are_limited_by_address_and_good_ones_are_not() {
     let mut browser = office.browser();
     let right = json!({"authority": "ulm", "official": "kim"});
     for _ in 0..LOGIN_FAILURES.burst * 2 {
-        assert_eq!(browser.post("/login/demo", right.clone()).await.0, StatusCode::OK);
+        assert_eq!(
+            browser.post("/login/demo", right.clone()).await.0,
+            StatusCode::OK
+        );
     }
     for index in 0..LOGIN_FAILURES.burst {
         let (path, body) = if index % 2 == 0 {
@@ -59,8 +78,14 @@ async fn logins_that_one_address_begins_are_limited() {
     let office = Office::open().await;
     let mut browser = office.browser();
     for _ in 0..LOGIN_STARTS.burst {
-        assert_eq!(browser.get("/login/oidc?authority=ulm").await.0, StatusCode::FOUND);
-        assert_eq!(browser.headers["location"], "/amt#login-error=login-unknown");
+        assert_eq!(
+            browser.get("/login/oidc?authority=ulm").await.0,
+            StatusCode::FOUND
+        );
+        assert_eq!(
+            browser.headers["location"],
+            "/amt#login-error=login-unknown"
+        );
     }
     let (status, _) = browser.get("/login/oidc?authority=ulm").await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
@@ -75,8 +100,15 @@ async fn a_body_has_a_bound() {
         Body::from(json!({"token": "x".repeat(len - frame + 1)}).to_string())
     };
     let json = Some("application/json");
-    let (status, _) = browser.send("POST", "/links/open", body(64 * 1024), json).await;
+    let (status, _) = browser
+        .send("POST", "/links/open", body(64 * 1024), json)
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, problem) = browser.send("POST", "/links/open", body(64 * 1024 + 1), json).await;
-    assert_eq!((status, code(&problem)), (StatusCode::PAYLOAD_TOO_LARGE, "too-large"));
+    let (status, problem) = browser
+        .send("POST", "/links/open", body(64 * 1024 + 1), json)
+        .await;
+    assert_eq!(
+        (status, code(&problem)),
+        (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
+    );
 }

@@ -40,7 +40,9 @@ impl Page {
     /// The next message; `None` once it is closed.
     async fn next(&mut self) -> Option<Value> {
         loop {
-            let frame = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("in time");
+            let frame = tokio::time::timeout(PATIENCE, self.0.next())
+                .await
+                .expect("in time");
             match frame?.ok()? {
                 Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
                 Message::Close(_) => return None,
@@ -71,17 +73,26 @@ async fn both_sides_are_told_what_the_other_does() {
     let citizen = office.waiting().await;
     let mut official = office.official("ulm").await;
     let mut page = open(port, "/me/socket", &citizen, Some(URL)).await.unwrap();
-    let mut day = open(port, "/day/socket", &official, Some(URL)).await.unwrap();
+    let mut day = open(port, "/day/socket", &official, Some(URL))
+        .await
+        .unwrap();
     assert_eq!(stage(&page.next().await.unwrap()), "waiting");
     let first = day.next().await.unwrap();
-    assert_eq!(first["day"]["appointments"][0]["people"][0]["stage"], "waiting");
+    assert_eq!(
+        first["day"]["appointments"][0]["people"][0]["stage"],
+        "waiting"
+    );
     official.post(&office.decide("admit"), json!({})).await;
     page.until(|news| stage(news) == "admitted").await;
-    day.until(|news| news["day"]["appointments"][0]["people"][0]["stage"] == "admitted").await;
+    day.until(|news| news["day"]["appointments"][0]["people"][0]["stage"] == "admitted")
+        .await;
     let end = format!("/appointments/{}/end", office.id);
     official.post(&end, json!({"outcome": "done"})).await;
     page.until(|news| stage(news) == "ended").await;
-    assert_eq!(page.next().await, Some(json!({"type": "bye", "reason": "ended"})));
+    assert_eq!(
+        page.next().await,
+        Some(json!({"type": "bye", "reason": "ended"}))
+    );
     assert_eq!(page.next().await, None);
     official.post("/logout", json!({})).await;
     let bye = day.until(|news| news["type"] == "bye").await;
@@ -109,7 +120,10 @@ async fn a_browser_that_was_replaced_or_removed_is_told_why() {
     assert_eq!(bye["reason"], "revoked");
     // Whoever asks with the cookie of a browser that is gone is told the same, at once.
     let mut late = open(port, "/me/socket", &second, Some(URL)).await.unwrap();
-    assert_eq!(late.next().await, Some(json!({"type": "bye", "reason": "revoked"})));
+    assert_eq!(
+        late.next().await,
+        Some(json!({"type": "bye", "reason": "revoked"}))
+    );
 }
 
 #[tokio::test]
@@ -130,9 +144,19 @@ async fn sockets_are_for_our_own_pages_with_a_session() {
     for _ in 0..8 {
         open_ones.push(open(port, "/me/socket", &citizen, Some(URL)).await.unwrap());
     }
-    assert_eq!(open(port, "/me/socket", &citizen, Some(URL)).await.err(), Some(429));
-    assert!(open(port, "/day/socket", &official, Some(URL)).await.is_ok());
+    assert_eq!(
+        open(port, "/me/socket", &citizen, Some(URL)).await.err(),
+        Some(429)
+    );
+    assert!(
+        open(port, "/day/socket", &official, Some(URL))
+            .await
+            .is_ok()
+    );
     let mut plain = citizen.clone();
     let (status, problem) = plain.get("/day/socket").await;
-    assert_eq!((status, code(&problem)), (StatusCode::UNAUTHORIZED, "no-session"));
+    assert_eq!(
+        (status, code(&problem)),
+        (StatusCode::UNAUTHORIZED, "no-session")
+    );
 }

@@ -12,8 +12,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use schalter_desk::domain::{
-    AppointmentId, Authority, Help, Links, Name, Needs, Notice, NoticeKind, PersonId, Role, Subject,
-    TimeZone, Timestamp, When,
+    AppointmentId, Authority, Help, Links, Name, Needs, Notice, NoticeKind, PersonId, Role,
+    Subject, TimeZone, Timestamp, When,
 };
 use schalter_desk::http::pages::{Logo, OfficePages, Pages, Site, router};
 use schalter_desk::login::https::HttpsClient;
@@ -91,7 +91,6 @@ pub(crate) struct Office {
     pub(crate) app: Router,
     pub(crate) clock: TestClock,
     pub(crate) rooms: Arc<Rooms>,
-    pub(crate) desk: Arc<Desk>,
     pub(crate) id: AppointmentId,
     pub(crate) citizen: PersonId,
     pub(crate) link: String,
@@ -177,7 +176,13 @@ impl Office {
         });
         let now = START.unsigned_abs() - 1_000_000;
         let http = HttpsClient::new(rustls::RootCertStore::empty());
-        let login = Login::new(logins, SessionTimes::default(), format!("{url}/x"), http, now);
+        let login = Login::new(
+            logins,
+            SessionTimes::default(),
+            format!("{url}/x"),
+            http,
+            now,
+        );
         let own = OfficePages {
             texts: BTreeMap::from([(
                 "de".to_owned(),
@@ -185,7 +190,8 @@ impl Office {
             )]),
             logo: Some(Logo {
                 content_type: "image/svg+xml",
-                bytes: "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>".into(),
+                bytes: "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+                    .into(),
             }),
             ..OfficePages::default()
         };
@@ -195,7 +201,9 @@ impl Office {
             Site::new(url, []).unwrap(),
             BTreeMap::from([(offices[0].id.clone(), own)]),
         );
-        let caller = Official::new("kim", "Kim Amt", None).unwrap().caller(&offices[0].id);
+        let caller = Official::new("kim", "Kim Amt", None)
+            .unwrap()
+            .caller(&offices[0].id);
         let starts_at = Timestamp::from_ms(START);
         let when = When {
             starts_at,
@@ -212,7 +220,6 @@ impl Office {
             app: router(pages),
             clock,
             rooms,
-            desk,
             id: done.appointment.id,
             citizen,
             link: token.reveal().to_owned(),
@@ -226,6 +233,7 @@ impl Office {
             origin: Some(URL.to_owned()),
             address: "192.0.2.7:40000".parse().unwrap(),
             cookies: BTreeMap::new(),
+            if_match: None,
             headers: HeaderMap::new(),
         }
     }
@@ -233,11 +241,18 @@ impl Office {
     /// A browser that waits.
     pub(crate) async fn waiting(&self) -> Browser {
         let mut citizen = self.browser();
-        let (_, view) = citizen.post("/links/open", json!({"token": self.link})).await;
+        let (_, view) = citizen
+            .post("/links/open", json!({"token": self.link}))
+            .await;
         let hash = &view["notice"]["hash"];
-        citizen.post("/me/notice", json!({"hash": hash, "agreed": true})).await;
+        citizen
+            .post("/me/notice", json!({"hash": hash, "agreed": true}))
+            .await;
         let (status, view) = citizen.post("/me/wait", json!({})).await;
-        assert_eq!((status, &view["me"]["stage"]), (StatusCode::OK, &json!("waiting")));
+        assert_eq!(
+            (status, &view["me"]["stage"]),
+            (StatusCode::OK, &json!("waiting"))
+        );
         citizen
     }
 
@@ -263,6 +278,8 @@ pub(crate) struct Browser {
     pub(crate) origin: Option<String>,
     pub(crate) address: SocketAddr,
     pub(crate) cookies: BTreeMap<String, String>,
+    /// `If-Match` of the requests from now on.
+    pub(crate) if_match: Option<String>,
     /// Of the last answer.
     pub(crate) headers: HeaderMap,
 }
@@ -270,7 +287,8 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) async fn post(&mut self, path: &str, body: Value) -> (StatusCode, Value) {
         let body = Body::from(body.to_string());
-        self.send("POST", path, body, Some("application/json")).await
+        self.send("POST", path, body, Some("application/json"))
+            .await
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> (StatusCode, Value) {
@@ -278,7 +296,10 @@ impl Browser {
     }
 
     pub(crate) fn cookie(&self) -> String {
-        let pairs = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+        let pairs = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join("; ")
     }
 
@@ -298,6 +319,9 @@ impl Browser {
         }
         if let Some(origin) = self.origin.as_ref().filter(|_| method != "GET") {
             request = request.header(header::ORIGIN, origin);
+        }
+        if let Some(tag) = &self.if_match {
+            request = request.header(header::IF_MATCH, tag);
         }
         if !self.cookies.is_empty() {
             request = request.header(header::COOKIE, self.cookie());

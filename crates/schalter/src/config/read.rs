@@ -14,8 +14,8 @@ use schalter_transport::CryptoProfile;
 
 use super::document::{Complaint, Value};
 use super::{
-    Admin, AdminListen, AdminToken, Audio, Config, Desk, Limits, ProxyProtocol, Room, Rtc, Signaling,
-    Tls, Turn, Webhook, addresses, livekit,
+    Admin, AdminListen, AdminToken, Audio, Config, Desk, Limits, ProxyProtocol, Room, Rtc,
+    Signaling, Tls, Turn, Webhook, addresses, livekit,
 };
 use crate::check;
 

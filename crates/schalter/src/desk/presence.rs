@@ -35,7 +35,9 @@ impl RoomObserver for Presences {
             Err(mpsc::error::TrySendError::Full(_))
         );
         if full && !self.lost.swap(true, Ordering::Relaxed) {
-            tracing::error!("the desk's database is too slow: who came and left is not all recorded");
+            tracing::error!(
+                "the desk's database is too slow: who came and left is not all recorded"
+            );
         }
     }
 }

@@ -24,7 +24,8 @@ impl<'s> Browser<'s> {
 
     async fn post(&mut self, path: &str, body: Value) -> (u16, Value) {
         let origin = format!("http://localhost:{}", self.server.port);
-        self.send("POST", path, Some(&origin), &body.to_string()).await
+        self.send("POST", path, Some(&origin), &body.to_string())
+            .await
     }
 
     async fn get(&mut self, path: &str) -> (u16, Value) {
@@ -39,14 +40,19 @@ impl<'s> Browser<'s> {
         body: &str,
     ) -> (u16, Value) {
         let origin = origin.map_or_else(String::new, |origin| format!("Origin: {origin}\r\n"));
-        let pairs = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+        let pairs = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         let cookies = pairs.collect::<Vec<_>>().join("; ");
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{origin}Cookie: {cookies}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).await.unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port))
+            .await
+            .unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -65,10 +71,14 @@ impl<'s> Browser<'s> {
 
 /// Everything up to the waiting room.
 async fn wait(browser: &mut Browser<'_>, link: &str) {
-    let (status, view) = browser.post("/desk/v1/links/open", json!({"token": link})).await;
+    let (status, view) = browser
+        .post("/desk/v1/links/open", json!({"token": link}))
+        .await;
     assert_eq!(status, 200, "{view}");
     let hash = &view["notice"]["hash"];
-    browser.post("/desk/v1/me/notice", json!({"hash": hash, "agreed": true})).await;
+    browser
+        .post("/desk/v1/me/notice", json!({"hash": hash, "agreed": true}))
+        .await;
     let (status, view) = browser.post("/desk/v1/me/wait", json!({})).await;
     assert_eq!((status, &view["me"]["stage"]), (200, &json!("waiting")));
 }
@@ -89,7 +99,9 @@ async fn the_demos_links_work_and_seats_follow_admission() {
     let link = link.split_whitespace().next().unwrap().to_owned();
     let mut citizen = Browser::new(&server);
     wait(&mut citizen, &link).await;
-    server.until_metric("schalter_desk_people_waiting", 1.0).await;
+    server
+        .until_metric("schalter_desk_people_waiting", 1.0)
+        .await;
     assert_eq!(citizen.post("/desk/v1/me/seat", json!({})).await.0, 409);
 
     let mut official = official(&server).await;
@@ -109,27 +121,39 @@ async fn the_demos_links_work_and_seats_follow_admission() {
 
     assert_eq!(official.post(&decide("hold"), json!({})).await.0, 200);
     let leave = |message| {
-        matches!(message, livekit_protocol::signal_response::Message::Leave(_)).then_some(())
+        matches!(
+            message,
+            livekit_protocol::signal_response::Message::Leave(_)
+        )
+        .then_some(())
     };
     socket.until(leave).await;
     assert_eq!(server.join_with(&token).await.err().unwrap().0, 401);
     assert_eq!(citizen.post("/desk/v1/me/seat", json!({})).await.0, 409);
-    server.until_metric("schalter_desk_people_waiting", 1.0).await;
+    server
+        .until_metric("schalter_desk_people_waiting", 1.0)
+        .await;
 
     // Admitted again, with the same identity, at once.
     assert_eq!(official.post(&decide("admit"), json!({})).await.0, 200);
     let (_, seat) = citizen.post("/desk/v1/me/seat", json!({})).await;
     let again = seat["token"].as_str().unwrap().to_owned();
     let (mut socket, _) = server.join_with(&again).await.unwrap();
-    server.until_metric("schalter_desk_appointments_running", 1.0).await;
-    server.until_metric("schalter_desk_admissions_total", 2.0).await;
+    server
+        .until_metric("schalter_desk_appointments_running", 1.0)
+        .await;
+    server
+        .until_metric("schalter_desk_admissions_total", 2.0)
+        .await;
 
     let end = format!("/desk/v1/appointments/{id}/end");
     assert_eq!(official.post(&end, json!({"outcome": "done"})).await.0, 200);
     socket.until(leave).await;
     // The room would be made anew by whoever still could.
     assert_eq!(server.join_with(&again).await.err().unwrap().0, 401);
-    server.until_metric("schalter_desk_people_waiting", 0.0).await;
+    server
+        .until_metric("schalter_desk_people_waiting", 0.0)
+        .await;
     let log = server.log();
     for secret in [&link, &token, "Erika", "Dilek", "127.0.0.1"] {
         assert!(!log.contains(secret), "{secret} in {log}");
@@ -169,7 +193,12 @@ async fn a_server_without_a_desk_has_none() {
 #[test]
 fn local_officials_are_refused_on_a_public_address_and_with_lan() {
     for (name, arguments, more, words) in [
-        ("desk-public", &[][..], "bind_addresses: ['0.0.0.0']\ndesk: demo\n", "loopback"),
+        (
+            "desk-public",
+            &[][..],
+            "bind_addresses: ['0.0.0.0']\ndesk: demo\n",
+            "loopback",
+        ),
         ("desk-lan", &["--lan"][..], "desk: demo\n", "--lan"),
     ] {
         let folder = folder(name);

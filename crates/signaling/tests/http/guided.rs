@@ -78,8 +78,14 @@ async fn who_is_dismissed_is_out_by_every_token_of_that_admission_and_by_no_othe
     for token in [own, token("per.1", "first")] {
         assert_eq!(server.connect(&path(&token)).await.err().unwrap().0, 401);
     }
-    let _other = server.connect(&path(&token("per.2", "first"))).await.unwrap();
-    let _again = server.connect(&path(&token("per.1", "second"))).await.unwrap();
+    let _other = server
+        .connect(&path(&token("per.2", "first")))
+        .await
+        .unwrap();
+    let _again = server
+        .connect(&path(&token("per.1", "second")))
+        .await
+        .unwrap();
 
     // Who isn't there, and where nothing is.
     for (room, identity) in [("apt", "per.9"), ("none", "per.1")] {

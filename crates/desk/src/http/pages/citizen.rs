@@ -34,8 +34,8 @@ pub(super) fn routes() -> Router<Pages> {
 impl Pages {
     /// What a browser is told of its appointment.
     pub(super) fn view(&self, visitor: &Visitor) -> Result<View, Problem> {
-        let id = AuthorityId::new(&visitor.appointment.authority)
-            .map_err(|_| DeskError::NoAuthority)?;
+        let id =
+            AuthorityId::new(&visitor.appointment.authority).map_err(|_| DeskError::NoAuthority)?;
         let authority = self.desk.authority(&id)?;
         Ok(View::new(
             visitor,
@@ -129,7 +129,10 @@ async fn leave(State(pages): State<Pages>, Visit(cookie): Visit) -> Result<Json<
     Ok(Json(pages.view(&pages.desk.leave(&cookie).await?)?))
 }
 
-async fn seat(State(pages): State<Pages>, Visit(cookie): Visit) -> Result<Json<SeatToken>, Problem> {
+async fn seat(
+    State(pages): State<Pages>,
+    Visit(cookie): Visit,
+) -> Result<Json<SeatToken>, Problem> {
     Ok(Json(pages.desk.sit(&cookie).await?))
 }
 

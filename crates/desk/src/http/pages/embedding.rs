@@ -46,7 +46,9 @@ impl Feature {
 
     /// Reads the word.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|feature| feature.label() == text)
+        Self::ALL
+            .into_iter()
+            .find(|feature| feature.label() == text)
     }
 }
 
@@ -71,12 +73,17 @@ impl Default for Embedding {
 
 impl Embedding {
     fn ancestors(&self) -> Option<String> {
-        (!self.ancestors.is_empty()).then(|| format!("frame-ancestors {}", self.ancestors.join(" ")))
+        (!self.ancestors.is_empty())
+            .then(|| format!("frame-ancestors {}", self.ancestors.join(" ")))
     }
 
     fn permissions(&self) -> String {
         let parts = Feature::ALL.map(|feature| {
-            let whom = if self.features.contains(&feature) { "(self)" } else { "()" };
+            let whom = if self.features.contains(&feature) {
+                "(self)"
+            } else {
+                "()"
+            };
             format!("{}={whom}", feature.label())
         });
         parts.join(", ")
@@ -130,7 +137,11 @@ impl Embeddings {
 /// Changes the headers of the desk's pages, and of nothing else; a middleware around whatever serves them.
 pub async fn embed(State(rules): State<Embeddings>, request: Request, next: Next) -> Response {
     let ours = ["/termin", "/amt"].contains(&request.uri().path());
-    let rule = if ours { rules.of(request.uri()).cloned() } else { None };
+    let rule = if ours {
+        rules.of(request.uri()).cloned()
+    } else {
+        None
+    };
     let mut response = next.run(request).await;
     let Some(rule) = rule else {
         return response;
@@ -166,8 +177,14 @@ mod tests {
     async fn headers(rules: &Embeddings, uri: &str) -> (String, String) {
         let page = async || {
             [
-                (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-                (PERMISSIONS_POLICY, "camera=(self), microphone=(self), display-capture=(self)"),
+                (
+                    header::CONTENT_SECURITY_POLICY,
+                    "default-src 'none'; frame-ancestors 'none'",
+                ),
+                (
+                    PERMISSIONS_POLICY,
+                    "camera=(self), microphone=(self), display-capture=(self)",
+                ),
             ]
         };
         let app = Router::new()
@@ -178,19 +195,28 @@ mod tests {
         let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
         let response = app.oneshot(request).await.unwrap();
         let text = |name: HeaderName| response.headers()[name].to_str().unwrap().to_owned();
-        (text(header::CONTENT_SECURITY_POLICY), text(PERMISSIONS_POLICY))
+        (
+            text(header::CONTENT_SECURITY_POLICY),
+            text(PERMISSIONS_POLICY),
+        )
     }
 
     fn framed() -> Embedding {
         Embedding {
-            ancestors: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
+            ancestors: vec![
+                "https://a.example".to_owned(),
+                "https://b.example".to_owned(),
+            ],
             features: vec![Feature::Camera, Feature::Microphone],
         }
     }
 
     #[tokio::test]
     async fn an_office_decides_about_its_own_pages_only() {
-        let rules = Embeddings::new([(office("ulm"), framed()), (office("bonn"), Embedding::default())]);
+        let rules = Embeddings::new([
+            (office("ulm"), framed()),
+            (office("bonn"), Embedding::default()),
+        ]);
         let open = (
             "default-src 'none'; frame-ancestors https://a.example https://b.example".to_owned(),
             "camera=(self), microphone=(self), display-capture=()".to_owned(),
@@ -201,7 +227,13 @@ mod tests {
         );
         assert_eq!(headers(&rules, "/amt?authority=ulm").await, open);
         assert_eq!(headers(&rules, "/termin?x=y&authority=ulm").await, open);
-        for other in ["/amt", "/amt?authority=bonn", "/amt?authority=../ulm", "/amt?authority=", "/check?authority=ulm"] {
+        for other in [
+            "/amt",
+            "/amt?authority=bonn",
+            "/amt?authority=../ulm",
+            "/amt?authority=",
+            "/check?authority=ulm",
+        ] {
             assert_eq!(headers(&rules, other).await, shut, "{other}");
         }
     }

@@ -58,7 +58,10 @@ async fn link(
     Body(body): Body<Link>,
 ) -> Result<Response, Problem> {
     pages.login.failures.check(address, pages.now_ms())?;
-    let found = pages.login.links.log_in(&body.token, pages.now_ms() / 1_000);
+    let found = pages
+        .login
+        .links
+        .log_in(&body.token, pages.now_ms() / 1_000);
     pages.let_in(address, &headers, found)
 }
 

@@ -9,6 +9,7 @@ mod embedding;
 mod logins;
 mod office;
 mod official;
+mod planning;
 mod problem;
 mod request;
 mod site;
@@ -106,6 +107,7 @@ pub fn router(pages: Pages) -> Router {
                 .merge(citizen::routes())
                 .merge(logins::routes())
                 .merge(official::routes())
+                .merge(planning::routes())
                 .fallback(nothing)
                 .method_not_allowed_fallback(no_such_method)
         })
@@ -152,7 +154,9 @@ async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Resp
             "default-src 'none'; frame-ancestors 'none'; sandbox",
         ),
     ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -16,8 +16,9 @@ use super::view::OfficeView;
 use crate::domain::Authority;
 
 /// What an SVG may do when somebody opens it by itself: nothing.
-const PICTURE_POLICY: HeaderValue =
-    HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox");
+const PICTURE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox",
+);
 /// How long browsers keep a logo, in seconds.
 const PICTURE_AGE: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
@@ -93,7 +94,10 @@ async fn logo(State(pages): State<Pages>, Path(name): Path<String>) -> Result<Re
         ));
     };
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(logo.content_type)),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(logo.content_type),
+        ),
         (header::CONTENT_SECURITY_POLICY, PICTURE_POLICY),
         (header::CACHE_CONTROL, PICTURE_AGE),
     ];

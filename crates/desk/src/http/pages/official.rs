@@ -22,8 +22,6 @@ use crate::{Caller, Done, SeatToken};
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
         .route("/official", get(official))
-        .route("/appointments", get(day))
-        .route("/appointments/{id}", get(appointment))
         .route("/appointments/{id}/people/{person}/admit", post(admit))
         .route("/appointments/{id}/people/{person}/deny", post(deny))
         .route("/appointments/{id}/people/{person}/hold", post(hold))
@@ -109,9 +107,7 @@ pub(super) struct WhichDay {
 
 impl WhichDay {
     fn read(self) -> Result<Option<Day>, Problem> {
-        self.day
-            .map(|text| text.parse().map_err(bad))
-            .transpose()
+        self.day.map(|text| text.parse().map_err(bad)).transpose()
     }
 }
 
@@ -119,7 +115,7 @@ fn bad(error: impl std::fmt::Display) -> Problem {
     Problem::malformed(error.to_string())
 }
 
-async fn day(
+pub(super) async fn day(
     State(pages): State<Pages>,
     session: LoggedIn,
     Query(which): Query<WhichDay>,
@@ -140,13 +136,16 @@ pub(super) fn person_id(text: &str) -> Result<PersonId, Problem> {
         .map_err(|_| crate::domain::Refusal::NoPerson.into())
 }
 
-async fn appointment(
+pub(super) async fn appointment(
     State(pages): State<Pages>,
     session: LoggedIn,
     Path(id): Path<String>,
 ) -> Result<Json<Card>, Problem> {
     let caller = session.caller();
-    let found = pages.desk.appointment(&caller, &appointment_id(&id)?).await?;
+    let found = pages
+        .desk
+        .appointment(&caller, &appointment_id(&id)?)
+        .await?;
     Ok(Json(pages.card(&caller, &found)?))
 }
 
@@ -222,7 +221,10 @@ async fn colleague(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<(StatusCode, Json<JoinUrl>), Problem> {
     let caller = session.caller();
-    let done = pages.desk.add_colleague(&caller, &appointment_id(&id)?).await?;
+    let done = pages
+        .desk
+        .add_colleague(&caller, &appointment_id(&id)?)
+        .await?;
     let made = pages.made(&done).ok_or(crate::domain::Refusal::NoPerson)?;
     Ok((StatusCode::CREATED, Json(made)))
 }
@@ -234,7 +236,9 @@ async fn seat(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<SeatToken>, Problem> {
     let id = appointment_id(&id)?;
-    Ok(Json(pages.desk.seat_official(&session.caller(), &id).await?))
+    Ok(Json(
+        pages.desk.seat_official(&session.caller(), &id).await?,
+    ))
 }
 
 #[derive(Deserialize)]

@@ -45,7 +45,11 @@ impl Problem {
     }
 
     pub(super) fn no_session() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "no-session", "there is no session")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "no-session",
+            "there is no session",
+        )
     }
 
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
@@ -68,8 +72,8 @@ impl From<Pause> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let status = StatusCode::from_u16(refusal.status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut problem = Self::new(status, refusal.code(), refusal.to_string());
         if let Refusal::TooEarly { opens_at } = refusal {
             let at = Value::from(opens_at.to_string());

@@ -49,8 +49,12 @@ impl<T: DeserializeOwned> FromRequest<Pages> for Body<T> {
         // The library's words name keys and kinds of values, never what stands there.
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
             Problem::malformed(match error.classify() {
-                serde_json::error::Category::Data => "the body has other keys or values than expected",
-                _ => "the body is no JSON",
+                serde_json::error::Category::Data => {
+                    "the body has other keys or values than expected"
+                }
+                serde_json::error::Category::Io
+                | serde_json::error::Category::Syntax
+                | serde_json::error::Category::Eof => "the body is no JSON",
             })
         })
     }

@@ -58,7 +58,9 @@ pub enum SiteError {
     #[error("an address such as https://video.example.org is expected, without a path")]
     Address,
     /// It has no TLS.
-    #[error("an address without TLS is one of this machine only (http://localhost): cookies and links would cross the network in the clear")]
+    #[error(
+        "an address without TLS is one of this machine only (http://localhost): cookies and links would cross the network in the clear"
+    )]
     Tls,
 }
 
@@ -67,7 +69,10 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn new(public_url: &str, others: impl IntoIterator<Item = String>) -> Result<Self, SiteError> {
+    pub fn new(
+        public_url: &str,
+        others: impl IntoIterator<Item = String>,
+    ) -> Result<Self, SiteError> {
         let origin = origin_of(public_url)?;
         let mut origins = vec![origin.clone()];
         origins.extend(others);
@@ -141,7 +146,10 @@ impl Site {
         let name = self.name(jar);
         let mut found = None;
         for header in headers.get_all(COOKIE) {
-            let text = header.to_str().ok().filter(|text| text.len() <= MAX_COOKIES_LEN)?;
+            let text = header
+                .to_str()
+                .ok()
+                .filter(|text| text.len() <= MAX_COOKIES_LEN)?;
             for pair in text.split(';') {
                 let Some((key, value)) = pair.trim().split_once('=') else {
                     continue;
@@ -234,11 +242,19 @@ mod tests {
     #[test]
     fn a_machine_by_itself_has_three_names_and_no_others() {
         let site = local();
-        for own in ["http://localhost:7880", "http://127.0.0.1:7880", "http://[::1]:7880"] {
+        for own in [
+            "http://localhost:7880",
+            "http://127.0.0.1:7880",
+            "http://[::1]:7880",
+        ] {
             assert!(site.is_own(&headers(&[(ORIGIN, own)])), "{own}");
         }
         // A name that was made to point here.
-        for bad in ["http://evil.example:7880", "http://localhost:7881", "http://localhost"] {
+        for bad in [
+            "http://evil.example:7880",
+            "http://localhost:7881",
+            "http://localhost",
+        ] {
             assert!(!site.is_own(&headers(&[(ORIGIN, bad)])), "{bad}");
         }
     }
@@ -258,7 +274,9 @@ mod tests {
         );
         assert_eq!(
             set(&public(), Jar::Login),
-            format!("__Host-schalter-desk-login={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=600; Secure")
+            format!(
+                "__Host-schalter-desk-login={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age=600; Secure"
+            )
         );
         assert_eq!(
             public().clear_cookie(Jar::Citizen),
@@ -274,7 +292,10 @@ mod tests {
         let find = |pairs: &[(HeaderName, &str)]| site.find_cookie(Jar::Citizen, &headers(pairs));
         let one = format!("a=b; schalter-desk={value}; schalter-desk-official=x");
         assert_eq!(find(&[(COOKIE, &one)]), Some(secret.clone()));
-        assert_eq!(find(&[(COOKIE, "a=b"), (COOKIE, &one)]), Some(secret.clone()));
+        assert_eq!(
+            find(&[(COOKIE, "a=b"), (COOKIE, &one)]),
+            Some(secret.clone())
+        );
         assert_eq!(find(&[(COOKIE, &one), (COOKIE, &one)]), None);
         for bad in [
             String::new(),
@@ -285,15 +306,27 @@ mod tests {
         ] {
             assert_eq!(find(&[(COOKIE, &bad)]), None, "{bad}");
         }
-        assert_eq!(site.find_cookie(Jar::Official, &headers(&[(COOKIE, &one)])), None);
+        assert_eq!(
+            site.find_cookie(Jar::Official, &headers(&[(COOKIE, &one)])),
+            None
+        );
     }
 
     #[test]
     fn links_begin_with_an_origin_that_is_safe() {
         let url = |text: &str| Site::new(text, []).map(|site| site.public_url().to_owned());
-        assert_eq!(url("https://Video.example.org/").unwrap(), "https://video.example.org");
-        assert_eq!(url("https://video.example.org:443").unwrap(), "https://video.example.org");
-        assert_eq!(url("https://v.example:8443").unwrap(), "https://v.example:8443");
+        assert_eq!(
+            url("https://Video.example.org/").unwrap(),
+            "https://video.example.org"
+        );
+        assert_eq!(
+            url("https://video.example.org:443").unwrap(),
+            "https://video.example.org"
+        );
+        assert_eq!(
+            url("https://v.example:8443").unwrap(),
+            "https://v.example:8443"
+        );
         assert_eq!(url("http://127.0.0.1:80").unwrap(), "http://127.0.0.1");
         for bad in [
             "",

@@ -129,7 +129,10 @@ impl Line {
             };
             let _ = self.send(Message::Close(Some(frame))).await;
             // The page's own close; without it the last words may be lost with the connection.
-            let _ = timeout(SEND_TIME, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
+            let _ = timeout(SEND_TIME, async {
+                while let Some(Ok(_)) = self.socket.recv().await {}
+            })
+            .await;
         }
     }
 

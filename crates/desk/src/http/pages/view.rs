@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::embedding::OfficePages;
 use crate::Visitor;
 use crate::domain::{
-    Appointment, Authority, Devices, Digest, Message, Needs, Person, Refusal,
-    Role, Session, Timestamp,
+    Appointment, Authority, Devices, Digest, Message, Needs, Person, Refusal, Role, Session,
+    Timestamp,
 };
 
 /// An office, as everybody may see it.
@@ -70,7 +70,11 @@ pub(super) struct LoginWays<'a> {
 }
 
 impl OfficeView {
-    pub(super) fn new(authority: &Authority, pages: Option<&OfficePages>, login: &LoginWays<'_>) -> Self {
+    pub(super) fn new(
+        authority: &Authority,
+        pages: Option<&OfficePages>,
+        login: &LoginWays<'_>,
+    ) -> Self {
         let colour = |name: &str| authority.colours.get(name).cloned();
         Self {
             id: authority.id.to_string(),

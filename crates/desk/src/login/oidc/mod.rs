@@ -30,9 +30,9 @@ pub use rule::{Admitted, ClaimRule};
 
 use super::https::HttpsClient;
 use super::secret;
-use crate::domain::{Digest, Secret};
 use super::signed_link::CLOCK_SKEW_SECS;
 use super::{LoginError, Official};
+use crate::domain::{Digest, Secret};
 
 /// How long somebody may take at the provider, in milliseconds.
 pub const FLOW_TIME: u64 = 10 * 60_000;
@@ -78,8 +78,12 @@ pub fn is_issuer(text: &str) -> bool {
     let url = url.url();
     let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-    scheme && url.host_str().is_some() && url.query().is_none() && url.fragment().is_none()
-        && url.username().is_empty() && url.password().is_none()
+    scheme
+        && url.host_str().is_some()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// A login that somebody is away for.
@@ -211,7 +215,10 @@ impl Oidc {
             flows.retain(|_, flow| is_under_way(flow, now));
         }
         if flows.len() >= MOST_FLOWS
-            && let Some(oldest) = flows.iter().min_by_key(|(_, flow)| flow.began).map(|(key, _)| *key)
+            && let Some(oldest) = flows
+                .iter()
+                .min_by_key(|(_, flow)| flow.began)
+                .map(|(key, _)| *key)
         {
             flows.remove(&oldest);
         }
@@ -259,7 +266,9 @@ impl Oidc {
             .code
             .filter(|text| text.len() <= MAX_PARAMETER_LEN)
             .ok_or(LoginError::Declined)?;
-        let official = self.redeem(provider, code, flow.verifier, &flow.nonce, now).await?;
+        let official = self
+            .redeem(provider, code, flow.verifier, &flow.nonce, now)
+            .await?;
         Ok((flow.authority, official))
     }
 
@@ -280,7 +289,10 @@ impl Oidc {
             .request_async(&http)
             .await
             .map_err(|error| {
-                tracing::warn!(error = kind_of(&error), "an identity provider gave no token");
+                tracing::warn!(
+                    error = kind_of(&error),
+                    "an identity provider gave no token"
+                );
                 LoginError::Provider
             })?;
         let token = tokens.id_token().ok_or(LoginError::Claims)?;
@@ -323,10 +335,8 @@ impl Oidc {
         let Ok(request) = client.user_info(token, Some(subject)) else {
             return Ok(Map::new());
         };
-        let claims: UserInfoClaims<AnyClaims, CoreGenderClaim> = request
-            .request_async(&self.caller())
-            .await
-            .map_err(|_| {
+        let claims: UserInfoClaims<AnyClaims, CoreGenderClaim> =
+            request.request_async(&self.caller()).await.map_err(|_| {
                 tracing::warn!("an identity provider told nothing of its user");
                 LoginError::Provider
             })?;
@@ -337,15 +347,29 @@ impl Oidc {
     }
 
     /// The client by what the provider says of itself; `anew` asks it again if it was not asked just before.
-    async fn client(&self, provider: &Provider, now: u64, anew: bool) -> Result<Client, LoginError> {
+    async fn client(
+        &self,
+        provider: &Provider,
+        now: u64,
+        anew: bool,
+    ) -> Result<Client, LoginError> {
         let mut known = provider.known.lock().await;
-        let good_for = if anew { DISCOVERY_PAUSE } else { DISCOVERY_TIME };
+        let good_for = if anew {
+            DISCOVERY_PAUSE
+        } else {
+            DISCOVERY_TIME
+        };
         if known
             .as_ref()
             .is_none_or(|known| now.saturating_sub(known.asked) >= good_for)
         {
             match self.discover(&provider.config).await {
-                Ok(metadata) => *known = Some(Known { metadata, asked: now }),
+                Ok(metadata) => {
+                    *known = Some(Known {
+                        metadata,
+                        asked: now,
+                    })
+                }
                 Err(error) => {
                     tracing::warn!(error, "an identity provider can't be asked");
                     // What it said before may still be true.
@@ -376,15 +400,26 @@ impl Oidc {
                 openidconnect::DiscoveryError::Request(_) => "unreachable",
                 openidconnect::DiscoveryError::Response(..) => "status",
                 openidconnect::DiscoveryError::Validation(_) => "other issuer",
-                _ => "malformed",
+                // The library's words may repeat what the provider wrote.
+                openidconnect::DiscoveryError::Parse(_)
+                | openidconnect::DiscoveryError::UrlParse(_)
+                | openidconnect::DiscoveryError::Other(_)
+                | _ => "malformed",
             })
     }
 
     fn caller(
         &self,
-    ) -> impl Fn(HttpRequest) -> std::pin::Pin<
-        Box<dyn Future<Output = Result<openidconnect::HttpResponse, super::https::HttpError>> + Send>,
-    > + Send + Sync + 'static {
+    ) -> impl Fn(
+        HttpRequest,
+    ) -> std::pin::Pin<
+        Box<
+            dyn Future<Output = Result<openidconnect::HttpResponse, super::https::HttpError>>
+                + Send,
+        >,
+    > + Send
+    + Sync
+    + 'static {
         let http = self.http.clone();
         move |request| {
             let http = http.clone();
@@ -464,11 +499,15 @@ fn verify(
                 Err("issued in the future".to_owned())
             }
         });
-    let claims = token.claims(&verifier, nonce).map_err(|error| match error {
-        ClaimsVerificationError::SignatureVerification(
+    let claims = token.claims(&verifier, nonce).map_err(|error| {
+        let unknown = ClaimsVerificationError::SignatureVerification(
             openidconnect::SignatureVerificationError::NoMatchingKey,
-        ) => Unverified::UnknownKey,
-        _ => Unverified::NoGood,
+        );
+        if error == unknown {
+            Unverified::UnknownKey
+        } else {
+            Unverified::NoGood
+        }
     })?;
     // The library knows the standard's claims only; these are the same bytes, whose signature was just checked.
     let text = token.to_string();
@@ -484,7 +523,6 @@ fn verify(
         claims: payload,
     })
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -63,7 +63,12 @@ impl ClaimRule {
                 return Err(LoginError::NotAdmitted);
             }
         }
-        let text = |claim: &str| claims.get(claim).and_then(Value::as_str).unwrap_or_default();
+        let text = |claim: &str| {
+            claims
+                .get(claim)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         Official::new(text(&self.id), text(&self.name), acr).ok_or(LoginError::Claims)
     }
 }
@@ -106,7 +111,11 @@ mod tests {
         ] {
             let claims = json!({"sub": "1", "name": "Kim", "groups": groups});
             let result = judge(claims);
-            let expected = if admitted { None } else { Some(LoginError::NotAdmitted) };
+            let expected = if admitted {
+                None
+            } else {
+                Some(LoginError::NotAdmitted)
+            };
             assert_eq!(result.err(), expected, "{groups}");
         }
         assert_eq!(

@@ -52,9 +52,12 @@ impl Fake {
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/keys", get(keys))
             .route("/token", post(token))
-            .route("/me", get(async |State(fake): State<Fake>| {
-                Json(fake.behaviour.lock().unwrap().user_info.clone())
-            }))
+            .route(
+                "/me",
+                get(async |State(fake): State<Fake>| {
+                    Json(fake.behaviour.lock().unwrap().user_info.clone())
+                }),
+            )
             .with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         fake
@@ -139,14 +142,20 @@ fn provider(fake: &Fake) -> OidcProvider {
 fn oidc(fake: &Fake) -> Oidc {
     let http = HttpsClient::new(RootCertStore::empty());
     let providers = [(AuthorityId::default(), provider(fake))];
-    Oidc::new(providers, "https://video.example.org/callback".to_owned(), http)
+    Oidc::new(
+        providers,
+        "https://video.example.org/callback".to_owned(),
+        http,
+    )
 }
 
 /// The parameters of the provider's page.
 fn asked(departure: &Departure) -> HashMap<String, String> {
     let (_, query) = departure.url.split_once('?').unwrap();
     let uri = format!("http://x/?{query}").parse().unwrap();
-    axum::extract::Query::<HashMap<String, String>>::try_from_uri(&uri).unwrap().0
+    axum::extract::Query::<HashMap<String, String>>::try_from_uri(&uri)
+        .unwrap()
+        .0
 }
 
 fn back(departure: &Departure) -> Return {
@@ -181,7 +190,10 @@ async fn an_official_logs_in_with_pkce_and_a_name_from_the_user_info() {
     assert_eq!(asked["redirect_uri"], "https://video.example.org/callback");
     let cookie = &departure.cookie;
     let (_, official) = oidc.arrive(cookie, back(&departure), NOW).await.unwrap();
-    assert_eq!((official.id.as_str(), official.name.as_str()), ("u1", "Kim Beispiel"));
+    assert_eq!(
+        (official.id.as_str(), official.name.as_str()),
+        ("u1", "Kim Beispiel")
+    );
     assert_eq!(official.acr.as_deref(), Some("substantial"));
     let redeemed = fake.behaviour.lock().unwrap().redeemed[0].clone();
     let hash = aws_lc_rs::digest::digest(
@@ -207,15 +219,23 @@ async fn only_the_browser_that_began_ends_a_login_and_only_in_time() {
     // A stranger's callback address in my browser.
     let crossed = oidc.arrive(&one.cookie, back(&other), NOW).await;
     assert_eq!(crossed.err(), expired);
-    assert_eq!(oidc.arrive(&secret::fresh(), back(&other), NOW).await.err(), expired);
-    let late = oidc.arrive(&other.cookie, back(&other), NOW + FLOW_TIME).await;
+    assert_eq!(
+        oidc.arrive(&secret::fresh(), back(&other), NOW).await.err(),
+        expired
+    );
+    let late = oidc
+        .arrive(&other.cookie, back(&other), NOW + FLOW_TIME)
+        .await;
     assert_eq!(late.err(), expired);
     let stateless = oidc.depart(&authority, NOW).await.unwrap();
     let without = Return {
         state: None,
         ..back(&stateless)
     };
-    assert_eq!(oidc.arrive(&stateless.cookie, without, NOW).await.err(), expired);
+    assert_eq!(
+        oidc.arrive(&stateless.cookie, without, NOW).await.err(),
+        expired
+    );
     assert!(fake.behaviour.lock().unwrap().redeemed.is_empty());
 }
 
@@ -224,9 +244,21 @@ async fn a_provider_that_declines_or_is_another_one_logs_nobody_in() {
     let fake = Fake::start().await;
     let oidc = oidc(&fake);
     for (change, error) in [
-        (Return { error: Some("access_denied".to_owned()), ..Return::default() }, LoginError::Declined),
+        (
+            Return {
+                error: Some("access_denied".to_owned()),
+                ..Return::default()
+            },
+            LoginError::Declined,
+        ),
         (Return::default(), LoginError::Declined),
-        (Return { iss: Some("https://evil.example".to_owned()), ..Return::default() }, LoginError::Claims),
+        (
+            Return {
+                iss: Some("https://evil.example".to_owned()),
+                ..Return::default()
+            },
+            LoginError::Claims,
+        ),
     ] {
         let departure = oidc.depart(&AuthorityId::default(), NOW).await.unwrap();
         let back = Return {
@@ -237,7 +269,10 @@ async fn a_provider_that_declines_or_is_another_one_logs_nobody_in() {
         assert_eq!(result.err(), Some(error));
     }
     let unknown = AuthorityId::new("unknown").unwrap();
-    assert_eq!(oidc.depart(&unknown, NOW).await.err(), Some(LoginError::Unknown));
+    assert_eq!(
+        oidc.depart(&unknown, NOW).await.err(),
+        Some(LoginError::Unknown)
+    );
 }
 
 #[tokio::test]
@@ -247,8 +282,14 @@ async fn tokens_that_are_not_for_this_login_are_refused() {
     let changes: [(fn(&mut Value), LoginError); 11] = [
         (|c| c["nonce"] = "another".into(), LoginError::Claims),
         (|c| c["aud"] = "another".into(), LoginError::Claims),
-        (|c| c["aud"] = json!([CLIENT, "another"]), LoginError::Claims),
-        (|c| c["iss"] = "https://evil.example".into(), LoginError::Claims),
+        (
+            |c| c["aud"] = json!([CLIENT, "another"]),
+            LoginError::Claims,
+        ),
+        (
+            |c| c["iss"] = "https://evil.example".into(),
+            LoginError::Claims,
+        ),
         (|c| c["exp"] = (NOW / 1_000 - 31).into(), LoginError::Claims),
         (|c| c["iat"] = (NOW / 1_000 + 31).into(), LoginError::Claims),
         (|c| c["alg"] = "none".into(), LoginError::Claims),
@@ -280,7 +321,10 @@ async fn what_the_user_info_says_of_somebody_else_is_refused() {
         behaviour.user_info = json!({"sub": "u1", "name": "Kim", "groups": ["video"]});
         behaviour.change = |c| c["groups"] = json!([]);
     });
-    assert_eq!(log_in(&oidc, NOW).await.err(), Some(LoginError::NotAdmitted));
+    assert_eq!(
+        log_in(&oidc, NOW).await.err(),
+        Some(LoginError::NotAdmitted)
+    );
 }
 
 #[tokio::test]
@@ -296,7 +340,10 @@ async fn a_new_key_of_the_provider_is_asked_for_but_not_by_every_stranger() {
     };
     let discoveries = || fake.behaviour.lock().unwrap().discoveries;
     change("two");
-    assert_eq!(log_in(&oidc, NOW + 29_999).await.err(), Some(LoginError::Claims));
+    assert_eq!(
+        log_in(&oidc, NOW + 29_999).await.err(),
+        Some(LoginError::Claims)
+    );
     assert_eq!(discoveries(), 1);
     assert!(log_in(&oidc, NOW + 30_000).await.is_ok());
     assert_eq!(discoveries(), 2);
@@ -340,10 +387,23 @@ async fn logins_under_way_have_a_bound_and_are_forgotten() {
 
 #[test]
 fn issuers_are_https_or_on_this_machine() {
-    for good in ["https://login.example.org", "https://login.example.org/realms/ulm", "http://127.0.0.1:4000", "http://localhost:1/x"] {
+    for good in [
+        "https://login.example.org",
+        "https://login.example.org/realms/ulm",
+        "http://127.0.0.1:4000",
+        "http://localhost:1/x",
+    ] {
         assert!(is_issuer(good), "{good}");
     }
-    for bad in ["", "login.example.org", "http://login.example.org", "https://login.example.org/?x", "https://login.example.org/#x", "https://user@login.example.org", "ftp://localhost"] {
+    for bad in [
+        "",
+        "login.example.org",
+        "http://login.example.org",
+        "https://login.example.org/?x",
+        "https://login.example.org/#x",
+        "https://user@login.example.org",
+        "ftp://localhost",
+    ] {
         assert!(!is_issuer(bad), "{bad}");
     }
 }

@@ -105,7 +105,9 @@ pub(super) fn read(value: &Value<'_>) -> Result<Office, Complaint> {
         Some(zone) => zone.read("an IANA time zone such as Europe/Berlin", |text| {
             TimeZone::new(text).ok()
         })?,
-        None => TimeZone::new("Europe/Berlin").or_else(|error| value.complain(error.to_string()))?,
+        None => {
+            TimeZone::new("Europe/Berlin").or_else(|error| value.complain(error.to_string()))?
+        }
     };
     let mut office = Office::new(id, &name, zone);
     group.take("help", &mut office.help, help)?;
@@ -142,7 +144,9 @@ fn line(value: &Value<'_>) -> Result<String, Complaint> {
     let text = value.text()?.trim();
     let fits = (1..=MAX_LINE).contains(&text.chars().count()) && !text.contains(char::is_control);
     if !fits {
-        return value.complain(format!("1 to {MAX_LINE} characters in one line are expected here"));
+        return value.complain(format!(
+            "1 to {MAX_LINE} characters in one line are expected here"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -191,8 +195,8 @@ fn notice(value: &Value<'_>) -> Result<Notice, Complaint> {
 fn outcomes(value: &Value<'_>) -> Result<Vec<OutcomeCode>, Complaint> {
     let mut codes = Vec::new();
     for value in bounded(value, MAX_OUTCOMES)? {
-        let code = OutcomeCode::new(value.text()?)
-            .or_else(|error| value.complain(error.to_string()))?;
+        let code =
+            OutcomeCode::new(value.text()?).or_else(|error| value.complain(error.to_string()))?;
         if codes.contains(&code) {
             return value.complain("this code stands here twice");
         }
@@ -262,8 +266,12 @@ fn colours(value: &Value<'_>) -> Result<BTreeMap<String, String>, Complaint> {
         colours.insert(key.to_owned(), text);
     }
     group.finish(|_| None)?;
-    let [on_primary, primary] = ["on_primary", "primary"]
-        .map(|key| colours.get(key).and_then(|text| luminance(text)).unwrap_or(0.0));
+    let [on_primary, primary] = ["on_primary", "primary"].map(|key| {
+        colours
+            .get(key)
+            .and_then(|text| luminance(text))
+            .unwrap_or(0.0)
+    });
     let (light, dark) = (primary.max(on_primary), primary.min(on_primary));
     let contrast = (light + 0.05) / (dark + 0.05);
     if contrast < CONTRAST {
@@ -276,9 +284,9 @@ fn colours(value: &Value<'_>) -> Result<BTreeMap<String, String>, Complaint> {
 
 /// Relative luminance (WCAG 2.2) of `#rrggbb`.
 fn luminance(text: &str) -> Option<f64> {
-    let digits = text.strip_prefix('#').filter(|digits| {
-        digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit())
-    })?;
+    let digits = text
+        .strip_prefix('#')
+        .filter(|digits| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let channel = |at: usize| {
         let value = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
         let value = f64::from(value) / 255.0;
@@ -321,4 +329,3 @@ fn features(value: &Value<'_>) -> Result<Vec<Feature>, Complaint> {
         .map(|value| value.read("camera, microphone or display-capture", Feature::parse))
         .collect()
 }
-

@@ -55,7 +55,9 @@ pub(super) fn texts(value: &Value<'_>) -> Result<BTreeMap<String, String>, Compl
         .iter()
         .find(|(_, text)| text.chars().count() > MAX_TEXT_CHARS);
     if let Some((key, _)) = long {
-        return value.complain(format!("the text {key:?} is longer than {MAX_TEXT_CHARS} characters"));
+        return value.complain(format!(
+            "the text {key:?} is longer than {MAX_TEXT_CHARS} characters"
+        ));
     }
     Ok(texts)
 }

@@ -37,7 +37,9 @@ fn demo(value: &Value<'_>) -> Result<Vec<DemoOfficial>, Complaint> {
         let name = super::required(&value, &mut group, "name")?.text()?;
         group.finish(|_| None)?;
         let Some(official) = Official::new(id, name, None) else {
-            return value.complain("an official has an id of 1 to 128 and a name of 1 to 100 characters, in one line");
+            return value.complain(
+                "an official has an id of 1 to 128 and a name of 1 to 100 characters, in one line",
+            );
         };
         if officials.iter().any(|other| other.id == official.id) {
             return value.complain("this id stands here twice");
@@ -90,10 +92,9 @@ fn oidc(value: &Value<'_>) -> Result<OidcProvider, Complaint> {
 
 fn admitted(value: &Value<'_>) -> Result<Admitted, Complaint> {
     if value.is_text() {
-        return value.read(
-            "everyone, or a group with claim and values",
-            |text| (text == "everyone").then_some(Admitted::Everyone),
-        );
+        return value.read("everyone, or a group with claim and values", |text| {
+            (text == "everyone").then_some(Admitted::Everyone)
+        });
     }
     let mut group = value.group()?;
     let claim = claim_name(&super::required(value, &mut group, "claim")?)?;
@@ -140,9 +141,8 @@ fn link_key(value: &Value<'_>) -> Result<LinkKey, Complaint> {
             (file, LinkKey::public(id, &pem))
         }
         (_, _) => {
-            return value.complain(
-                "a key has either secret_file (HS256) or public_key_file (EdDSA)",
-            );
+            return value
+                .complain("a key has either secret_file (HS256) or public_key_file (EdDSA)");
         }
     };
     group.finish(|_| None)?;

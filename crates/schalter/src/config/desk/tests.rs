@@ -10,7 +10,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("schalter-desk-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("schalter-desk-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -49,7 +50,10 @@ fn desk(yaml: &str) -> Desk {
 fn an_office_needs_id_and_name_only() {
     let desk = desk(&office(""));
     let office = &desk.authorities[0];
-    assert_eq!((office.id.as_str(), office.name.as_str()), ("ulm", "Stadt Ulm"));
+    assert_eq!(
+        (office.id.as_str(), office.name.as_str()),
+        ("ulm", "Stadt Ulm")
+    );
     assert_eq!(office.time_zone.name(), "Europe/Berlin");
     assert_eq!(office.outcomes.len(), 4);
     assert!(!office.notice.text.is_empty());
@@ -61,9 +65,18 @@ fn an_office_needs_id_and_name_only() {
 fn unknown_and_missing_keys_are_named_with_their_line() {
     complains("desk: {}\n", &["desk", "desk.authorities"]);
     complains("desk:\n  authority: []\n  authorities: []\n", &["(line 1)"]);
-    complains(&office("      logos: x\n"), &["desk.authorities[0].logos", "(line 5)"]);
-    complains("desk:\n  authorities:\n    - id: ulm\n", &["name is missing", "(line 3)"]);
-    complains("desk:\n  authorities:\n    - {id: Ulm, name: x}\n", &["desk.authorities[0].id"]);
+    complains(
+        &office("      logos: x\n"),
+        &["desk.authorities[0].logos", "(line 5)"],
+    );
+    complains(
+        "desk:\n  authorities:\n    - id: ulm\n",
+        &["name is missing", "(line 3)"],
+    );
+    complains(
+        "desk:\n  authorities:\n    - {id: Ulm, name: x}\n",
+        &["desk.authorities[0].id"],
+    );
     complains(
         "desk:\n  authorities:\n    - {id: ulm, name: x}\n    - {id: ulm, name: y}\n",
         &["twice", "(line 4)"],
@@ -82,31 +95,67 @@ fn values_that_make_no_sense_are_refused() {
         ("outcomes: [No Show]", "a–z"),
         ("languages: [fr]", "de, en or de-leicht"),
         ("languages: []", "need a language"),
-        ("links: {imprint: 'javascript:alert(1)'}", "https:// or mailto:"),
+        (
+            "links: {imprint: 'javascript:alert(1)'}",
+            "https:// or mailto:",
+        ),
         ("links: {imprint: 'https://x\"y'}", "https:// or mailto:"),
         ("links: {terms: 'https://x'}", "no such key"),
         ("colours: {primary: red, on_primary: '#ffffff'}", "a colour"),
         ("colours: {primary: '#ffffff'}", "on_primary is missing"),
-        ("colours: {primary: '#999999', on_primary: '#ffffff'}", "contrast is 2.8"),
+        (
+            "colours: {primary: '#999999', on_primary: '#ffffff'}",
+            "contrast is 2.8",
+        ),
         ("notice: {kind: advice, file: x}", "notice or consent"),
         ("notice: {kind: consent}", "file is missing"),
         ("notice: {file: /nowhere}", "/nowhere"),
         ("texts: {fr: x}", "no such key"),
         ("logo: /nowhere", "/nowhere"),
         ("frame_ancestors: ['*']", "an origin"),
-        ("frame_ancestors: [\"https://x; script-src 'unsafe-inline'\"]", "an origin"),
+        (
+            "frame_ancestors: [\"https://x; script-src 'unsafe-inline'\"]",
+            "an origin",
+        ),
         ("permissions: [geolocation]", "camera, microphone"),
         ("help: {phone: \"1\\n2\"}", "one line"),
-        ("keys: [{id: a, secret_file: /nowhere, scopes: []}]", "/nowhere"),
-        ("keys: [{id: 'a b', secret_file: x, scopes: []}]", "a key's id"),
+        (
+            "keys: [{id: a, secret_file: /nowhere, scopes: []}]",
+            "/nowhere",
+        ),
+        (
+            "keys: [{id: 'a b', secret_file: x, scopes: []}]",
+            "a key's id",
+        ),
         ("officials: {demo: [{id: a}]}", "name is missing"),
-        ("officials: {demo: [{id: a, name: x}, {id: a, name: y}]}", "twice"),
-        ("officials: {oidc: {issuer: 'http://login.example', client_id: x, allow: everyone}}", "issuer"),
-        ("officials: {oidc: {issuer: 'https://login.example', client_id: x}}", "allow is missing"),
-        ("officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: all}}", "everyone"),
-        ("officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: {claim: groups, values: []}}}", "nobody could log in"),
-        ("officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: everyone, scopes: ['a b']}}", "a word"),
-        ("officials: {link_keys: [{id: case}]}", "secret_file (HS256) or public_key_file (EdDSA)"),
+        (
+            "officials: {demo: [{id: a, name: x}, {id: a, name: y}]}",
+            "twice",
+        ),
+        (
+            "officials: {oidc: {issuer: 'http://login.example', client_id: x, allow: everyone}}",
+            "issuer",
+        ),
+        (
+            "officials: {oidc: {issuer: 'https://login.example', client_id: x}}",
+            "allow is missing",
+        ),
+        (
+            "officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: all}}",
+            "everyone",
+        ),
+        (
+            "officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: {claim: groups, values: []}}}",
+            "nobody could log in",
+        ),
+        (
+            "officials: {oidc: {issuer: 'https://login.example', client_id: x, allow: everyone, scopes: ['a b']}}",
+            "a word",
+        ),
+        (
+            "officials: {link_keys: [{id: case}]}",
+            "secret_file (HS256) or public_key_file (EdDSA)",
+        ),
     ] {
         complains(&office(&format!("      {more}\n")), &[words, "(line 5)"]);
     }
@@ -115,7 +164,10 @@ fn values_that_make_no_sense_are_refused() {
         ("public_url: video.example.org", "an address"),
         ("sessions: {idle_s: 59}", "60 to 86400"),
         ("sessions: {idle_s: 7200, longest_s: 3600}", "longer than"),
-        ("webhooks: [{url: 'https://x.example', secret_files: [], authority: bonn}]", "a secret"),
+        (
+            "webhooks: [{url: 'https://x.example', secret_files: [], authority: bonn}]",
+            "a secret",
+        ),
     ] {
         complains(
             &format!("desk:\n  {more}\n  authorities: [{{id: ulm, name: x}}]\n"),
@@ -173,22 +225,42 @@ fn files_are_read_and_held_to_their_bounds() {
     ));
     let desk = desk(&office);
     let office = &desk.authorities[0];
-    assert_eq!(office.pages.texts["de"]["landing.title"], "<b>Willkommen</b>");
+    assert_eq!(
+        office.pages.texts["de"]["landing.title"],
+        "<b>Willkommen</b>"
+    );
     assert_eq!(office.notice.title, "Titel");
-    assert_eq!((office.notice.text.as_str(), office.notice.details.as_str()), ("Text", "Mehr"));
-    assert_eq!(office.pages.logo.as_ref().unwrap().content_type, "image/svg+xml");
+    assert_eq!(
+        (office.notice.text.as_str(), office.notice.details.as_str()),
+        ("Text", "Mehr")
+    );
+    assert_eq!(
+        office.pages.logo.as_ref().unwrap().content_type,
+        "image/svg+xml"
+    );
     assert_eq!(office.keys[0].scopes.len(), 2);
     assert!(!format!("{desk:?}").contains("0123456789"));
 
     let big = folder.file("big.json", &vec![b' '; 256 * 1024 + 1]);
-    complains(&super::tests::office(&format!("      texts: {{de: {big}}}\n")), &["larger than"]);
+    complains(
+        &super::tests::office(&format!("      texts: {{de: {big}}}\n")),
+        &["larger than"],
+    );
     let list = folder.file("list.json", b"[]");
-    complains(&super::tests::office(&format!("      texts: {{de: {list}}}\n")), &["no JSON object"]);
+    complains(
+        &super::tests::office(&format!("      texts: {{de: {list}}}\n")),
+        &["no JSON object"],
+    );
     let html = folder.file("logo.svg", b"<html></html>");
-    complains(&super::tests::office(&format!("      logo: {html}\n")), &["no SVG"]);
+    complains(
+        &super::tests::office(&format!("      logo: {html}\n")),
+        &["no SVG"],
+    );
     let short = folder.file("short", b"x");
     complains(
-        &super::tests::office(&format!("      keys: [{{id: a, secret_file: {short}, scopes: ['events:read']}}]\n")),
+        &super::tests::office(&format!(
+            "      keys: [{{id: a, secret_file: {short}, scopes: ['events:read']}}]\n"
+        )),
         &["at least 32"],
     );
 }
@@ -207,10 +279,24 @@ fn receivers_have_one_or_two_secrets_and_a_known_authority() {
     assert!(!format!("{desk:?}").contains("MDEy"));
     for (list, words) in [
         (format!("{good}\n    - {good}"), "twice"),
-        (format!("{{url: 'https://a.example/x', secret_files: [{secret}], authority: bonn}}"), "no such authority"),
-        (format!("{{url: 'https://a.example/x', secret_files: [{bad}], authority: ulm}}"), "whsec_"),
-        (format!("{{url: 'https://a.example/x', secret_files: [{secret}, {secret}, {secret}], authority: ulm}}"), "at most 2"),
-        (format!("{{url: 'http://10.0.0.1/x', secret_files: [{secret}], authority: ulm}}"), "allow_private"),
+        (
+            format!("{{url: 'https://a.example/x', secret_files: [{secret}], authority: bonn}}"),
+            "no such authority",
+        ),
+        (
+            format!("{{url: 'https://a.example/x', secret_files: [{bad}], authority: ulm}}"),
+            "whsec_",
+        ),
+        (
+            format!(
+                "{{url: 'https://a.example/x', secret_files: [{secret}, {secret}, {secret}], authority: ulm}}"
+            ),
+            "at most 2",
+        ),
+        (
+            format!("{{url: 'http://10.0.0.1/x', secret_files: [{secret}], authority: ulm}}"),
+            "allow_private",
+        ),
     ] {
         complains(&receivers(&list), &[words]);
     }
