@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use schalter_desk::domain::{Name, Needs, Role, Subject, TimeZone, When};
-use schalter_desk::http::pages::join_url;
+use schalter_desk::http::wire::join_url;
 use schalter_desk::login::{DemoOfficial, Official};
 use schalter_desk::{Partner, PersonInput};
 use schalter_model::AuthorityId;
@@ -93,7 +93,7 @@ pub(crate) async fn greet(running: &Running) -> Result<(), Failure> {
     let Some((_, token)) = done.links.first() else {
         return Err(Failure::setup("the demo's appointment has no link"));
     };
-    let citizen = join_url(&running.public_url, false, token);
+    let citizen = join_url(&running.public_url, Role::Citizen, token);
     say("\nOpen these two links, in two windows:\n");
     say(&format!("  {CITIZEN} has an appointment:\n  {citizen}\n"));
     say(&format!(

@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use schalter_desk::http::pages::{self, Embeddings, Pages, Site, embed};
+use schalter_desk::http::{DeskKeys, integrators};
 use schalter_desk::login::Login;
 use schalter_desk::login::https::HttpsClient;
 use schalter_desk::store::SqliteStore;
@@ -137,6 +138,12 @@ pub(crate) async fn start(
         .map(|office| (office.id.clone(), office.pages.clone()))
         .collect();
     let routes = pages::router(Pages::new(Arc::clone(&desk), Arc::clone(&login), site, own));
+    let keys = config.authorities.iter().flat_map(|office| {
+        let own = office.keys.iter();
+        own.filter_map(|key| key.of(&office.id))
+    });
+    let gate = DeskKeys::new(keys.collect());
+    let routes = routes.merge(integrators::router(Arc::clone(&desk), gate, &public_url));
     let counts = Arc::new(Counts::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));

@@ -216,3 +216,82 @@ fn local_officials_are_refused_on_a_public_address_and_with_lan() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_case_system_makes_an_appointment_with_its_key_and_its_official_comes_by_a_signed_link() {
+    let folder = folder("desk-v1");
+    let secret = "0123456789abcdef0123456789abcdef0123456789";
+    let file = folder.join("key");
+    std::fs::write(&file, secret).unwrap();
+    let file = file.display();
+    let office = |id: &str| {
+        format!(
+            "{{id: {id}, name: Amt, keys: [{{id: case, secret_file: {file}, scopes: [\"appointments:write\"]}}], \
+             officials: {{link_keys: [{{id: {id}, secret_file: {file}}}]}}}}"
+        )
+    };
+    let database = folder.join("desk.db");
+    let more = format!(
+        "desk: {{database: {}, authorities: [{}]}}\n",
+        database.display(),
+        office("ulm")
+    );
+    let mut server = Server::start_in(&folder, &[], &more);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let link = json!({"sub": "u1", "name": "Kim", "aud": "ulm", "jti": "0123456789abcdef", "iat": now, "exp": now + 60});
+    let token = sign(secret, "ulm", &link);
+    let mut official = Browser::new(&server);
+    let (status, who) = official
+        .post("/desk/v1/login/link", json!({"token": token}))
+        .await;
+    assert_eq!(status, 200, "{who}");
+    // The same time of day an hour further west is an hour later.
+    let starts_at = who["server_time"].as_str().unwrap();
+    let ends_at = starts_at.replace('Z', "-01:00");
+    let body = json!({
+        "subject": "Wohngeld", "starts_at": starts_at, "ends_at": ends_at,
+        "people": [{"role": "citizen", "name": "Erika Beispiel"}]
+    });
+    let create = async |server: &Server, key: &str| {
+        let body = body.to_string();
+        let request = format!(
+            "POST /v1/appointments HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port))
+            .await
+            .unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, serde_json::from_str::<Value>(body).unwrap())
+    };
+    assert_eq!(create(&server, "x").await.0, 401);
+    let (status, made) = create(&server, secret).await;
+    assert_eq!(status, 201, "{made}");
+    let url = made["people"][0]["join_url"].as_str().unwrap();
+    assert!(url.starts_with(&format!("http://localhost:{}/termin#", server.port)));
+
+    let (_, day) = official.get("/desk/v1/appointments").await;
+    assert_eq!(day["appointments"][0]["id"], made["id"]);
+    assert!(database.exists());
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A JSON Web Token, HS256.
+fn sign(secret: &str, kid: &str, claims: &Value) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let header = json!({"alg": "HS256", "typ": "JWT", "kid": kid});
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&header), part(claims));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+}

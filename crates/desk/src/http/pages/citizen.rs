@@ -11,11 +11,11 @@ use schalter_model::AuthorityId;
 use serde::Deserialize;
 
 use super::Pages;
-use super::problem::Problem;
 use super::request::{Address, Body, Visit};
 use super::site::Jar;
 use super::view::View;
 use crate::domain::{Devices, Digest, LinkToken, Needs, Refusal};
+use crate::http::Problem;
 use crate::{DeskError, SeatToken, Visitor};
 
 pub(super) fn routes() -> Router<Pages> {
@@ -97,7 +97,7 @@ async fn agree(
     Body(body): Body<Agree>,
 ) -> Result<Json<View>, Problem> {
     if !body.agreed {
-        return Err(Problem::malformed("without agreement nothing is noted"));
+        return Err(Problem::invalid("without agreement nothing is noted"));
     }
     let visitor = pages.desk.agree(&cookie, body.hash).await?;
     Ok(Json(pages.view(&visitor)?))

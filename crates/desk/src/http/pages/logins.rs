@@ -10,9 +10,9 @@ use schalter_model::AuthorityId;
 use serde::Deserialize;
 
 use super::Pages;
-use super::problem::Problem;
 use super::request::{Address, Body};
 use super::site::Jar;
+use crate::http::Problem;
 use crate::login::oidc::Return;
 use crate::login::{LoginError, Official};
 

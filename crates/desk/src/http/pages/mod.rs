@@ -6,10 +6,10 @@
 
 mod citizen;
 mod embedding;
+mod gate;
 mod logins;
 mod office;
 mod official;
-mod planning;
 mod problem;
 mod request;
 mod site;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -28,12 +28,12 @@ use schalter_model::AuthorityId;
 
 use crate::Desk;
 use crate::domain::Authority;
+use crate::http::{Front, MAX_BODY, Problem, appointments};
 use crate::login::Login;
 
 pub use embedding::{Embedding, Embeddings, Feature, Logo, OfficePages, embed};
 pub use site::{Jar, Site, SiteError};
 
-use problem::Problem;
 use sockets::Sockets;
 use view::{LoginWays, OfficeView};
 
@@ -82,37 +82,28 @@ impl Pages {
         };
         OfficeView::new(authority, self.offices.get(&authority.id), &ways)
     }
-
-    /// The address that a link for somebody is given out as.
-    fn join_url(&self, official: bool, token: &crate::domain::LinkToken) -> String {
-        join_url(self.site.public_url(), official, token)
-    }
-}
-
-/// A join link: officials' lead to their page, everybody else's to the citizens'. The token is in the fragment, which no request carries.
-pub fn join_url(public_url: &str, official: bool, token: &crate::domain::LinkToken) -> String {
-    let token = token.reveal();
-    if official {
-        format!("{public_url}/amt#einladung={token}")
-    } else {
-        format!("{public_url}/termin#{token}")
-    }
 }
 
 /// The routes below `/desk/v1`.
 pub fn router(pages: Pages) -> Router {
+    let planning = appointments::router::<Pages>()
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Front {
+            desk: Arc::clone(&pages.desk),
+            gate: pages.clone(),
+            public_url: pages.site.public_url().into(),
+        });
+    let routes = office::routes()
+        .merge(citizen::routes())
+        .merge(logins::routes())
+        .merge(official::routes())
+        .with_state(pages.clone())
+        .merge(planning)
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_such_method);
     Router::new()
-        .nest("/desk/v1", {
-            office::routes()
-                .merge(citizen::routes())
-                .merge(logins::routes())
-                .merge(official::routes())
-                .merge(planning::routes())
-                .fallback(nothing)
-                .method_not_allowed_fallback(no_such_method)
-        })
-        .layer(from_fn_with_state(pages.clone(), guard))
-        .with_state(pages)
+        .nest("/desk/v1", routes)
+        .layer(from_fn_with_state(pages, guard))
 }
 
 async fn nothing() -> Problem {
@@ -141,7 +132,7 @@ async fn guard(State(pages): State<Pages>, request: Request, next: Next) -> Resp
     let mut response = if own {
         next.run(request).await
     } else {
-        Problem::cross_site().into_response()
+        problem::cross_site().into_response()
     };
     let headers = response.headers_mut();
     for (name, value) in [

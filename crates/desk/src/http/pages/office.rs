@@ -11,9 +11,9 @@ use schalter_model::AuthorityId;
 use serde::Deserialize;
 
 use super::Pages;
-use super::problem::Problem;
 use super::view::OfficeView;
 use crate::domain::Authority;
+use crate::http::Problem;
 
 /// What an SVG may do when somebody opens it by itself: nothing.
 const PICTURE_POLICY: HeaderValue = HeaderValue::from_static(

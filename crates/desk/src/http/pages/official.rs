@@ -8,20 +8,22 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use schalter_model::AuthorityId;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::Pages;
-use super::problem::Problem;
 use super::request::{Body, LoggedIn};
-use super::view::{Card, DayView, OfficeView};
+use super::view::{DayView, OfficeView};
 use crate::domain::{
     Appointment, AppointmentId, Day, MessageText, OutcomeCode, PersonId, Role, Timestamp,
 };
+use crate::http::{Problem, wire};
 use crate::login::Official;
-use crate::{Caller, Done, SeatToken};
+use crate::{Caller, SeatToken};
 
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
         .route("/official", get(official))
+        .route("/appointments", get(day))
         .route("/appointments/{id}/people/{person}/admit", post(admit))
         .route("/appointments/{id}/people/{person}/deny", post(deny))
         .route("/appointments/{id}/people/{person}/hold", post(hold))
@@ -70,9 +72,9 @@ impl Pages {
     }
 
     /// An appointment as officials see it, without links.
-    fn card(&self, caller: &Caller, appointment: &Appointment) -> Result<Card, Problem> {
-        let authority = self.desk.authority(&caller.authority)?;
-        Ok(Card::new(appointment, authority, self.desk.now(), |_| None))
+    fn card(&self, appointment: &Appointment) -> Value {
+        let now = self.desk.now();
+        wire::appointment(appointment, &[], self.site.public_url(), now)
     }
 
     /// A day as officials see it; today where none is named.
@@ -83,10 +85,7 @@ impl Pages {
         let found = self.desk.day(caller, day).await?;
         Ok(DayView {
             day: day.to_string(),
-            appointments: found
-                .iter()
-                .map(|appointment| Card::new(appointment, authority, now, |_| None))
-                .collect(),
+            appointments: found.iter().map(|one| self.card(one)).collect(),
         })
     }
 }
@@ -112,10 +111,10 @@ impl WhichDay {
 }
 
 fn bad(error: impl std::fmt::Display) -> Problem {
-    Problem::malformed(error.to_string())
+    Problem::invalid(error.to_string())
 }
 
-pub(super) async fn day(
+async fn day(
     State(pages): State<Pages>,
     session: LoggedIn,
     Query(which): Query<WhichDay>,
@@ -136,19 +135,6 @@ pub(super) fn person_id(text: &str) -> Result<PersonId, Problem> {
         .map_err(|_| crate::domain::Refusal::NoPerson.into())
 }
 
-pub(super) async fn appointment(
-    State(pages): State<Pages>,
-    session: LoggedIn,
-    Path(id): Path<String>,
-) -> Result<Json<Card>, Problem> {
-    let caller = session.caller();
-    let found = pages
-        .desk
-        .appointment(&caller, &appointment_id(&id)?)
-        .await?;
-    Ok(Json(pages.card(&caller, &found)?))
-}
-
 /// No keys: what is to be done stands in the address.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,11 +147,11 @@ macro_rules! decision {
             session: LoggedIn,
             Path((id, person)): Path<(String, String)>,
             Body(Nothing {}): Body<Nothing>,
-        ) -> Result<Json<Card>, Problem> {
+        ) -> Result<Json<Value>, Problem> {
             let caller = session.caller();
             let (id, person) = (appointment_id(&id)?, person_id(&person)?);
             let done = pages.desk.$name(&caller, &id, &person).await?;
-            Ok(Json(pages.card(&caller, &done.appointment)?))
+            Ok(Json(pages.card(&done.appointment)))
         }
     };
 }
@@ -186,32 +172,12 @@ async fn message(
     session: LoggedIn,
     Path((id, person)): Path<(String, String)>,
     Body(words): Body<Words>,
-) -> Result<Json<Card>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
     let (id, person) = (appointment_id(&id)?, person_id(&person)?);
     let text = MessageText::new(&words.text).map_err(bad)?;
     let done = pages.desk.message(&caller, &id, &person, text).await?;
-    Ok(Json(pages.card(&caller, &done.appointment)?))
-}
-
-/// A link that was just made. It is told once.
-#[derive(Serialize)]
-pub(super) struct JoinUrl {
-    join_url: String,
-}
-
-impl Pages {
-    /// The link that a command made for its person.
-    pub(super) fn made(&self, done: &Done) -> Option<JoinUrl> {
-        let person = done.person.as_ref()?;
-        let official = done
-            .appointment
-            .person(person)
-            .is_ok_and(|person| person.role == Role::Official);
-        Some(JoinUrl {
-            join_url: self.join_url(official, done.link_of(person)?),
-        })
-    }
+    Ok(Json(pages.card(&done.appointment)))
 }
 
 async fn colleague(
@@ -219,14 +185,14 @@ async fn colleague(
     session: LoggedIn,
     Path(id): Path<String>,
     Body(Nothing {}): Body<Nothing>,
-) -> Result<(StatusCode, Json<JoinUrl>), Problem> {
+) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
-    let done = pages
-        .desk
-        .add_colleague(&caller, &appointment_id(&id)?)
-        .await?;
-    let made = pages.made(&done).ok_or(crate::domain::Refusal::NoPerson)?;
-    Ok((StatusCode::CREATED, Json(made)))
+    let id = appointment_id(&id)?;
+    let done = pages.desk.add_colleague(&caller, &id).await?;
+    // It is told once.
+    let link = done.person.as_ref().and_then(|person| done.link_of(person));
+    let url = link.map(|token| wire::join_url(pages.site.public_url(), Role::Official, token));
+    Ok(Json(json!({ "join_url": url })))
 }
 
 async fn seat(
@@ -252,14 +218,14 @@ async fn end(
     session: LoggedIn,
     Path(id): Path<String>,
     Body(end): Body<End>,
-) -> Result<Json<Card>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
     let outcome = OutcomeCode::new(&end.outcome).map_err(bad)?;
     let done = pages
         .desk
         .end(&caller, &appointment_id(&id)?, outcome)
         .await?;
-    Ok(Json(pages.card(&caller, &done.appointment)?))
+    Ok(Json(pages.card(&done.appointment)))
 }
 
 async fn socket(

@@ -9,14 +9,12 @@ use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::Pages;
-use super::problem::Problem;
+use super::problem;
 use super::site::Jar;
 use crate::Caller;
 use crate::domain::Secret;
+use crate::http::{MAX_BODY, Problem};
 use crate::login::sessions::Session;
-
-/// Largest body. The longest that means something is an appointment with all its people.
-pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// A JSON body. An empty one is `{}`.
 pub(super) struct Body<T>(pub(super) T);
@@ -48,7 +46,7 @@ impl<T: DeserializeOwned> FromRequest<Pages> for Body<T> {
         let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
         // The library's words name keys and kinds of values, never what stands there.
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
-            Problem::malformed(match error.classify() {
+            Problem::invalid(match error.classify() {
                 serde_json::error::Category::Data => {
                     "the body has other keys or values than expected"
                 }
@@ -81,7 +79,7 @@ impl FromRequestParts<Pages> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Problem> {
         let cookie = pages.site.find_cookie(Jar::Citizen, &parts.headers);
-        cookie.map(Self).ok_or_else(Problem::no_session)
+        cookie.map(Self).ok_or_else(problem::no_session)
     }
 }
 
@@ -100,6 +98,6 @@ impl FromRequestParts<Pages> for LoggedIn {
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Problem> {
         let cookie = pages.site.find_cookie(Jar::Official, &parts.headers);
         let session = cookie.and_then(|cookie| pages.login.sessions.find(&cookie, pages.now_ms()));
-        session.map(Self).ok_or_else(Problem::no_session)
+        session.map(Self).ok_or_else(problem::no_session)
     }
 }

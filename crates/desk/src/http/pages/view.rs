@@ -4,13 +4,11 @@
 
 use schalter_model::AuthorityId;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::embedding::OfficePages;
 use crate::Visitor;
-use crate::domain::{
-    Appointment, Authority, Devices, Digest, Message, Needs, Person, Refusal, Role, Session,
-    Timestamp,
-};
+use crate::domain::{Authority, Digest, Message, Needs, Person, Refusal, Role, Session, Timestamp};
 
 /// An office, as everybody may see it.
 #[derive(Serialize)]
@@ -264,94 +262,10 @@ impl Present {
     }
 }
 
-/// An appointment, as an official of its authority sees it.
-#[derive(Serialize)]
-pub(super) struct Card {
-    id: String,
-    external_ref: Option<String>,
-    subject: String,
-    starts_at: Timestamp,
-    ends_at: Timestamp,
-    state: &'static str,
-    outcome: Option<String>,
-    version: u64,
-    late: bool,
-    people: Vec<CardPerson>,
-}
-
-#[derive(Serialize)]
-struct CardPerson {
-    id: String,
-    role: Role,
-    name: String,
-    needs: Needs,
-    linked_to: Option<String>,
-    stage: &'static str,
-    link: &'static str,
-    other_device: bool,
-    notice_agreed: bool,
-    devices: Option<Devices>,
-    waiting_since: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    join_url: Option<String>,
-}
-
-impl Card {
-    /// `join_url` knows the links that were just made, by person.
-    pub(super) fn new(
-        appointment: &Appointment,
-        authority: &Authority,
-        now: Timestamp,
-        join_url: impl Fn(&Person) -> Option<String>,
-    ) -> Self {
-        Self {
-            id: appointment.id.to_string(),
-            external_ref: appointment
-                .external_ref
-                .as_ref()
-                .map(|text| text.as_str().to_owned()),
-            subject: appointment.subject.as_str().to_owned(),
-            starts_at: appointment.when.starts_at,
-            ends_at: appointment.when.ends_at,
-            state: appointment.state.label(),
-            outcome: appointment
-                .outcome
-                .as_ref()
-                .map(|code| code.as_str().to_owned()),
-            version: appointment.version,
-            late: appointment.is_late(now),
-            people: appointment
-                .people
-                .iter()
-                .map(|person| CardPerson::new(person, authority, join_url(person)))
-                .collect(),
-        }
-    }
-}
-
-impl CardPerson {
-    fn new(person: &Person, authority: &Authority, join_url: Option<String>) -> Self {
-        let stage = person.lobby_stage();
-        Self {
-            id: person.id.to_string(),
-            role: person.role,
-            name: person.name.as_str().to_owned(),
-            needs: person.needs,
-            linked_to: person.linked_to.as_ref().map(ToString::to_string),
-            stage: stage.label(),
-            link: person.link_state().label(),
-            other_device: person.other.is_some(),
-            notice_agreed: agreed(person, authority),
-            devices: person.devices,
-            waiting_since: stage.waiting_since(),
-            join_url,
-        }
-    }
-}
-
 /// A day's appointments.
 #[derive(Serialize)]
 pub(super) struct DayView {
     pub(super) day: String,
-    pub(super) appointments: Vec<Card>,
+    /// Each as `/v1` shows it, without links.
+    pub(super) appointments: Vec<Value>,
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use schalter_desk::http::{DeskKey, Scope};
+use schalter_model::AuthorityId;
 
 use super::{bounded, required};
 use crate::config::document::{Complaint, Value};
@@ -12,47 +14,30 @@ use crate::config::read::secret_from;
 
 /// Keys of one authority.
 const MOST_KEYS: usize = 50;
-/// Shortest secret, in characters.
-const MIN_SECRET_LEN: usize = 32;
 /// Longest name of a key, in characters. It stands in events.
 const MAX_ID_LEN: usize = 64;
 /// Bytes of a webhook secret (Standard Webhooks).
 const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    AppointmentsRead,
-    AppointmentsWrite,
-    EventsRead,
-}
-
-impl Scope {
-    const ALL: [Self; 3] = [
-        Self::AppointmentsRead,
-        Self::AppointmentsWrite,
-        Self::EventsRead,
-    ];
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.label() == text)
-    }
-
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::AppointmentsRead => "appointments:read",
-            Self::AppointmentsWrite => "appointments:write",
-            Self::EventsRead => "events:read",
-        }
-    }
-}
-
 /// One key. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) id: String,
-    pub(crate) secret: String,
+    secret: String,
     pub(crate) scopes: Vec<Scope>,
+}
+
+impl Key {
+    /// As the desk knows it. What could be wrong with it was looked at when it was read.
+    pub(crate) fn of(&self, authority: &AuthorityId) -> Option<DeskKey> {
+        DeskKey::new(
+            &self.id,
+            authority.clone(),
+            self.scopes.clone(),
+            &self.secret,
+        )
+        .ok()
+    }
 }
 
 impl fmt::Debug for Key {
@@ -87,11 +72,6 @@ fn one(value: &Value<'_>) -> Result<Key, Complaint> {
     }
     let file = required(value, &mut group, "secret_file")?;
     let secret = secret_from(&file, Path::new(file.text()?))?;
-    if secret.len() < MIN_SECRET_LEN || !secret.bytes().all(|b| b.is_ascii_graphic()) {
-        return file.complain(format!(
-            "a secret has at least {MIN_SECRET_LEN} characters without blanks; `openssl rand -base64 36` makes one"
-        ));
-    }
     let list = required(value, &mut group, "scopes")?;
     let scopes: Vec<Scope> = list
         .list()?
@@ -107,6 +87,9 @@ fn one(value: &Value<'_>) -> Result<Key, Complaint> {
         return list.complain("a key without scopes would be of no use; leave the key out");
     }
     group.finish(|_| None)?;
+    if let Err(error) = DeskKey::new(text, AuthorityId::default(), Vec::new(), &secret) {
+        return file.complain(format!("{error}; `openssl rand -base64 36` makes one"));
+    }
     Ok(Key {
         id: text.to_owned(),
         secret,

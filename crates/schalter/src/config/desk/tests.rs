@@ -261,7 +261,7 @@ fn files_are_read_and_held_to_their_bounds() {
         &super::tests::office(&format!(
             "      keys: [{{id: a, secret_file: {short}, scopes: ['events:read']}}]\n"
         )),
-        &["at least 32"],
+        &["32 to 512"],
     );
 }
 
