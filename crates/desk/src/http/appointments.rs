@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{OriginalUri, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -79,7 +79,9 @@ async fn create<G: Gate>(State(front): State<Front<G>>, parts: Parts, body: Body
     let (about, people) = json.into_parts();
     let render = |done: &Done| {
         let mut answer = front.render_done(201, done);
-        let path = parts.uri.path();
+        // The router above took the beginning of the path away.
+        let original = parts.extensions.get::<OriginalUri>();
+        let path = original.map_or(parts.uri.path(), |uri| uri.path());
         answer.location = Some(format!("{path}/{}", done.appointment.id));
         answer
     };

@@ -17,7 +17,7 @@ use crate::domain::Digest;
 use crate::{Desk, DeskError, Done, Keep, KeepBytes};
 
 /// Most characters of a key.
-pub const MAX_KEY: usize = 255;
+const MAX_KEY: usize = 255;
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
