@@ -8,11 +8,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 use schalter_model::{Counters, ShardId};
 
+use crate::desk::DeskSnapshot;
 use crate::families::Families;
 use crate::http::HttpSnapshot;
 use crate::signaling::SignalingSnapshot;
 use crate::webhooks::WebhookSnapshot;
-use crate::{http, media, process, signaling, webhooks};
+use crate::{desk, http, media, process, signaling, webhooks};
 
 /// Where the numbers come from. Called on each scrape; must not block for long.
 pub trait Source: Send + Sync + 'static {
@@ -27,6 +28,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What the delivery of webhooks counted; `None` where there are no receivers.
     fn webhooks(&self) -> Option<WebhookSnapshot>;
+
+    /// What the consultation counted; `None` where there is none.
+    fn desk(&self) -> Option<DeskSnapshot>;
 }
 
 /// Which build runs.
@@ -129,6 +133,9 @@ impl<S: Source> Collector for Collected<S> {
         http::add(&mut families, &self.source.http());
         if let Some(snapshot) = self.source.webhooks() {
             webhooks::add(&mut families, &snapshot);
+        }
+        if let Some(snapshot) = self.source.desk() {
+            desk::add(&mut families, &snapshot);
         }
         process::add(&mut families);
         families.into_inner()

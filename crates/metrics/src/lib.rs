@@ -5,6 +5,7 @@
 //! and have no bound.
 
 mod admin;
+mod desk;
 mod exporter;
 mod families;
 mod http;
@@ -16,6 +17,7 @@ mod turn;
 mod webhooks;
 
 pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, problem, require_token};
+pub use desk::DeskSnapshot;
 pub use exporter::{BuildInfo, Exporter, MetricsError, Source};
 pub use http::HttpSnapshot;
 pub use signaling::SignalingSnapshot;

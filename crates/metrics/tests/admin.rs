@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use schalter_metrics::{
-    AdminAuth, BuildInfo, Exporter, HttpSnapshot, Readiness, SignalingSnapshot, Source,
-    TokenTooShort, WebhookSnapshot, admin_router,
+    AdminAuth, BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, Readiness, SignalingSnapshot,
+    Source, TokenTooShort, WebhookSnapshot, admin_router,
 };
 use schalter_model::{Counters, ShardId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +37,10 @@ impl Source for Empty {
     }
 
     fn webhooks(&self) -> Option<WebhookSnapshot> {
+        None
+    }
+
+    fn desk(&self) -> Option<DeskSnapshot> {
         None
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+    BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
@@ -45,6 +45,14 @@ impl Source for Fixed {
 
     fn webhooks(&self) -> Option<WebhookSnapshot> {
         Some(distinct_webhooks())
+    }
+
+    fn desk(&self) -> Option<DeskSnapshot> {
+        Some(DeskSnapshot {
+            waiting: 6_001,
+            running: 6_002,
+            admitted: 6_003,
+        })
     }
 }
 
@@ -419,4 +427,18 @@ fn promtool_finds_nothing_to_improve() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn every_number_about_the_consultation_is_exported_once() {
+    let samples = samples(&rendered(vec![], SignalingSnapshot::default()));
+    for (name, value) in [
+        ("schalter_desk_people_waiting", 6_001.0),
+        ("schalter_desk_appointments_running", 6_002.0),
+        ("schalter_desk_admissions_total", 6_003.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name}");
+        let same = samples.values().filter(|other| **other == value).count();
+        assert_eq!(same, 1, "{name}");
+    }
 }

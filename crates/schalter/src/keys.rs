@@ -46,6 +46,11 @@ pub(crate) fn load(config: &Config) -> Result<Keys, Failure> {
     })
 }
 
+/// `ring` with the server's own keys beside.
+pub(crate) fn beside(own: &[ApiKey], ring: &KeyRing) -> Result<KeyRing, KeyError> {
+    KeyRing::new(ring.iter().chain(own).cloned())
+}
+
 /// Collects the configured keys.
 pub(crate) fn ring(config: &Config) -> Result<KeyRing, KeyError> {
     KeyRing::new(config.keys.values().cloned())

@@ -8,6 +8,8 @@ mod certificate;
 mod check;
 mod cli;
 mod config;
+mod demo;
+mod desk;
 mod doctor;
 mod files;
 mod front;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use schalter_metrics::{HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot};
+use schalter_metrics::{DeskSnapshot, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot};
 use schalter_model::{Counters, ShardId};
 use schalter_net::{Commands, Workers};
 use schalter_shard::control::Command;
@@ -13,6 +13,7 @@ use schalter_signaling::{
 };
 use schalter_transport::{Fingerprint, Identity};
 
+use crate::desk::Counts;
 use crate::front::Front;
 use crate::tls::Tls;
 use crate::webhook::Delivery;
@@ -103,6 +104,7 @@ pub(crate) struct Sources {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) acme_failures: Option<Arc<AtomicU64>>,
     pub(crate) webhooks: Option<Arc<Delivery>>,
+    pub(crate) desk: Option<Arc<Counts>>,
 }
 
 impl Source for Sources {
@@ -125,6 +127,10 @@ impl Source for Sources {
                 .map(|failures| failures.load(Ordering::Relaxed)),
             ..self.front.snapshot()
         }
+    }
+
+    fn desk(&self) -> Option<DeskSnapshot> {
+        self.desk.as_ref().map(|counts| counts.snapshot())
     }
 
     fn webhooks(&self) -> Option<WebhookSnapshot> {

@@ -11,7 +11,6 @@ use schalter_signaling::Signaling;
 use schalter_signaling::authority::{ApiKey, KeyError, KeyRing};
 use serde::Serialize;
 
-use crate::check::Check;
 use crate::config::{Config, ConfigError, TlsSource};
 use crate::keys;
 use crate::ports::turn_by_tls;
@@ -62,8 +61,8 @@ pub(crate) struct Reloader {
     pub(crate) running: Mutex<Config>,
     pub(crate) ring: Arc<ArcSwap<KeyRing>>,
     pub(crate) signer: Option<Arc<KeySigner>>,
-    /// The key for checks without a link, which no file names.
-    pub(crate) check: Option<Check>,
+    /// The server's own keys, which no file names.
+    pub(crate) own: Vec<ApiKey>,
     pub(crate) tls: Option<Arc<Tls>>,
     /// Its certificates come from a certificate authority; a reload has none to show.
     pub(crate) acme: bool,
@@ -96,7 +95,7 @@ impl Reloader {
             reloaded.certificate = self.show_certificate(&running, &fresh);
             return Ok(reloaded);
         }
-        let ring = Check::beside(self.check.as_ref(), &keys::ring(&fresh)?)?;
+        let ring = keys::beside(&self.own, &keys::ring(&fresh)?)?;
         // Receivers that are configured only now begin with a restart.
         if let Some(signer) = &self.signer
             && !fresh.webhook.targets.is_empty()

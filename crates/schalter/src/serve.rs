@@ -15,7 +15,7 @@ use schalter_shard::control::Event;
 use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
-use schalter_signaling::{EventSink, MediaPlane, Outside, Signaling};
+use schalter_signaling::{EventSink, MediaPlane, Outside, RoomObserver, Signaling};
 use schalter_transport::Identity;
 use schalter_transport::ice::ChallengeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,7 +27,8 @@ use crate::addresses::media_addresses;
 use crate::admin::AdminListener;
 use crate::check::Check;
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, Desk};
+use crate::desk::{Presences, Surroundings};
 use crate::files::raise_file_limit;
 use crate::front::{Entry, Front, Streams};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
@@ -39,7 +40,8 @@ use crate::ports::{
 use crate::reload::Reloader;
 use crate::state::StateDir;
 use crate::{
-    Failure, admin, administration, check, openapi, revocations, say, service, token, turn, webhook,
+    Failure, admin, administration, check, demo, desk, openapi, revocations, say, service, token,
+    turn, webhook,
 };
 
 /// How long requests in flight may take when the server stops.
@@ -82,6 +84,16 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
 
     let keys = keys::load(&config)?;
     let check = Check::new(&config)?;
+    // Whoever starts the server with nothing at all sees what it is for.
+    let mut consultation = config.desk.clone().or_else(|| {
+        let nothing = args.config.is_none() && !lan;
+        nothing.then(Desk::demo)
+    });
+    let demo_folder = demo_folder(consultation.as_mut(), lan)?;
+    let guided = consultation.as_ref().map(desk::guided).unwrap_or_default();
+    let mut own_keys = desk::keys(&guided)?;
+    let desk_keys = own_keys.clone();
+    own_keys.extend(check.as_ref().map(|check| check.key().clone()));
     let addresses = media_addresses(&config.rtc)?;
     tracing::debug!(?addresses, "media addresses");
     if lan {
@@ -139,12 +151,13 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let media = Arc::new(media.with_turn(turn));
     let front = Front::new(front_limits(&config), streams);
     let ring = Arc::new(ArcSwap::from_pointee(
-        Check::beside(check.as_ref(), &keys.ring).map_err(Failure::setup)?,
+        keys::beside(&own_keys, &keys.ring).map_err(Failure::setup)?,
     ));
     let started = webhook::start(&config.webhook, &ring, state)?;
     let signer = started.as_ref().map(|started| Arc::clone(&started.signer));
     let webhooks = started.map(|started| started.delivery);
     let signaling_config = SignalingConfig {
+        guided,
         webhook_authority: signer.as_ref().map(|signer| signer.authority().clone()),
         ..signaling_config(&config)
     };
@@ -154,9 +167,12 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
             "there is no state directory to write to: tokens that are withdrawn are good again after a restart"
         );
     }
+    let (presences, heard) = Presences::channel();
     let outside = Outside {
         sink: webhooks.clone().map(|sink| sink as Arc<dyn EventSink>),
-        observer: None,
+        observer: consultation
+            .is_some()
+            .then(|| Arc::new(presences) as Arc<dyn RoomObserver>),
         revocations,
     };
     let signaling = Signaling::with(signaling_config, ring.clone(), media, events, outside);
@@ -165,13 +181,33 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         running: Mutex::new(as_in_the_file),
         ring,
         signer,
-        check: check.clone(),
+        own: own_keys,
         tls: tls.clone(),
         acme: renewal.is_some(),
         turn: told,
         tls_port: port_of(secure_listeners),
         signaling: signaling.clone(),
     });
+    let port = port_of(&listeners).unwrap_or(config.port);
+    let bases = bases(
+        &config,
+        tls.as_deref(),
+        port,
+        port_of(&tls_listeners),
+        lan.then_some(&addresses.advertised[..]),
+    );
+    let running = match &consultation {
+        Some(consultation) => {
+            let surroundings = Surroundings {
+                signaling: signaling.clone(),
+                keys: desk_keys,
+                heard,
+                bases: bases.clone(),
+            };
+            Some(desk::start(consultation, state, surroundings).await?)
+        }
+        None => None,
+    };
     let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&reloader)));
 
     let ready = Arc::new(AtomicBool::new(true));
@@ -189,6 +225,7 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         tls: tls.clone(),
         acme_failures: renewal.as_ref().map(Renewal::failures),
         webhooks: webhooks.clone(),
+        desk: running.as_ref().map(|running| Arc::clone(&running.counts)),
     };
     let exporter = Exporter::new(sources, build).map_err(Failure::setup)?;
     let (readiness, drain) = (ready.clone(), signaling.clone());
@@ -219,17 +256,21 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         .merge(check::router(check))
         .merge(signaling.router())
         .merge(openapi::router());
+    let app = match &running {
+        Some(running) => running.around(app),
+        None => app,
+    };
     // The links first: whoever waits for the port finds them printed.
-    let port = port_of(&listeners).unwrap_or(config.port);
     let secure_port = port_of(&tls_listeners).unwrap_or(port);
-    let bases = bases(
-        &config,
-        tls.as_deref(),
-        port,
-        port_of(&tls_listeners),
-        lan.then_some(&addresses.advertised[..]),
-    );
-    greet(&config, &keys, &bases, lan)?;
+    say(&format!(
+        "Schalter {} is ready: {}",
+        env!("CARGO_PKG_VERSION"),
+        bases.join("  ")
+    ));
+    match &running {
+        Some(running) if demo_folder.is_some() => demo::greet(running).await?,
+        Some(_) | None => greet(&config, &keys, &bases, lan)?,
+    }
     let secured = tls.as_ref().map(|tls| Entry {
         app: Some(with_hsts(app.clone(), &config)),
         tls: Some(tls.config()),
@@ -307,6 +348,9 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         webhooks.shutdown().await;
     }
     front.shutdown(SHUTDOWN_GRACE).await;
+    if let Some(running) = running {
+        running.shutdown().await;
+    }
     drop(admin_server);
     // Last words, close_notify among them, are sent before the workers' threads end.
     if let Some(workers) = Arc::into_inner(workers)
@@ -445,13 +489,30 @@ fn signaling_config(config: &Config) -> SignalingConfig {
     }
 }
 
-/// Prints where the server is and, with the development key, two links that just work.
+/// A folder for the demo, if it is one. Local officials have no password, so that nobody else may reach the pages.
+fn demo_folder(desk: Option<&mut Desk>, lan: bool) -> Result<Option<demo::Folder>, Failure> {
+    let Some(desk) = desk else { return Ok(None) };
+    let local = desk.authorities.iter();
+    if lan
+        && local
+            .into_iter()
+            .any(|office| !office.logins.demo.is_empty())
+    {
+        return Err(Failure::setup(
+            "--lan lets the whole network in, and local officials have no password: leave out one of --lan and \
+             desk.authorities[].officials.demo",
+        ));
+    }
+    if !desk.demo {
+        return Ok(None);
+    }
+    let folder = demo::Folder::new()?;
+    demo::at(desk, &folder);
+    Ok(Some(folder))
+}
+
+/// Prints, with the development key, two links into a room that just work.
 fn greet(config: &Config, keys: &Keys, bases: &[String], lan: bool) -> Result<(), Failure> {
-    say(&format!(
-        "Schalter {} is ready: {}",
-        env!("CARGO_PKG_VERSION"),
-        bases.join("  ")
-    ));
     if !keys.development {
         say("`schalter token --link URL` prints a link into a room.");
         return Ok(());

@@ -5,6 +5,7 @@
 //! ([`SignalingConfig::guided`](crate::config::SignalingConfig::guided)) must not be those of anybody else's key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use schalter_model::AuthorityId;
 
@@ -12,6 +13,7 @@ use crate::removal::Removed;
 use crate::revoker::RevokeError;
 use crate::room::RoomKey;
 use crate::signaling::Signaling;
+use crate::token::CLOCK_LEEWAY_SECS;
 
 /// Somebody's media connected for the first time, or a session whose media had connected ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,10 @@ impl Signaling {
         }
     }
 
-    /// Ends the session of an identity in a room, for good: no token that was given out for it until now, or within the next minute, is
-    /// accepted any more. When this returns, nothing of or for it is forwarded.
+    /// Ends the session of an identity in a room, for good: no token with this `jti`, and none that was refreshed from one, is accepted any
+    /// more. When this returns, nothing of or for it is forwarded. Tokens with another `jti` are, so that who was sent away can be admitted
+    /// again at once; the caller gives each admission one of its own. `longest` is how long a token with it may live from now on, as it was
+    /// given out.
     ///
     /// # Errors
     /// [`RevokeError`]; the session ended all the same.
@@ -52,13 +56,20 @@ impl Signaling {
         authority: &AuthorityId,
         name: &str,
         identity: &str,
+        (jti, longest): (&str, Duration),
     ) -> Result<(), RevokeError> {
         let key = key_of(authority, name);
         let removed = Removed {
             room: key.clone(),
             identity: identity.into(),
         };
-        let revoked = self.registry.revoke_issued_until_now(&removed).await;
+        let refreshed = self.registry.config.token_refresh_interval * 2;
+        let lives = longest.max(refreshed).as_secs() + 2 * CLOCK_LEEWAY_SECS;
+        let until = self.registry.clock.unix_secs().saturating_add(lives);
+        let revoked = self
+            .registry
+            .revoke_token_until(&removed, jti.into(), until);
+        let revoked = revoked.await;
         if let Some(room) = self.registry.room(&key) {
             let identity = Arc::clone(&removed.identity);
             // Who is not there need not be removed.

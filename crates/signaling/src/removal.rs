@@ -96,8 +96,18 @@ impl Registry {
         removed: &Removed,
         jti: Arc<str>,
     ) -> Result<(), RevokeError> {
+        let until = end(self.clock.unix_secs());
+        self.revoke_token_until(removed, jti, until).await
+    }
+
+    /// The same, where no such token is good beyond `until`, in seconds since 1970.
+    pub(crate) async fn revoke_token_until(
+        &self,
+        removed: &Removed,
+        jti: Arc<str>,
+        until: u64,
+    ) -> Result<(), RevokeError> {
         let now = self.clock.unix_secs();
-        let until = end(now);
         let withdrawn = Withdrawn::Token { jti, until };
         self.revoker
             .revoke(revocation(removed, withdrawn), now)

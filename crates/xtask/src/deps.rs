@@ -29,6 +29,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("schalter-metrics", Layer::Level(3)),
     ("schalter-web", Layer::Level(3)),
     ("schalter-webhook", Layer::Level(3)),
+    ("schalter-desk", Layer::Level(3)),
     ("schalter", Layer::Level(4)),
     ("schalter-testkit", Layer::Side),
     ("schalter-load", Layer::Side),

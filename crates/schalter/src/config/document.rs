@@ -46,7 +46,7 @@ impl Place {
         )
     }
 
-    fn index(&self, index: usize) -> Self {
+    pub(super) fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)

@@ -8,11 +8,13 @@
 mod acme;
 mod addresses;
 mod audio;
+mod desk;
 mod document;
 mod livekit;
 mod ports;
 mod read;
 mod signaling;
+mod summary;
 mod tls;
 mod turn;
 mod webhook;
@@ -33,6 +35,7 @@ use read::bind_addresses;
 
 pub(crate) use acme::Acme;
 pub(crate) use audio::Audio;
+pub(crate) use desk::{Desk, Office};
 pub(crate) use signaling::Signaling;
 pub(crate) use tls::{ProxyProtocol, Tls, TlsSource};
 pub(crate) use turn::Turn;
@@ -75,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) region: String,
     /// Where generated keys and certificates are kept.
     pub(crate) state_dir: Option<PathBuf>,
+    /// The consultation; without it there is none, but for a demo where nothing is configured at all.
+    pub(crate) desk: Option<Desk>,
 }
 
 impl Default for Config {
@@ -97,6 +102,7 @@ impl Default for Config {
             crypto_profile: CryptoProfile::default(),
             region: String::new(),
             state_dir: None,
+            desk: None,
         }
     }
 }
@@ -382,6 +388,7 @@ impl Config {
         self.webhook.check(&self.keys)?;
         self.signaling.check()?;
         self.check_ports()?;
+        self.check_desk()?;
         let complain = |path: &str, what: String| Err(Complaint::new(Place::of(path), what));
         let (maximum, cap) = (
             self.room.max_participants,
@@ -443,135 +450,20 @@ impl Config {
         Ok(())
     }
 
+    fn check_desk(&self) -> Result<(), Complaint> {
+        let Some(desk) = &self.desk else {
+            return Ok(());
+        };
+        let tls = self.tls.iter().flat_map(|tls| &tls.bind_addresses);
+        desk.check(self.bind_addresses.iter().chain(tls), &self.keys)
+    }
+
     /// The certificate authority, if certificates come from one.
     pub(crate) fn acme(&self) -> Option<&Acme> {
         match &self.tls.as_ref()?.source {
             TlsSource::Acme(acme) => Some(acme),
             TlsSource::Files(_) => None,
         }
-    }
-
-    /// The parts that are not the same in both, without keys and which of them signs webhooks.
-    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-        // Taken apart, so that a new part is not forgotten.
-        let Self {
-            port,
-            bind_addresses,
-            tls,
-            proxy_protocol,
-            keys: _,
-            rtc,
-            signaling,
-            room,
-            audio,
-            limits,
-            admin,
-            turn,
-            webhook,
-            allowed_origins,
-            crypto_profile,
-            region,
-            state_dir,
-        } = self;
-        let webhook = Webhook {
-            api_key: other.webhook.api_key.clone(),
-            ..webhook.clone()
-        };
-        let same_tls = match (tls, &other.tls) {
-            (Some(own), Some(other)) => own.runs_as(other),
-            (own, other) => own.is_none() && other.is_none(),
-        };
-        let parts = [
-            ("tls", same_tls),
-            ("proxy_protocol", *proxy_protocol == other.proxy_protocol),
-            ("port", *port == other.port),
-            ("bind_addresses", *bind_addresses == other.bind_addresses),
-            ("rtc", *rtc == other.rtc),
-            ("signaling", *signaling == other.signaling),
-            ("room", *room == other.room),
-            ("audio", *audio == other.audio),
-            ("limits", *limits == other.limits),
-            ("admin", *admin == other.admin),
-            ("turn", *turn == other.turn),
-            ("webhook", webhook == other.webhook),
-            ("allowed_origins", *allowed_origins == other.allowed_origins),
-            ("crypto_profile", *crypto_profile == other.crypto_profile),
-            ("region", *region == other.region),
-            ("state_dir", *state_dir == other.state_dir),
-        ];
-        let other = parts.iter().filter(|(_, same)| !same);
-        other.map(|(name, _)| *name).collect()
-    }
-
-    /// What an operator wants to see at a glance; no secrets.
-    pub(crate) fn summary(&self) -> String {
-        let list = |addresses: &[IpAddr]| {
-            addresses
-                .iter()
-                .map(IpAddr::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let first = self.rtc.udp_port;
-        let last = first.saturating_add(u16::from(self.rtc.workers) - 1);
-        let ports = if first == last {
-            first.to_string()
-        } else {
-            format!("{first}–{last}")
-        };
-        let tcp = self
-            .rtc
-            .tcp_port()
-            .map_or(String::new(), |port| format!(", TCP {port}"));
-        let rules = self.rtc.addresses.iter().map(AddressRule::to_string);
-        let told: Vec<String> = self
-            .rtc
-            .node_ip
-            .iter()
-            .map(IpAddr::to_string)
-            .chain(rules)
-            .collect();
-        let told = if told.is_empty() {
-            "every address of this machine".to_owned()
-        } else {
-            told.join(", ")
-        };
-        let keys = if self.keys.is_empty() {
-            "none; a development key is generated".to_owned()
-        } else {
-            self.keys
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let admin = match &self.admin.listen {
-            AdminListen::Tcp(address) => address.to_string(),
-            AdminListen::Unix(path) => format!("unix:{}", path.display()),
-        };
-        let webhooks = match self.webhook.targets.len() {
-            0 => String::new(),
-            count => format!(
-                "\n  webhooks             {count} receiver(s), signed by {}",
-                self.webhook.api_key
-            ),
-        };
-        let tls = match &self.tls {
-            None => String::new(),
-            Some(tls) => {
-                let port = tls.port.unwrap_or(self.port);
-                format!(
-                    "\n  TLS                  TCP {port}, {}",
-                    tls.source.summary()
-                )
-            }
-        };
-        format!(
-            "  pages and signaling  TCP {} on {}{tls}\n  media                UDP {ports}{tcp} at {told}\n  \
-             admin                {admin}\n  API keys             {keys}{webhooks}",
-            self.port,
-            list(&self.bind_addresses),
-        )
     }
 }
 

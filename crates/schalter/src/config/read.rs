@@ -14,8 +14,8 @@ use schalter_transport::CryptoProfile;
 
 use super::document::{Complaint, Value};
 use super::{
-    Admin, AdminListen, AdminToken, Audio, Config, Limits, ProxyProtocol, Room, Rtc, Signaling,
-    Tls, Turn, Webhook, addresses, livekit,
+    Admin, AdminListen, AdminToken, Audio, Config, Desk, Limits, ProxyProtocol, Room, Rtc,
+    Signaling, Tls, Turn, Webhook, addresses, livekit,
 };
 use crate::check;
 
@@ -61,6 +61,7 @@ impl Config {
         file.take("state_dir", &mut config.state_dir, |v| {
             Ok(Some(v.text()?.into()))
         })?;
+        file.take("desk", &mut config.desk, |v| Desk::read(v).map(Some))?;
         file.finish(livekit::advice)?;
         Ok(config)
     }
@@ -87,7 +88,7 @@ fn crypto_profile(value: &Value<'_>) -> Result<CryptoProfile, Complaint> {
 }
 
 /// An origin as browsers send it (RFC 6454 §6.2).
-fn origin(value: &Value<'_>) -> Result<String, Complaint> {
+pub(super) fn origin(value: &Value<'_>) -> Result<String, Complaint> {
     let expected = "an origin as browsers send it (https://host or https://host:port, without a path, a wildcard or \
                     the scheme's own port)";
     value.read(expected, |text| {
@@ -133,7 +134,7 @@ fn keys(value: &Value<'_>) -> Result<BTreeMap<String, ApiKey>, Complaint> {
 
 /// One API key: a secret, or a group with secret or secret_file, authority and scopes.
 fn key(name: &str, value: &Value<'_>) -> Result<ApiKey, Complaint> {
-    if name == check::NAME {
+    if name == check::NAME || name.starts_with(crate::desk::KEY) {
         return value.complain("this name is the server's own; choose another");
     }
     let mut authority = AuthorityId::default();

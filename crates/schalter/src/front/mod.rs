@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -85,9 +85,18 @@ struct Inner {
     stop: watch::Sender<bool>,
 }
 
+/// A connection that speaks HTTP.
+struct Http {
+    stream: Stream,
+    /// What was read of it already.
+    first: Vec<u8>,
+    /// Who is at its other end, as far as balancers tell.
+    remote: SocketAddr,
+}
+
 /// What a connection turned out to be.
 enum Opened {
-    Http(Stream, Vec<u8>),
+    Http(Http),
     Datagrams(Directed),
     /// Its purpose was fulfilled by the handshake.
     Done,
@@ -199,9 +208,9 @@ impl Inner {
         };
         drop(knock);
         match (opened, &entry.app) {
-            (Ok(Opened::Http(stream, first)), Some(app)) => {
+            (Ok(Opened::Http(http)), Some(app)) => {
                 let time = self.limits.request_time;
-                serve_http(stream, first, app.clone(), place, time, stop).await;
+                serve_http(http, app.clone(), place, time, stop).await;
             }
             (Ok(Opened::Datagrams(directed)), _) => {
                 place.on_stream(directed.framing == Framing::Turn);
@@ -271,7 +280,13 @@ impl Inner {
             first.extend_from_slice(&buffer[..read]);
         };
         let framing = match told {
-            Told::Http => return Ok(Opened::Http(stream, first)),
+            Told::Http => {
+                return Ok(Opened::Http(Http {
+                    stream,
+                    first,
+                    remote: ends.remote,
+                }));
+            }
             Told::Turn => Framing::Turn,
             Told::IceTcp => Framing::Rfc4571,
             Told::ProxyHeader => return Err(Lost::Closed(Closed::ProxyUntrusted)),
@@ -347,17 +362,23 @@ async fn refuse_without_tls(tcp: &mut TcpStream) -> Result<(), Lost> {
 
 /// Serves requests and WebSockets until the client leaves, dawdles or the server stops.
 async fn serve_http(
-    stream: Stream,
-    first: Vec<u8>,
+    http: Http,
     app: Router,
     place: Place,
     time: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
+    let Http {
+        stream,
+        first,
+        remote,
+    } = http;
     let place = Arc::new(place);
     let io = TokioIo::new(Rewound::new(stream, first, Arc::clone(&place)));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         place.on_request();
+        // Limits are by address; nothing logs it.
+        request.extensions_mut().insert(ConnectInfo(remote));
         app.clone().call(request)
     });
     let mut http = http1::Builder::new();

@@ -11,6 +11,7 @@ mod admin_listener;
 mod administration;
 mod authority;
 mod configured;
+mod desk;
 mod doctor;
 mod ice_tcp;
 mod lan;

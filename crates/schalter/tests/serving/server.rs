@@ -83,7 +83,7 @@ pub(crate) fn command(folder: &Path, arguments: &[&str], more: &str) -> Command 
 pub(crate) struct Server {
     child: Child,
     // Held, so that the server can write to it.
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
     pub(crate) folder: PathBuf,
     /// The line that says where it is ready.
     pub(crate) ready: String,
@@ -117,7 +117,7 @@ impl Server {
             });
         let server = Self {
             child,
-            _stdout: stdout,
+            stdout,
             folder: folder.to_owned(),
             ready,
             port,
@@ -133,6 +133,16 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         server
+    }
+
+    /// What it prints after the first line, up to the line that has `word`.
+    pub(crate) fn until_printed(&mut self, word: &str) -> String {
+        let mut printed = String::new();
+        while !printed.contains(word) {
+            let read = self.stdout.read_line(&mut printed).unwrap();
+            assert!(read > 0, "{printed}");
+        }
+        printed
     }
 
     pub(crate) fn log(&self) -> String {

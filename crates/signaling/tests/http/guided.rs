@@ -1,11 +1,13 @@
 //! Rooms that another part of the server guides: made by joins though others are not, left for good, and heard of.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_response::Message as Response;
 use schalter_model::AuthorityId;
 use schalter_signaling::config::RoomDefaults;
+use schalter_signaling::token::Claims;
 use schalter_signaling::{Outside, Presence, RoomObserver, SignalingConfig};
 
 use crate::support::{Server, claims, eventually};
@@ -24,7 +26,7 @@ fn ulm() -> AuthorityId {
 }
 
 #[tokio::test]
-async fn who_is_dismissed_is_out_for_good_and_a_new_identity_is_not() {
+async fn who_is_dismissed_is_out_by_every_token_of_that_admission_and_by_no_other() {
     let heard = Arc::new(Heard::default());
     let config = SignalingConfig {
         guided: [ulm()].into(),
@@ -39,13 +41,19 @@ async fn who_is_dismissed_is_out_for_good_and_a_new_identity_is_not() {
         ..Outside::default()
     };
     let server = Server::start_with(config, outside).await;
-    let token = |identity: &str| server.token(&claims("apt", identity));
+    let token = |identity: &str, jti: &str| {
+        let claims = Claims {
+            jti: Some(jti.to_owned()),
+            ..claims("apt", identity)
+        };
+        server.token(&claims)
+    };
     let path = |token: &str| format!("/rtc?access_token={token}");
     let bonn = server.token_by("other-key", &claims("apt", "per.1"));
     let refused = server.connect(&path(&bonn)).await.err().unwrap();
     assert_eq!(refused.0, 404, "joins make no other rooms: {}", refused.1);
 
-    let own = token("per.1");
+    let own = token("per.1", "first");
     let mut person = server.connect(&path(&own)).await.unwrap();
     let events = || {
         let heard = heard.0.lock().unwrap();
@@ -59,7 +67,7 @@ async fn who_is_dismissed_is_out_for_good_and_a_new_identity_is_not() {
 
     server
         .signaling
-        .dismiss(&ulm(), "apt", "per.1")
+        .dismiss(&ulm(), "apt", "per.1", ("first", Duration::from_secs(60)))
         .await
         .unwrap();
     let Response::Leave(leave) = person.until(|m| matches!(m, Response::Leave(_))).await else {
@@ -67,14 +75,22 @@ async fn who_is_dismissed_is_out_for_good_and_a_new_identity_is_not() {
     };
     assert_eq!(leave.reason(), DisconnectReason::ParticipantRemoved);
     eventually("it left", || events() == [one(true), one(false)]).await;
-    for token in [own, token("per.1")] {
+    for token in [own, token("per.1", "first")] {
         assert_eq!(server.connect(&path(&token)).await.err().unwrap().0, 401);
     }
-    let _again = server.connect(&path(&token("per.2"))).await.unwrap();
+    let _other = server
+        .connect(&path(&token("per.2", "first")))
+        .await
+        .unwrap();
+    let _again = server
+        .connect(&path(&token("per.1", "second")))
+        .await
+        .unwrap();
 
     // Who isn't there, and where nothing is.
     for (room, identity) in [("apt", "per.9"), ("none", "per.1")] {
-        let dismissed = server.signaling.dismiss(&ulm(), room, identity).await;
+        let jti = ("first", Duration::from_secs(60));
+        let dismissed = server.signaling.dismiss(&ulm(), room, identity, jti).await;
         assert_eq!(dismissed, Ok(()));
     }
     server.signaling.close_room(&ulm(), "none").await;

@@ -1,0 +1,127 @@
+//! What an authority configured, as far as the domain asks for it.
+
+use std::collections::BTreeMap;
+
+use schalter_model::AuthorityId;
+
+use super::ids::Digest;
+use super::text::OutcomeCode;
+use super::time::TimeZone;
+
+/// An official, as the authority's login or configuration calls them: 1 to 200 printable characters, no name.
+pub type OfficialId = String;
+
+/// An office. Everything in the desk belongs to one.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Who.
+    pub id: AuthorityId,
+    /// As citizens see it.
+    pub name: String,
+    /// Whose days the day list has.
+    pub time_zone: TimeZone,
+    /// Where people find help.
+    pub help: Help,
+    /// Days after an appointment's end that its record is kept.
+    pub retention_days: u32,
+    /// Seconds before the start from which links open.
+    pub opens_before_s: u64,
+    /// Seconds after the end until which links open.
+    pub closes_after_s: u64,
+    /// What people read before they wait.
+    pub notice: Notice,
+    /// How an appointment may end.
+    pub outcomes: Vec<OutcomeCode>,
+    /// Tags of languages (BCP 47), the first by default.
+    pub languages: Vec<String>,
+    /// Pages that must be reachable from everywhere.
+    pub links: Links,
+    /// Colours by their names in the theme (`primary`, `on_primary`), as CSS hex.
+    pub colours: BTreeMap<String, String>,
+}
+
+impl Authority {
+    /// Seconds before the start from which links open.
+    pub const OPENS_BEFORE_S: u64 = 30 * 60;
+    /// Seconds after the end until which links open.
+    pub const CLOSES_AFTER_S: u64 = 60 * 60;
+    /// Outcomes of an authority that names none.
+    pub const OUTCOMES: [&str; 4] = ["done", NO_SHOW, "reschedule", "technical"];
+
+    /// The outcomes of an authority that names none.
+    pub fn default_outcomes() -> Vec<OutcomeCode> {
+        Self::OUTCOMES
+            .iter()
+            .filter_map(|code| OutcomeCode::new(code).ok())
+            .collect()
+    }
+}
+
+/// The outcome of an appointment to which nobody came.
+pub(crate) const NO_SHOW: &str = "no_show";
+
+/// Where people find help.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Help {
+    /// A telephone number.
+    pub phone: String,
+    /// When it is answered, and by whom.
+    pub text: String,
+}
+
+/// Pages of the office.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Imprint.
+    pub imprint: Option<String>,
+    /// Privacy statement.
+    pub privacy: Option<String>,
+    /// Accessibility statement.
+    pub accessibility: Option<String>,
+    /// Where barriers are reported.
+    pub feedback: Option<String>,
+}
+
+/// Whether people are told, or asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// Told.
+    Notice,
+    /// Asked.
+    Consent,
+}
+
+impl NoticeKind {
+    /// The word in JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Consent => "consent",
+        }
+    }
+}
+
+/// What people read before they wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Told or asked.
+    pub kind: NoticeKind,
+    /// Heading.
+    pub title: String,
+    /// The short text.
+    pub text: String,
+    /// What can be unfolded.
+    pub details: String,
+}
+
+impl Notice {
+    /// SHA-256 of kind, heading, text and details, each after its length: what was shown, provably.
+    pub fn hash(&self) -> Digest {
+        let mut bytes = Vec::new();
+        for part in [self.kind.label(), &self.title, &self.text, &self.details] {
+            bytes.extend((part.len() as u64).to_be_bytes());
+            bytes.extend(part.as_bytes());
+        }
+        Digest::of(&bytes)
+    }
+}

@@ -1,0 +1,146 @@
+//! The desk: reads an appointment, lets the domain change it, stores it with its events, then tells the room and whoever
+//! looks on.
+//!
+//! Nothing is told to a room before it is stored: what a crash leaves behind is at worst a seat that a restart has emptied anyway.
+
+mod caller;
+mod change;
+mod decisions;
+mod planning;
+mod records;
+mod sources;
+mod upkeep;
+mod visits;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schalter_model::AuthorityId;
+use tokio::sync::broadcast;
+
+pub use caller::{Actor, Caller};
+pub use change::{Done, Keep, KeepBytes, Replayed};
+pub use planning::{Partner, PersonInput};
+pub use records::Record;
+pub use sources::{Clock, Random, SystemClock, SystemRandom};
+pub use upkeep::{KEEP_ANSWERS_S, Sweep};
+pub use visits::{Opened, Standing, Visitor};
+
+use crate::domain::{AppointmentId, Authority, Refusal, Timestamp};
+use crate::seats::{SeatError, Seats};
+use crate::store::{Store, StoreError};
+
+/// Changes that a slow listener may be behind; then it reads everything anew.
+const CHANGES: usize = 256;
+
+/// Authorities by id.
+pub type Authorities = BTreeMap<AuthorityId, Arc<Authority>>;
+
+/// An appointment is not as it was. Tells nothing else: whoever may see it reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Whose.
+    pub authority: AuthorityId,
+    /// Which.
+    pub appointment: AppointmentId,
+}
+
+/// Why the desk did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskError {
+    /// The domain says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such authority.
+    #[error("there is no such authority")]
+    NoAuthority,
+    /// The idempotency key came with another body before.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The answer was given before: not an error, but the way out.
+    #[error("answered before")]
+    Replay(Box<Replayed>),
+    /// Too many changed the same appointment at once.
+    #[error("too many changes at once: try again")]
+    Busy,
+    /// The store.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The room. What was decided is stored all the same.
+    #[error(transparent)]
+    Seats(#[from] SeatError),
+}
+
+/// The consultation's service. Cheap to share: give out `Arc`s.
+pub struct Desk {
+    store: Arc<dyn Store>,
+    seats: Arc<dyn Seats>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    authorities: Authorities,
+    changes: broadcast::Sender<Changed>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("authorities", &self.authorities.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// A desk over a store and rooms.
+    pub fn new(
+        store: Arc<dyn Store>,
+        seats: Arc<dyn Seats>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        authorities: Authorities,
+    ) -> Self {
+        let (changes, _) = broadcast::channel(CHANGES);
+        Self {
+            store,
+            seats,
+            clock,
+            random,
+            authorities,
+            changes,
+        }
+    }
+
+    /// The moment, by the desk's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// An authority by its id.
+    ///
+    /// # Errors
+    /// [`DeskError::NoAuthority`].
+    pub fn authority(&self, id: &AuthorityId) -> Result<&Arc<Authority>, DeskError> {
+        self.authorities.get(id).ok_or(DeskError::NoAuthority)
+    }
+
+    /// Every authority.
+    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.authorities.values()
+    }
+
+    /// Hears of every change from now on. Whoever lags reads anew.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
+    }
+
+    /// What the desk keeps its things in.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Random bytes.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.fill(&mut bytes);
+        bytes
+    }
+}

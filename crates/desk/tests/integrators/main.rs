@@ -1,0 +1,8 @@
+//! `/v1` from the outside, over a real store and a clock that the tests set.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod api;
+mod life;
+mod office;
+mod speed;

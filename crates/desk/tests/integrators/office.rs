@@ -1,0 +1,226 @@
+//! An office to test with: a store in a folder of its own, a clock that is set, rooms that note what they were told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use schalter_desk::domain::{
+    AppointmentId, Authority, Help, Links, Name, Notice, NoticeKind, TimeZone, Timestamp,
+};
+use schalter_desk::http::{DeskKey, DeskKeys, Scope, integrators};
+use schalter_desk::store::SqliteStore;
+use schalter_desk::{
+    Actor, Caller, Clock, Desk, Grants, SeatAnswer, SeatToken, Seats, SystemRandom,
+};
+use schalter_model::AuthorityId;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// Of the key that may do everything.
+pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Of a key of the other authority.
+pub(crate) const OTHER_KEY: &str = "other-0123456789abcdef0123456789ab";
+/// Of a key that may hear events only.
+pub(crate) const EVENTS_KEY: &str = "events-0123456789abcdef0123456789a";
+
+#[derive(Clone)]
+pub(crate) struct SetClock(Arc<AtomicI64>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Told(pub(crate) Arc<Mutex<Vec<String>>>);
+
+impl Seats for Told {
+    fn token<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+        identity: &'a str,
+        _: &'a str,
+        _: Grants,
+    ) -> SeatAnswer<'a, SeatToken> {
+        Box::pin(async move {
+            Ok(SeatToken {
+                url: "wss://test".to_owned(),
+                token: identity.to_owned(),
+            })
+        })
+    }
+
+    fn dismiss<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+        identity: &'a str,
+    ) -> SeatAnswer<'a, ()> {
+        self.0.lock().unwrap().push(format!("dismiss {identity}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close<'a>(&'a self, _: &'a AuthorityId, id: &'a AppointmentId) -> SeatAnswer<'a, ()> {
+        self.0.lock().unwrap().push(format!("close {id}"));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+pub(crate) struct Office {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) keys: DeskKeys,
+    pub(crate) told: Told,
+    clock: SetClock,
+    router: Router,
+    pub(crate) folder: PathBuf,
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn authority(id: &str) -> Authority {
+    Authority {
+        id: AuthorityId::new(id).unwrap(),
+        name: "Bürgeramt".to_owned(),
+        time_zone: TimeZone::new("Europe/Berlin").unwrap(),
+        help: Help::default(),
+        retention_days: 30,
+        opens_before_s: Authority::OPENS_BEFORE_S,
+        closes_after_s: Authority::CLOSES_AFTER_S,
+        notice: Notice {
+            kind: NoticeKind::Notice,
+            title: "Hinweis".to_owned(),
+            text: "Niemand zeichnet auf.".to_owned(),
+            details: String::new(),
+        },
+        outcomes: Authority::default_outcomes(),
+        languages: vec!["de".to_owned()],
+        links: Links::default(),
+        colours: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn key(id: &str, authority: &str, scopes: &[Scope], secret: &str) -> DeskKey {
+    let authority = AuthorityId::new(authority).unwrap();
+    DeskKey::new(id, authority, scopes.to_vec(), secret).unwrap()
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let kind = self.json["type"].as_str().unwrap();
+        let code = kind.strip_prefix("urn:schalter:problem:").unwrap();
+        (self.status, code.to_owned())
+    }
+}
+
+impl Office {
+    pub(crate) fn open() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let n = COUNT.fetch_add(1, Ordering::SeqCst);
+        let folder = std::env::temp_dir().join(format!("desk-v1-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = SqliteStore::open(&folder.join("desk.sqlite")).unwrap();
+        // 2026-11-28T09:00:00Z.
+        let clock = SetClock(Arc::new(AtomicI64::new(1_795_856_400_000)));
+        let told = Told::default();
+        let authorities = ["own", "other"].map(|id| {
+            let authority = authority(id);
+            (authority.id.clone(), Arc::new(authority))
+        });
+        let desk = Arc::new(Desk::new(
+            Arc::new(store),
+            Arc::new(told.clone()),
+            Arc::new(clock.clone()),
+            Arc::new(SystemRandom::default()),
+            authorities.into_iter().collect(),
+        ));
+        let keys = DeskKeys::new(vec![
+            key("case", "own", &Scope::ALL, KEY),
+            key("case", "other", &Scope::ALL, OTHER_KEY),
+            key("ear", "own", &[Scope::EventsRead], EVENTS_KEY),
+        ]);
+        let public_url = "https://termin.example.org/";
+        let router = integrators::router(Arc::clone(&desk), keys.clone(), public_url);
+        Self {
+            desk,
+            keys,
+            told,
+            clock,
+            router,
+            folder,
+        }
+    }
+
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    pub(crate) fn official(&self) -> Caller {
+        Caller {
+            authority: AuthorityId::new("own").unwrap(),
+            actor: Actor::Official {
+                id: "o1".to_owned(),
+                name: Name::new("Frau Amt").unwrap(),
+            },
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            request = request.header("authorization", format!("Bearer {KEY}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(json) => {
+                request = request.header("content-type", "application/json");
+                Body::from(json.to_string())
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 22).await.unwrap();
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        std::fs::read_dir(&self.folder).unwrap().any(|entry| {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            bytes.windows(text.len()).any(|w| w == text.as_bytes())
+        })
+    }
+}

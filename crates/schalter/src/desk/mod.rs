@@ -1,0 +1,180 @@
+//! The consultation in this binary: the desk over its database and signaling's rooms, its pages on the public listener, and what is done
+//! for it in the background.
+
+mod presence;
+mod seats;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use schalter_desk::http::pages::{self, Embeddings, Pages, Site, embed};
+use schalter_desk::http::{DeskKeys, integrators};
+use schalter_desk::login::Login;
+use schalter_desk::login::https::HttpsClient;
+use schalter_desk::store::SqliteStore;
+use schalter_desk::{Clock, Desk, SystemClock, SystemRandom};
+use schalter_model::AuthorityId;
+use schalter_signaling::Signaling;
+use schalter_signaling::authority::ApiKey;
+use schalter_webhook::system_roots;
+use tokio::task::JoinSet;
+
+use crate::Failure;
+use crate::config::{self, Office};
+use crate::state::StateDir;
+
+pub(crate) use presence::{Heard, Presences};
+pub(crate) use seats::keys;
+pub(crate) use watch::Counts;
+
+use seats::RoomSeats;
+
+/// What the names of the desk's own keys begin with. No key of the configuration may.
+pub(crate) const KEY: &str = "schalter-desk";
+/// Name of the database in the state directory.
+const DATABASE: &str = "desk.db";
+/// How often what is due is done: doors close, records are erased, sessions end.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// The desk's authorities, whose rooms it guides.
+pub(crate) fn guided(config: &config::Desk) -> BTreeSet<AuthorityId> {
+    config
+        .authorities
+        .iter()
+        .map(|office| office.id.clone())
+        .collect()
+}
+
+/// What the desk needs of the rest.
+pub(crate) struct Surroundings {
+    pub(crate) signaling: Signaling,
+    /// Of [`keys`], which are in signaling's ring.
+    pub(crate) keys: Vec<ApiKey>,
+    pub(crate) heard: Heard,
+    /// Where pages are, if the configuration doesn't say; and the origins beside.
+    pub(crate) bases: Vec<String>,
+}
+
+/// A desk that runs.
+pub(crate) struct Running {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) counts: Arc<Counts>,
+    /// Where the pages are.
+    pub(crate) public_url: String,
+    routes: Router,
+    embeddings: Embeddings,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// `app` with the desk's routes, and the pages' headers as the offices want them.
+    pub(crate) fn around(&self, app: Router) -> Router {
+        app.layer(from_fn_with_state(self.embeddings.clone(), embed))
+            .merge(self.routes.clone())
+    }
+
+    /// Ends what is done in the background. What was acknowledged is on the disk already.
+    pub(crate) async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Starts the desk.
+pub(crate) async fn start(
+    config: &config::Desk,
+    state: impl FnOnce() -> Result<StateDir, Failure>,
+    around: Surroundings,
+) -> Result<Running, Failure> {
+    let path = match &config.database {
+        Some(path) => path.clone(),
+        None => state()?.path_of(DATABASE),
+    };
+    let store = SqliteStore::open(&path)
+        .map_err(|error| Failure::setup(format!("desk.database {}: {error}", path.display())))?;
+    let first = around.bases.first().map_or("", String::as_str);
+    let public_url = config.public_url.as_deref().unwrap_or(first);
+    let others = if config.public_url.is_some() {
+        Vec::new()
+    } else {
+        around.bases.clone()
+    };
+    let site = Site::new(public_url, others)
+        .map_err(|error| Failure::setup(format!("desk.public_url {public_url}: {error}")))?;
+    let public_url = site.public_url().to_owned();
+
+    let seats = RoomSeats::new(around.signaling, &around.keys, &public_url)?;
+    let authorities = config
+        .authorities
+        .iter()
+        .map(|office| (office.id.clone(), Arc::new(office.authority())))
+        .collect();
+    let desk = Arc::new(Desk::new(
+        Arc::new(store),
+        Arc::new(seats),
+        Arc::new(SystemClock),
+        Arc::new(SystemRandom::default()),
+        authorities,
+    ));
+    let callback = format!("{public_url}/desk/v1/login/oidc/callback");
+    let logins = config
+        .authorities
+        .iter()
+        .map(|office| (office.id.clone(), office.logins.clone()));
+    let now = SystemClock.now().ms().unsigned_abs();
+    let login = Arc::new(Login::new(
+        logins,
+        config.sessions,
+        callback,
+        HttpsClient::new(system_roots()),
+        now,
+    ));
+    let own = config
+        .authorities
+        .iter()
+        .map(|office| (office.id.clone(), office.pages.clone()))
+        .collect();
+    let routes = pages::router(Pages::new(Arc::clone(&desk), Arc::clone(&login), site, own));
+    let keys = config.authorities.iter().flat_map(|office| {
+        let own = office.keys.iter();
+        own.filter_map(|key| key.of(&office.id))
+    });
+    let gate = DeskKeys::new(keys.collect());
+    let routes = routes.merge(integrators::router(Arc::clone(&desk), gate, &public_url));
+    let counts = Arc::new(Counts::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(around.heard.tell(Arc::clone(&desk)));
+    tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
+    tasks.spawn(sweep(Arc::clone(&desk), login));
+    Ok(Running {
+        desk,
+        counts,
+        public_url,
+        routes,
+        embeddings: embeddings(&config.authorities),
+        tasks,
+    })
+}
+
+fn embeddings(offices: &[Office]) -> Embeddings {
+    let rules = offices
+        .iter()
+        .map(|office| (office.id.clone(), office.pages.embedding.clone()));
+    Embeddings::new(rules)
+}
+
+/// Does what is due, again and again.
+async fn sweep(desk: Arc<Desk>, login: Arc<Login>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        login.sweep(desk.now().ms().unsigned_abs());
+        if let Err(error) = desk.sweep().await {
+            tracing::error!(%error, "the desk could not do what is due, and tries again");
+        }
+    }
+}
