@@ -1,6 +1,6 @@
 //! The SQLite store: held against the conformance suite, against crashes, and against whoever reads its file.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What whoever has a link does: open, agree, check, say what they need, wait, leave; and what the room tells of them.
 
-use super::appointment::{Appointment, Moved};
+use super::appointment::{Appointment, Moved, State};
 use super::authority::Authority;
 use super::error::Refusal;
 use super::event::{EventKind, Fact};
@@ -114,10 +114,11 @@ impl Appointment {
         if link.state == LinkState::Revoked {
             return Err(Refusal::LinkRevoked);
         }
-        self.check_not_over().map_err(|refusal| match refusal {
-            Refusal::Ended => Refusal::TooLate,
-            other => other,
-        })?;
+        match self.state {
+            State::Scheduled | State::Running => {}
+            State::Ended => return Err(Refusal::TooLate),
+            State::Cancelled => return Err(Refusal::Cancelled),
+        }
         let expired = link.expires_at.is_some_and(|at| now >= at);
         if expired && link.state == LinkState::Unused {
             return Err(Refusal::LinkRevoked);

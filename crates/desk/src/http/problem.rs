@@ -68,10 +68,10 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::CONFLICT);
         let problem = Self::new(status, refusal.code(), refusal.to_string());
-        match refusal {
-            Refusal::TooEarly { opens_at } => problem.with("opens_at", opens_at.to_string()),
-            _ => problem,
+        if let Refusal::TooEarly { opens_at } = refusal {
+            return problem.with("opens_at", opens_at.to_string());
         }
+        problem
     }
 }
 

@@ -25,10 +25,11 @@ fn stage(visitor: &Visitor) -> &'static str {
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, DeskError>) -> Refusal {
-    match result.unwrap_err() {
-        DeskError::Refused(refusal) => refusal,
-        other => panic!("{other:?}"),
-    }
+    let error = result.unwrap_err();
+    let DeskError::Refused(refusal) = error else {
+        panic!("{error:?}")
+    };
+    refusal
 }
 
 /// Opens the link, agrees, and waits.

@@ -1,6 +1,6 @@
 //! `/v1` from the outside, over a real store and a clock that the tests set.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod api;
 mod life;
