@@ -114,7 +114,8 @@ async function consult(content: HTMLElement, me: Official, first: Card): Promise
     if (focused) (document.getElementById(focused) ?? lobby.querySelector<HTMLElement>('button') ?? invite).focus();
   };
   show(first);
-  const stop = listen('day/socket', (message) => {
+  const day = new Date(first.starts_at).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
+  const stop = listen(`day/socket?day=${day}`, (message) => {
     const card = message.type === 'day' ? message.day.appointments.find(({ id }) => id === first.id) : undefined;
     if (card) show(card);
   }, () => undefined);
