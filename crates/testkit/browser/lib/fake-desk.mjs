@@ -41,7 +41,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
       case 'POST me/seat': case 'POST appointments/apt_1/seat': return { url: '', token: 't' };
       case 'GET official': return signedIn ? { official: { id: 'off', name: 'Frau Schröder', acr: null }, office, outcomes: ['done', 'no_show'], server_time: at(0) } : no(401, 'no-session');
       case 'POST login/demo': signedIn = true; return {};
-      case 'POST login/link': return no(401, 'login-expired');
+      case 'POST login/link': return no(401, 'login-link-expired');
       case 'POST appointments': return { ...apt, ...body, id: 'apt_2', people: [{ ...kim, join_url: 'https://example.org/termin#secret' }] };
       case 'POST appointments/apt_1/colleague': return { join_url: 'https://example.org/amt#einladung=x' };
       case 'POST appointments/apt_1/end': apt.state = 'ended'; changed(); return apt;

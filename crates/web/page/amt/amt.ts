@@ -11,7 +11,19 @@ import { problemText, Talk } from '../talk/talk';
 import type { Card, Office, Official, Seat, View } from '../talk/view';
 import { showDay } from './day';
 
-export const LOGIN_ERRORS = ['expired', 'replayed', 'signature', 'unknown', 'denied', 'state', 'provider', 'acr'] as const;
+/** The desk's codes for a sign-in that failed, and the words for each. */
+const LOGIN_ERRORS: Readonly<Record<string, TextKey>> = {
+  'login-link-expired': 'login.error.expired',
+  'login-link-used': 'login.error.replayed',
+  'login-link-invalid': 'login.error.signature',
+  'login-unknown': 'login.error.unknown',
+  'login-not-admitted': 'login.error.unknown',
+  'login-declined': 'login.error.denied',
+  'login-invalid': 'login.error.state',
+  'login-expired': 'login.error.state',
+  'login-provider': 'login.error.provider',
+  'login-assurance': 'login.error.acr',
+};
 
 export async function amt(content: HTMLElement, fragment: string): Promise<void> {
   const words = new URLSearchParams(fragment.replace(/^#/, ''));
@@ -55,9 +67,7 @@ async function login(content: HTMLElement, error?: string): Promise<void> {
 }
 
 function loginText(code: string): TextKey {
-  const short = code.replace(/^login-/, '');
-  const known = LOGIN_ERRORS.find((one) => one === short);
-  return known ? `login.error.${known}` : problemText(code) === 'problem.other' ? 'login.error.other' : problemText(code);
+  return LOGIN_ERRORS[code] ?? LOGIN_ERRORS[`login-${code}`] ?? (problemText(code) === 'problem.other' ? 'login.error.other' : problemText(code));
 }
 
 /** The day until a call is entered, and back again, until the session is over. */
