@@ -18,7 +18,7 @@ const languages = checkTexts();
 
 const bundle = await build({
   absWorkingDir: root,
-  entryPoints: { 'assets/app': 'page/main.ts', 'assets/check': 'page/check.ts' },
+  entryPoints: { 'assets/app': 'page/main.ts', 'assets/check': 'page/check.ts', 'assets/desk': 'page/desk.ts' },
   bundle: true,
   minify: true,
   format: 'esm',
@@ -31,7 +31,7 @@ const bundle = await build({
 });
 await build({
   absWorkingDir: root,
-  entryPoints: { 'assets/app': 'page/app.css' },
+  entryPoints: { 'assets/app': 'page/app.css', 'assets/desk': 'page/desk.css' },
   minify: true,
   bundle: true,
   external: ['*.woff2', '*.svg'],
@@ -41,9 +41,11 @@ await build({
 
 copy('page/index.html', 'index.html');
 copy('page/check.html', 'check.html');
+copy('page/termin.html', 'termin.html');
+copy('page/amt.html', 'amt.html');
 copy('page/icon.svg', 'assets/icon.svg');
 for (const language of languages) {
-  const texts = JSON.parse(fs.readFileSync(from('page/texts', `${language}.json`), 'utf8'));
+  const texts = readTexts(`${language}.json`);
   fs.writeFileSync(path.join(dist, 'assets/texts', `${language}.json`), JSON.stringify(texts));
 }
 
@@ -60,10 +62,16 @@ function copy(source, target) {
   fs.writeFileSync(path.join(dist, target), fs.readFileSync(from(source)));
 }
 
+// Leichte Sprache says in other words what citizens read most; the rest is plain German.
+function readTexts(file) {
+  const read = (f) => JSON.parse(fs.readFileSync(from('page/texts', f), 'utf8'));
+  return file === 'de-leicht.json' ? { ...read('de.json'), ...read(file) } : read(file);
+}
+
 // A language that lacks a text, or a placeholder of one, is a build error and not a hole in a page.
 function checkTexts() {
   const files = fs.readdirSync(from('page/texts')).filter((f) => f.endsWith('.json')).sort();
-  const read = (f) => JSON.parse(fs.readFileSync(from('page/texts', f), 'utf8'));
+  const read = readTexts;
   const shape = (texts) => Object.keys(texts).sort().map((k) => `${k} ${(texts[k].match(/\{\w+\}/g) ?? []).sort().join()}`);
   const expected = shape(read('de.json'));
   for (const file of files) {

@@ -17,7 +17,7 @@ import {
   type RemoteTrack,
   type RoomOptions,
 } from 'livekit-client';
-import { Controls } from './controls';
+import { Controls, type TextButton } from './controls';
 import { CAMERA, MICROPHONE, problemOf, type DeviceKind } from './devices';
 import { el, setState, showScreen } from './dom';
 import type { Outcome } from './end';
@@ -27,9 +27,24 @@ import type { Entry } from './prejoin';
 import { setText, setTitle, type Message, type TextKey } from './texts';
 import { nameOf, Tiles } from './tiles';
 
+/** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
+export interface Addition {
+  /** Shown above the people, and beside or below them. */
+  readonly above: HTMLElement;
+  readonly beside: HTMLElement;
+  /** Opens and closes the text pane; the button is one of the controls. */
+  readonly text: TextButton;
+  readonly pins: true;
+  /** Called once, before the room connects. */
+  begin(room: Room, tiles: Tiles): void;
+  /** Called after every change of who is there and what they send. */
+  refresh(): void;
+  end(): void;
+}
+
 /** Runs one call to its end; `next` is how to enter again. */
-export async function runCall(content: HTMLElement, link: Link, entry: Entry): Promise<{ outcome: Outcome; next: Entry }> {
-  const call = new Call(entry);
+export async function runCall(content: HTMLElement, link: Pick<Link, 'token' | 'mayRename' | 'name'>, entry: Entry, addition?: Addition): Promise<{ outcome: Outcome; next: Entry }> {
+  const call = new Call(entry, addition);
   showScreen(content, call.element);
   setTitle('call.title');
   return { outcome: await call.run(link), next: call.nextEntry() };
@@ -50,7 +65,8 @@ function roomOptions(entry: Entry): RoomOptions {
 class Call {
   readonly #entry: Entry;
   readonly #room: Room;
-  readonly #tiles = new Tiles();
+  readonly #tiles: Tiles;
+  readonly #addition: Addition | undefined;
   readonly #controls: Controls;
   readonly #connection = el('p', { class: 'call__connection kern-body', role: 'status' });
   readonly #news = el('p', { class: 'call__news kern-body', role: 'status' });
@@ -62,24 +78,29 @@ class Call {
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
 
-  constructor(entry: Entry) {
+  constructor(entry: Entry, addition?: Addition) {
     this.#entry = entry;
+    this.#addition = addition;
+    this.#tiles = new Tiles(addition?.pins ?? false);
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
     this.#room = new Room(roomOptions(entry));
-    this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() });
+    this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
       el('div', { class: 'call__status' }, this.#connection, this.#news),
-      this.#unblock, this.#alone, this.#tiles.element, this.#controls.element, this.#sound);
+      this.#unblock, this.#alone,
+      ...(addition ? [addition.above, el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
+      this.#controls.element, this.#sound);
     this.#unblock.querySelector('button')?.addEventListener('click', () => void this.#room.startAudio());
   }
 
   /** Connects, publishes and stays until the call is over. */
-  async run(link: Link): Promise<Outcome> {
+  async run(link: Pick<Link, 'token' | 'mayRename' | 'name'>): Promise<Outcome> {
     setState('connecting');
     this.#say(this.#connection, 'status.connecting');
     for (const part of [document.body, this.#tiles.element, this.#controls.element]) this.#sizes.observe(part);
     const ended = this.#listen();
+    this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
     try {
       await this.#room.connect(serverUrl(), link.token);
@@ -178,10 +199,11 @@ class Call {
     if (connected) this.#tiles.update(me);
     this.#controls.update(me, connected);
     this.#alone.hidden = !connected || this.#room.remoteParticipants.size > 0;
+    this.#addition?.refresh();
     this.#arrange();
   }
 
-  async #publish(link: Link): Promise<void> {
+  async #publish(link: Pick<Link, 'mayRename' | 'name'>): Promise<void> {
     const me = this.#room.localParticipant;
     const { name, camera, microphone } = this.#entry;
     const attempt = async (kind: DeviceKind, work: () => Promise<unknown>) => {
@@ -233,6 +255,7 @@ class Call {
 
   #close(): void {
     this.#sizes.disconnect();
+    this.#addition?.end();
     this.#tiles.clear();
     this.#sound.replaceChildren();
     for (const track of [this.#entry.camera, this.#entry.microphone]) if (typeof track !== 'boolean') track.stop();

@@ -10,20 +10,37 @@ export interface ControlActions {
   leave(): void;
 }
 
+/** The button that opens and closes the text pane: it keeps its words and says by its state what it did. */
+export class TextButton {
+  readonly element: HTMLButtonElement;
+  constructor(pane: HTMLElement, opened: () => void) {
+    this.element = el('button', { type: 'button', class: 'kern-btn kern-btn--secondary control', id: 'toggle-text', 'aria-expanded': 'false', 'aria-controls': pane.id }, icon('text'), setText(el('span', { class: 'kern-label' }), 'talk.text'));
+    pane.hidden = true;
+    this.element.addEventListener('click', () => {
+      pane.hidden = !pane.hidden;
+      this.element.setAttribute('aria-expanded', String(!pane.hidden));
+      if (!pane.hidden) opened();
+    });
+  }
+  open(): void {
+    if (this.element.getAttribute('aria-expanded') === 'false') this.element.click();
+  }
+}
+
 export class Controls {
   readonly #microphone: Toggle;
   readonly #camera: Toggle;
   readonly #screen: Toggle;
   readonly element: HTMLElement;
 
-  constructor(actions: ControlActions) {
+  constructor(actions: ControlActions, text?: TextButton) {
     const toggle = (name: 'microphone' | 'camera' | 'screen', source: Track.Source) => new Toggle(name, source, actions);
     this.#microphone = toggle('microphone', Track.Source.Microphone);
     this.#camera = toggle('camera', Track.Source.Camera);
     this.#screen = toggle('screen', Track.Source.ScreenShare);
     const leave = el('button', { type: 'button', class: 'kern-btn kern-btn--primary control control--leave', id: 'leave' }, icon('leave'), setText(el('span', { class: 'kern-label' }), 'call.leave'));
     leave.addEventListener('click', () => actions.leave());
-    this.element = setLabel(el('div', { class: 'controls', role: 'group' }, this.#microphone.element, this.#camera.element, this.#screen.element, leave), 'call.controls');
+    this.element = setLabel(el('div', { class: 'controls', role: 'group' }, this.#microphone.element, this.#camera.element, this.#screen.element, ...(text ? [text.element] : []), leave), 'call.controls');
   }
 
   /** Brings the buttons in line with what is sent and what may be sent; before a call stands one can only leave. */

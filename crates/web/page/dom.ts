@@ -14,7 +14,7 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-export type PageState = 'start' | 'prejoin' | 'connecting' | 'connected' | 'reconnecting' | 'ended';
+export type PageState = 'start' | 'prejoin' | 'waiting' | 'day' | 'connecting' | 'connected' | 'reconnecting' | 'ended';
 
 /** States where the page is; styles and tests read it. */
 export function setState(state: PageState): void {

@@ -15,10 +15,16 @@ export function arrange(area: HTMLElement, below: HTMLElement): void {
   const top = area.getBoundingClientRect().top + window.scrollY;
   const height = window.innerHeight - top - below.offsetHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
   const screens = area.querySelectorAll('[data-source="screen_share"]').length;
-  const people = area.children.length - screens;
+  const pinned = area.querySelectorAll('[data-pinned]').length;
+  const people = area.children.length - screens - pinned;
   // Each screen has a row of its own.
   const screen = screens === 0 ? 0 : Math.max(largest(1, width, (height * SCREEN_SHARE) / screens), Math.min(width, SMALLEST_SCREEN));
-  const person = largest(people, width, height - screens * (screen / RATIO + GAP));
+  // What is pinned shares one row: side by side while two fit, as large as a screen would be.
+  const columns = width >= 2 * SMALLEST_SCREEN ? pinned : Math.min(pinned, 1);
+  const large = pinned === 0 ? 0 : Math.max(SMALLEST, Math.min((width - (columns - 1) * GAP) / columns, height * SCREEN_SHARE * RATIO));
+  const rest = pinned === 0 ? 0 : large / RATIO + GAP;
+  const person = largest(people, width, height - screens * (screen / RATIO + GAP) - rest);
+  area.style.setProperty('--pinned-width', `${Math.floor(large)}px`);
   area.style.setProperty('--screen-width', `${Math.floor(screen)}px`);
   area.style.setProperty('--tile-width', `${Math.floor(person)}px`);
 }

@@ -20,10 +20,24 @@ export async function showPrejoin(content: HTMLElement, link: Link): Promise<Ent
   setTitle('prejoin.title');
   if (!link.mayPublish) return watchOnly(content, link);
   const wanted = (await isGranted('microphone')) ? await grantedKinds() : await askFirst(content);
-  return check(content, link, wanted);
+  return checkDevices(content, who(link), wanted);
 }
 
-async function grantedKinds(): Promise<readonly DeviceKind[]> {
+/** What a page adds to the device check: fields between the devices and the way on, and other words on the buttons. */
+export interface CheckAddition {
+  readonly extra?: readonly HTMLElement[];
+  readonly keys?: Readonly<Record<'join' | 'withoutCamera' | 'silent', TextKey>>;
+}
+
+const JOINING = { join: 'prejoin.join', withoutCamera: 'prejoin.join.withoutCamera', silent: 'prejoin.join.silent' } as const;
+
+/** The person's line in the check, and the name to enter with. */
+export interface Who {
+  readonly element: HTMLElement;
+  name(): string;
+}
+
+export async function grantedKinds(): Promise<readonly DeviceKind[]> {
   return (await isGranted('camera')) ? ['microphone', 'camera'] : ['microphone'];
 }
 
@@ -48,14 +62,15 @@ function askFirst(content: HTMLElement): Promise<readonly DeviceKind[]> {
   });
 }
 
-async function check(content: HTMLElement, link: Link, first: readonly DeviceKind[]): Promise<Entry> {
-  const person = who(link);
+/** The check itself; resolves when the person goes on. */
+export async function checkDevices(content: HTMLElement, person: Who, first: readonly DeviceKind[], addition: CheckAddition = {}): Promise<Entry> {
+  const keys = addition.keys ?? JOINING;
   const preview = new Preview();
   const level = new Level();
   const problems = el('div', { class: 'problems', role: 'alert' });
   const pickers = el('div', { class: 'pickers' });
-  const join = action('prejoin.join', 'primary', 'join');
-  const joinWithout = action('prejoin.join.withoutCamera', 'secondary', 'join-audio');
+  const join = action(keys.join, 'primary', 'join');
+  const joinWithout = action(keys.withoutCamera, 'secondary', 'join-audio');
   let camera: LocalVideoTrack | undefined;
   let microphone: LocalAudioTrack | undefined;
   let speakerId: string | undefined;
@@ -77,7 +92,7 @@ async function check(content: HTMLElement, link: Link, first: readonly DeviceKin
     preview.show(camera);
     level.follow(microphone);
     joinWithout.hidden = camera === undefined;
-    const key = camera ? 'prejoin.join' : microphone ? 'prejoin.join.withoutCamera' : 'prejoin.join.silent';
+    const key = camera ? keys.join : microphone ? keys.withoutCamera : keys.silent;
     setText(labelOf(join), key);
   };
   const change = async (kind: DeviceKind, track: LocalVideoTrack | LocalAudioTrack, id: string) => {
@@ -106,7 +121,7 @@ async function check(content: HTMLElement, link: Link, first: readonly DeviceKin
   showScreen(
     content,
     el('section', { class: 'card card--wide' }, heading('prejoin.title'), problems,
-      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers)), el('div', { class: 'actions' }, join, joinWithout)),
+      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers)), ...(addition.extra ?? []), el('div', { class: 'actions' }, join, joinWithout)),
   );
   show();
   const onDevices = () => void choices();
@@ -181,7 +196,7 @@ function picker(key: TextKey, devices: MediaDeviceInfo[], selected: string | und
 }
 
 /** The person's own picture, mirrored as people expect it. */
-class Preview {
+export class Preview {
   readonly #video = el('video', { class: 'mirrored', autoplay: '', playsinline: '' });
   readonly #off = setText(el('p', { class: 'stage__off kern-body' }), 'prejoin.preview.off');
   readonly element = el('div', { class: 'stage' }, this.#video, this.#off);

@@ -3,7 +3,8 @@
 import type german from './texts/de.json';
 
 export type TextKey = keyof typeof german;
-export type Language = 'de' | 'en';
+export type Language = 'de' | 'en' | 'de-leicht';
+const LANGUAGES: readonly Language[] = ['de', 'en', 'de-leicht'];
 
 /** A text with its blanks filled; a blank can hold another text, which then follows the language too. */
 export interface Message {
@@ -15,6 +16,7 @@ const STORED = 'language';
 const tables = new Map<Language, Record<string, string>>();
 const shown = new WeakMap<Element, { text?: Message; label?: Message }>();
 const listeners = new Set<() => void>();
+let override: ((language: Language) => Promise<Record<string, string>>) | undefined;
 let current: Language = 'de';
 let title: Message | undefined;
 
@@ -25,7 +27,7 @@ export function language(): Language {
 /** German unless this person chose otherwise here before. */
 export function preferredLanguage(): Language {
   try {
-    return localStorage.getItem(STORED) === 'en' ? 'en' : 'de';
+    return LANGUAGES.find((known) => known === localStorage.getItem(STORED)) ?? 'de';
   } catch {
     return 'de'; // storage is switched off
   }
@@ -36,10 +38,12 @@ export async function useLanguage(next: Language): Promise<void> {
   if (!tables.has(next)) {
     const answer = await fetch(`assets/texts/${next}.json`);
     if (!answer.ok) throw new Error(`texts ${next}: ${answer.status}`);
-    tables.set(next, (await answer.json()) as Record<string, string>);
+    tables.set(next, { ...((await answer.json()) as Record<string, string>), ...(await override?.(next)) });
   }
   current = next;
-  document.documentElement.lang = next;
+  // Leichte Sprache is German, and has to be read out as German.
+  document.documentElement.lang = next === 'de-leicht' ? 'de' : next;
+  document.documentElement.dataset['language'] = next;
   try {
     localStorage.setItem(STORED, next);
   } catch {
@@ -48,6 +52,13 @@ export async function useLanguage(next: Language): Promise<void> {
   for (const element of document.querySelectorAll('[data-text], [data-label]')) render(element);
   renderTitle();
   for (const listener of listeners) listener();
+}
+
+/** Where an office's own words come from; what it does not know keeps ours. Tables are loaded anew with it. */
+export async function useOverrides(load: (language: Language) => Promise<Record<string, string>>): Promise<void> {
+  override = load;
+  tables.clear();
+  await useLanguage(current);
 }
 
 /** Calls `listener` after each change of language. */

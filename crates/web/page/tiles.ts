@@ -4,6 +4,12 @@ import { Track, type LocalParticipant, type Participant, type RemoteParticipant,
 import { el } from './dom';
 import { setLabel, setText, type Message } from './texts';
 
+/** Two side by side, such as somebody who signs and the interpreter, are what fits beside each other and stays readable. */
+const MOST_PINNED = 2;
+
+/** The name of the track by which somebody signs. */
+export const SIGNING = 'signing';
+
 /** The name others see; without one the page says so instead of showing an internal identity. */
 export function nameOf(participant: Participant): string | Message {
   return participant.name || { key: 'participant.unnamed' };
@@ -12,6 +18,24 @@ export function nameOf(participant: Participant): string | Message {
 export class Tiles {
   readonly element = setLabel(el('div', { class: 'tiles', role: 'group' }), 'call.participants');
   readonly #tiles = new Map<string, Tile>();
+  readonly #pinnable: boolean;
+
+  constructor(pinnable = false) {
+    this.#pinnable = pinnable;
+  }
+
+  /** Pins the camera tiles of these people, and no others: a person and their interpreter stay side by side. */
+  pinTogether(identities: readonly string[]): void {
+    for (const tile of this.#tiles.values()) tile.pin(identities.includes(tile.element.dataset['identity'] ?? '') && tile.element.dataset['source'] === Track.Source.Camera);
+  }
+
+  /** Two may be pinned: the one that was pinned first gives way. */
+  #pin(tile: Tile): void {
+    const pinned = [...this.#tiles.values()].filter((other) => other.pinnedAt > 0).sort((a, b) => a.pinnedAt - b.pinnedAt);
+    if (tile.pinnedAt === 0 && pinned.length >= MOST_PINNED) pinned[0]?.pin(false);
+    tile.pin(tile.pinnedAt === 0);
+    window.dispatchEvent(new Event('resize'));
+  }
 
   /** Brings a participant's tiles in line with what they send now. */
   update(participant: LocalParticipant | RemoteParticipant): void {
@@ -35,7 +59,7 @@ export class Tiles {
     let tile = this.#tiles.get(id);
     if (!wanted) return this.#drop(id);
     if (!tile) {
-      tile = new Tile(participant.identity, source, participant.isLocal);
+      tile = new Tile(participant.identity, source, participant.isLocal, this.#pinnable ? (made) => this.#pin(made) : undefined);
       this.#tiles.set(id, tile);
       // A shared screen is what everybody should look at: it comes first. Oneself comes last.
       if (source === Track.Source.ScreenShare) this.element.prepend(tile.element);
@@ -72,16 +96,30 @@ class Tile {
   readonly #name = el('span', { class: 'tile__name' });
   readonly #muted = setText(el('span', { class: 'tile__mark tile__mark--muted' }), 'tile.muted');
   readonly #speaking = setText(el('span', { class: 'tile__mark tile__mark--speaking' }), 'tile.speaking');
+  readonly #signing = setText(el('span', { class: 'tile__mark tile__mark--speaking' }), 'tile.signing');
+  readonly #pin = el('button', { type: 'button', class: 'tile__pin kern-btn kern-btn--secondary', 'aria-pressed': 'false' }, setText(el('span', { class: 'kern-label' }), 'tile.pin'));
   #track: VideoTrack | undefined;
+  /** When it was pinned, in milliseconds of the page's life; 0: not. */
+  pinnedAt = 0;
 
-  constructor(identity: string, source: Track.Source, local: boolean) {
+  constructor(identity: string, source: Track.Source, local: boolean, pin?: (tile: Tile) => void) {
     this.#source = source;
     this.#video.muted = true; // sound has elements of its own
-    const marks = source === Track.Source.Camera ? [this.#speaking, this.#muted] : [];
+    const marks = source === Track.Source.Camera ? [this.#signing, this.#speaking, this.#muted] : [];
     this.element = el('article', { class: 'tile' }, this.#video, this.#off, el('div', { class: 'tile__label kern-body' }, this.#name, ...marks));
+    if (pin) {
+      this.#pin.addEventListener('click', () => pin(this));
+      this.element.append(this.#pin);
+    }
     Object.assign(this.element.dataset, { identity, source });
     if (local) this.element.dataset['local'] = '';
     this.#video.classList.toggle('mirrored', local && source === Track.Source.Camera);
+  }
+
+  pin(on: boolean): void {
+    this.pinnedAt = on ? this.pinnedAt || performance.now() : 0;
+    this.#pin.setAttribute('aria-pressed', String(on));
+    this.element.toggleAttribute('data-pinned', on);
   }
 
   update(participant: LocalParticipant | RemoteParticipant): void {
@@ -102,6 +140,8 @@ class Tile {
           : name;
     setText(this.#name, label);
     setLabel(this.element, label);
+    setLabel(this.#pin, { key: 'tile.pin.label', args: { name: label } });
+    this.#signing.hidden = participant.getTrackPublication(this.#source)?.trackName !== SIGNING;
     setLabel(this.#video, screen ? label : { key: 'tile.video', args: { name } });
     this.#video.hidden = track === undefined;
     this.#off.hidden = track !== undefined;

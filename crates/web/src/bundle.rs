@@ -13,6 +13,8 @@ const A_WEEK: &str = "public, max-age=604800";
 
 const PAGE: &str = "/";
 const CHECK: &str = "/check";
+const TERMIN: &str = "/termin";
+const AMT: &str = "/amt";
 
 /// One embedded file.
 pub(crate) struct Asset {
@@ -27,7 +29,7 @@ pub(crate) struct Asset {
 
 impl Asset {
     pub(crate) fn is_page(&self) -> bool {
-        self.path == PAGE || self.path == CHECK
+        [PAGE, CHECK, TERMIN, AMT].contains(&self.path)
     }
 
     fn new((path, content_type, content): Source) -> Self {
@@ -56,6 +58,8 @@ const ASSETS: &[Source] = embed! {
     "app.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
     "check.js": "text/javascript; charset=utf-8",
+    "desk.css": "text/css; charset=utf-8",
+    "desk.js": "text/javascript; charset=utf-8",
     "fonts/LICENSE": "text/plain; charset=utf-8",
     "fonts/fira-sans-latin-400.woff2": "font/woff2",
     "fonts/fira-sans-latin-500.woff2": "font/woff2",
@@ -66,6 +70,7 @@ const ASSETS: &[Source] = embed! {
     "icon.svg": "image/svg+xml",
     "kern.LICENSE.md": "text/markdown; charset=utf-8",
     "kern.css": "text/css; charset=utf-8",
+    "texts/de-leicht.json": "application/json",
     "texts/de.json": "application/json",
     "texts/en.json": "application/json",
 };
@@ -87,6 +92,32 @@ static LOADED_CHECK: LazyLock<Asset> = LazyLock::new(|| {
         include_bytes!("../dist/check.html"),
     ))
 });
+
+static LOADED_TERMIN: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new((
+        TERMIN,
+        "text/html; charset=utf-8",
+        include_bytes!("../dist/termin.html"),
+    ))
+});
+
+static LOADED_AMT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new((
+        AMT,
+        "text/html; charset=utf-8",
+        include_bytes!("../dist/amt.html"),
+    ))
+});
+
+/// The citizen's page.
+pub(crate) fn termin_page() -> &'static Asset {
+    &LOADED_TERMIN
+}
+
+/// The official's page.
+pub(crate) fn amt_page() -> &'static Asset {
+    &LOADED_AMT
+}
 
 /// The files a page loads.
 pub(crate) fn assets() -> &'static [Asset] {
@@ -155,7 +186,7 @@ mod tests {
 
     #[test]
     fn page_names_only_embedded_files() {
-        for page in [page(), check_page()] {
+        for page in [page(), check_page(), termin_page(), amt_page()] {
             let html = std::str::from_utf8(page.content).expect("the page is UTF-8");
             for reference in html.split(['"']).filter(|part| part.starts_with("assets/")) {
                 assert!(

@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use bundle::{Asset, assets, check_page, page};
+use bundle::{Asset, amt_page, assets, check_page, page, termin_page};
 
 /// What a page may load and do. Everything comes from this server; `'self'` in `connect-src` covers its WebSocket.
 /// `data:` is for the symbols inside the KERN stylesheet.
@@ -23,7 +23,7 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 const PERMISSIONS_POLICY: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
 
-/// Serves `GET /`, `GET /check` and the files the page loads. Needs no state and can be mounted as a fallback.
+/// Serves `GET /`, `GET /check`, `GET /termin`, `GET /amt` and the files the page loads. Needs no state and can be mounted as a fallback.
 pub fn router() -> Router {
     assets().iter().fold(pages(), |router, asset| {
         router.route(
@@ -34,10 +34,20 @@ pub fn router() -> Router {
 }
 
 fn pages() -> Router {
-    Router::new().route("/", get(index)).route(
-        "/check",
-        get(async |request: HeaderMap| check_page().respond(&request)),
-    )
+    Router::new()
+        .route("/", get(index))
+        .route(
+            "/check",
+            get(async |request: HeaderMap| check_page().respond(&request)),
+        )
+        .route(
+            "/termin",
+            get(async |request: HeaderMap| termin_page().respond(&request)),
+        )
+        .route(
+            "/amt",
+            get(async |request: HeaderMap| amt_page().respond(&request)),
+        )
 }
 
 /// Answers `GET /`: the page for browsers, `OK` for health checks, which do not ask for HTML.

@@ -31,7 +31,7 @@ class Person {
   }
   getTrackPublication(source) {
     const on = source === Track.Source.Camera ? this.isCameraEnabled : this.isScreenShareEnabled;
-    return { isMuted: !on, videoTrack: on ? this.tracks[source] : undefined };
+    return { isMuted: !on, videoTrack: on ? this.tracks[source] : undefined, trackName: this.trackName };
   }
   async publishTrack(track) {
     if (track instanceof LocalVideoTrack) this.isCameraEnabled = true;
@@ -39,7 +39,8 @@ class Person {
     window.fakeRoom.emit(RoomEvent.LocalTrackPublished, {}, this);
   }
   async setMicrophoneEnabled(on) { this.isMicrophoneEnabled = on; }
-  async setCameraEnabled(on) { this.isCameraEnabled = on; }
+  async setCameraEnabled(on, _, { name } = {}) { Object.assign(this, { isCameraEnabled: on, trackName: name }); }
+  async publishData(packet, { topic }) { (window.sentData ??= []).push({ topic, bytes: [...packet], at: performance.now() }); }
   async setScreenShareEnabled(on) { this.isScreenShareEnabled = on; }
   async setName(name) { this.name = name; }
 }
@@ -81,6 +82,9 @@ export class Room extends Emitter {
   change(identity, properties) {
     const person = Object.assign(this.remoteParticipants.get(identity) ?? this.localParticipant, properties);
     this.emit(RoomEvent.TrackMuted, {}, person);
+  }
+  receive(identity, topic, bytes) {
+    this.emit(RoomEvent.DataReceived, new Uint8Array(bytes), this.remoteParticipants.get(identity), undefined, topic);
   }
   reconnecting(yes) {
     this.emit(RoomEvent.ConnectionStateChanged, yes ? ConnectionState.Reconnecting : ConnectionState.Connected);

@@ -1,0 +1,141 @@
+// The consultation's pages on a fake desk: journeys by keyboard, what is announced, axe, reflow, and nothing hostile executes.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { violations } from '../lib/axe.mjs';
+import { launchChromium } from '../lib/chromium.mjs';
+import { fakeDesk } from '../lib/fake-desk.mjs';
+
+const web = fileURLToPath(new URL('../../../web', import.meta.url));
+const kit = fileURLToPath(new URL('..', import.meta.url));
+const dist = path.join(web, 'dist');
+const pictures = process.env.SCREENSHOTS;
+
+async function bundleWithFake() {
+  const result = await build({ absWorkingDir: web, entryPoints: ['page/desk.ts'], bundle: true, format: 'esm', write: false, plugins: [{ name: 'fake-livekit', setup(b) {
+    b.onResolve({ filter: /^livekit-client$/ }, ({ importer }) => ({ path: importer.startsWith(path.join(web, 'page')) ? path.join(kit, 'lib/fake-livekit.mjs') : path.join(web, 'node_modules/livekit-client/dist/livekit-client.esm.mjs') }));
+  } }] });
+  return result.outputFiles[0].text;
+}
+
+const press = async (page, id) => {
+  await page.waitForSelector(`#${id}`);
+  await page.focus(`#${id}`);
+  await page.keyboard.press('Enter');
+};
+
+describe('pages of the desk', { timeout: 180_000 }, () => {
+  let browser;
+  let script;
+  before(async () => {
+    script = await bundleWithFake();
+    browser = await launchChromium();
+  });
+  after(() => browser?.close());
+
+  /** Looks at a screen as it stands: axe at each width, no sideways scrolling, a picture if wanted. */
+  async function look(page, name, scheme) {
+    for (const width of [1440, 768, 360, 320]) {
+      await page.setViewportSize({ width, height: 800 });
+      if (pictures && scheme === 'light' && width > 320) {
+        fs.mkdirSync(pictures, { recursive: true });
+        await page.screenshot({ path: path.join(pictures, `${name}-${width}.jpg`), type: 'jpeg', quality: 50 });
+      }
+      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)) <= 0, `${name} scrolls sideways at ${width}`);
+    }
+    assert.deepEqual(await violations(page), [], `axe on ${name} ${scheme}`);
+  }
+
+  for (const [language, scheme] of [['de', 'light'], ['en', 'dark'], ['de-leicht', 'light']]) {
+    test(`both journeys by keyboard in ${language}, ${scheme}`, async () => {
+      const desk = await fakeDesk({ dist, script });
+      const context = await browser.newContext({ colorScheme: scheme, reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
+      await context.addInitScript((value) => localStorage.setItem('language', value), language);
+      const citizen = await context.newPage();
+      const errors = [];
+      citizen.on('pageerror', (error) => errors.push(error.message));
+      const shown = (name) => look(citizen, `${name}`, language === 'de' ? scheme : 'other');
+      await citizen.goto(`${desk.url}/termin#good`);
+      await citizen.waitForSelector('#open');
+      assert.deepEqual(desk.calls.filter((call) => call.startsWith('POST')), [], 'opening the page spends nothing');
+      await shown('termin-landing');
+      await press(citizen, 'open');
+      await citizen.waitForSelector('#check');
+      assert.equal(new URL(citizen.url()).hash, '');
+      await shown('termin-notice');
+      await press(citizen, 'check');
+      await citizen.waitForSelector('#prejoin-camera');
+      await shown('termin-check');
+      await press(citizen, 'join'); // the third activation
+      await citizen.waitForSelector('#position:not(:empty)');
+      await shown('termin-waiting');
+
+      const official = await context.newPage();
+      official.on('pageerror', (error) => errors.push(error.message));
+      const seen = (name) => look(official, name, language === 'de' ? scheme : 'other');
+      await official.goto(`${desk.url}/amt`);
+      await official.waitForSelector('#demo-0');
+      await seen('amt-login');
+      await press(official, 'demo-0');
+      await official.waitForSelector('#admit-per_kim');
+      assert.match(await official.locator('#day-news').textContent(), /Kim Müller/);
+      await seen('amt-day');
+      await press(official, 'admit-per_kim');
+      await citizen.waitForSelector('[role=alert]#called .kern-alert');
+      await citizen.waitForFunction(() => window.fakeRoom?.finishConnecting);
+      await citizen.evaluate(() => window.fakeRoom.finishConnecting());
+      await citizen.waitForSelector('html[data-state=connected]');
+      await citizen.evaluate(() => window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true }));
+      await press(citizen, 'toggle-text');
+      const begun = await citizen.evaluate(() => performance.now());
+      await citizen.keyboard.type('a');
+      await citizen.waitForFunction(() => window.sentData?.length > 0);
+      const sent = await citizen.evaluate(() => window.sentData[0]);
+      assert.equal(sent.topic, 'rtt');
+      assert.ok(sent.at - begun < 500, `the key went out after ${sent.at - begun} ms`);
+      // Packet 1 is missing between 0 and 2: the loss is marked.
+      for (const [number, letter] of [[0, 72], [2, 105]]) await citizen.evaluate(([n, l]) => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, n, l]), [number, letter]);
+      assert.match(await citizen.locator('#rtt-lines').textContent(), /H\ufffdi$/);
+      await shown('termin-call');
+      await press(citizen, 'leave');
+      await citizen.waitForSelector('html[data-state=ended]');
+      await shown('termin-end');
+      assert.deepEqual(errors, []);
+      await context.close();
+      await desk.close();
+    });
+  }
+
+  test('a wrong link and a spent sign-in link are told as alerts', async () => {
+    const desk = await fakeDesk({ dist, script });
+    const page = await browser.newPage();
+    await page.goto(`${desk.url}/termin#bad`);
+    await press(page, 'open');
+    await page.getByRole('alert').filter({ hasText: 'Dieser Link gilt nicht' }).waitFor();
+    await look(page, 'termin-problem', 'light');
+    await page.goto(`${desk.url}/amt#login=x.y.z`);
+    await page.getByRole('alert').filter({ hasText: 'abgelaufen' }).waitFor();
+    await look(page, 'amt-login-error', 'light');
+    await page.close();
+    await desk.close();
+  });
+
+  test('hostile names and texts stay text', async () => {
+    const hostile = '<img src=x onerror="window.hacked=1">';
+    const desk = await fakeDesk({ dist, script, name: hostile, texts: { 'termin.title': hostile }, office: { name: hostile, links: { imprint: 'javascript:window.hacked=1' } } });
+    const page = await browser.newPage();
+    await page.goto(`${desk.url}/termin#good`);
+    await press(page, 'open');
+    await press(page, 'check-audio');
+    await page.waitForSelector('#join');
+    assert.equal(await page.locator('main img').count(), 0);
+    assert.equal(await page.locator('#links a').count(), 0);
+    assert.equal(await page.locator('#office-name').textContent(), hostile);
+    assert.equal(await page.evaluate(() => window.hacked), undefined);
+    await page.close();
+    await desk.close();
+  });
+});

@@ -1,0 +1,133 @@
+// What an office makes of the page: its name, logo, colours, words, help line and links. Everything is text or an <img>.
+
+import { el } from '../dom';
+import { language, onLanguage, setLabel, setText, useLanguage, useOverrides, type Language, type TextKey } from '../texts';
+import { ask } from './api';
+import type { Office } from './view';
+
+/** WCAG 2.1, 1.4.3: what normal text needs. Colours below it are not used at all. */
+export const LOWEST_CONTRAST = 4.5;
+const NAMES: Readonly<Record<Language, string>> = { de: 'Deutsch', en: 'English', 'de-leicht': 'Leichte Sprache' };
+const WHITE = '#ffffff';
+
+let shown: string | undefined;
+
+/** Dresses the page in an office's own; asking twice for the same changes nothing. */
+export async function useOffice(office: Office): Promise<void> {
+  if (shown === office.id) return;
+  shown = office.id;
+  setText(place('office-name'), { key: 'office.name', args: { name: office.name } });
+  const logo = place('office-logo') as HTMLImageElement;
+  if (office.theme.logo_url) logo.src = new URL(office.theme.logo_url, location.href).href;
+  logo.hidden = !office.theme.logo_url;
+  help(office);
+  links(office);
+  colours(office.theme.colours?.primary ?? undefined, office.theme.colours?.on_primary ?? undefined);
+  wireLanguages(place('language') as HTMLSelectElement, office.languages);
+  await useOverrides((next) => ask<Record<string, string>>(`texts/${next}?authority=${encodeURIComponent(office.id)}`).catch(() => ({})));
+}
+
+function place(id: string): HTMLElement {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page lacks #${id}`);
+  return element;
+}
+
+function help(office: Office): void {
+  const phone = el('a', { class: 'kern-link', href: `tel:${office.help.phone.replace(/[^+\d]/g, '')}` }, office.help.phone);
+  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', phone, ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+}
+
+function links(office: Office): void {
+  const items: HTMLElement[] = [];
+  for (const name of ['imprint', 'privacy', 'accessibility', 'feedback'] as const) {
+    const target = office.links[name];
+    const href = target && safe(name === 'feedback' && !/^\w+:/.test(target) ? `mailto:${target}` : target);
+    if (href) items.push(el('li', {}, setText(el('a', { class: 'kern-link', href, rel: 'noopener', target: '_blank' }), `link.${name}`)));
+  }
+  place('links').replaceChildren(...items);
+}
+
+/** A link may lead to a page or a mail address; nothing else is worth being pressed, and `javascript:` least of all. */
+function safe(target: string): string | undefined {
+  try {
+    const url = new URL(target, location.href);
+    return ['https:', 'http:', 'mailto:', 'tel:'].includes(url.protocol) ? url.href : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function wireLanguages(select: HTMLSelectElement, offered: readonly string[]): void {
+  const known = (Object.keys(NAMES) as Language[]).filter((name) => offered.includes(name));
+  select.replaceChildren(...known.map((name) => el('option', { value: name, lang: name === 'en' ? 'en' : 'de' }, NAMES[name])));
+  setLabel(select, 'language.choose');
+  const follow = () => (select.value = language());
+  follow();
+  if (!select.dataset['wired']) {
+    select.dataset['wired'] = '';
+    onLanguage(follow);
+    select.addEventListener('change', () => void useLanguage(select.value as Language));
+  }
+}
+
+/** An office's colours for what one presses; kept only where they can be read. In the dark KERN's own colours stay. */
+function colours(primary: string | undefined, on: string = WHITE): void {
+  const style = document.documentElement.style;
+  const names = ['--office-primary', '--office-on-primary'] as const;
+  for (const name of names) style.removeProperty(name);
+  delete document.documentElement.dataset['office'];
+  const readable = primary && contrast(primary, on) >= LOWEST_CONTRAST && contrast(primary, WHITE) >= LOWEST_CONTRAST;
+  if (!readable) {
+    if (primary) console.warn('the colours of this office have too little contrast and are not used');
+    return;
+  }
+  style.setProperty(names[0], primary);
+  style.setProperty(names[1], on);
+  document.documentElement.dataset['office'] = '';
+}
+
+/** The contrast of two `#rrggbb` colours (WCAG 2.1, 1.4.3); 0 for what is no colour. */
+export function contrast(one: string, other: string): number {
+  const [a, b] = [luminance(one), luminance(other)];
+  if (a === undefined || b === undefined) return 0;
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+
+function luminance(colour: string): number | undefined {
+  const match = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(colour);
+  if (!match) return undefined;
+  const [r = 0, g = 0, b = 0] = match.slice(1).map((part) => {
+    const value = parseInt(part, 16) / 255;
+    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+/** A time as people at the office read it. */
+export function timeIn(office: Office, time: string): string {
+  return new Date(time).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit', timeZone: office.time_zone });
+}
+
+export function dateIn(office: Office, time: string): string {
+  return new Date(time).toLocaleDateString(locale(), { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', timeZone: office.time_zone });
+}
+
+function locale(): string {
+  return language() === 'en' ? 'en-GB' : 'de-DE';
+}
+
+export function button(id: string, key: TextKey, style: 'primary' | 'secondary' | 'tertiary', act?: () => unknown): HTMLButtonElement {
+  const made = el('button', { type: 'button', id, class: `kern-btn kern-btn--${style}` }, setText(el('span', { class: 'kern-label' }), key));
+  if (act) made.addEventListener('click', () => void act());
+  return made;
+}
+
+export function alertBox(kind: 'info' | 'success' | 'warning' | 'danger', title: Node | TextKey, ...body: Node[]): HTMLElement {
+  const words = el('span', { class: 'kern-title' });
+  if (typeof title === 'string') setText(words, title);
+  else words.append(title);
+  return el('div', { class: `kern-alert kern-alert--${kind}` },
+    el('div', { class: 'kern-alert__header' }, el('span', { class: `kern-icon kern-icon--${kind}`, 'aria-hidden': 'true' }), words),
+    ...(body.length > 0 ? [el('div', { class: 'kern-alert__body' }, ...body)] : []));
+}

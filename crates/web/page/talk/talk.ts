@@ -1,0 +1,201 @@
+// The consultation's part of a call: who is there and why, real-time text, captions, chat, signing, and what is encrypted.
+
+import { LocalVideoTrack, RoomEvent, Track, type Participant, type Room } from 'livekit-client';
+import type { Addition } from '../call';
+import { TextButton } from '../controls';
+import { el } from '../dom';
+import { setLabel, setText, type TextKey } from '../texts';
+import { SIGNING, type Tiles } from '../tiles';
+import { button } from './office';
+import { BATCH_MS, difference, MOST_BYTES, Receiver, Sender } from './rtt';
+import type { Present } from './view';
+
+export const TOPICS = { rtt: 'rtt', captions: 'captions', chat: 'chat' } as const;
+/** A chat line; longer ones are cut by the field. */
+export const MOST_CHAT = 1_000;
+/** Lines kept on the page. */
+const MOST_LINES = 200;
+/** What one writes into the field of the real-time text before it starts over. */
+const MOST_TYPED = 2_000;
+
+export class Talk implements Addition {
+  readonly pins = true;
+  readonly above: HTMLElement;
+  readonly beside: HTMLElement;
+  readonly text: TextButton;
+  readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
+  readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
+  readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
+  readonly #rtt: Written;
+  readonly #captions: Written;
+  readonly #lines = setLabel(el('div', { class: 'lines', role: 'log', id: 'chat-lines', tabindex: '0' }), 'talk.chat');
+  readonly #chatInput = el('input', { class: 'kern-form-input__input', id: 'chat', maxlength: String(MOST_CHAT), autocomplete: 'off' });
+  #people: readonly Present[] = [];
+  #room: Room | undefined;
+  #tiles: Tiles | undefined;
+  #pinned = '';
+
+  constructor(options: { captions: boolean; extra?: HTMLElement }) {
+    this.#rtt = new Written('rtt', true, (packet) => this.#send(packet, TOPICS.rtt), () => this.text.open());
+    this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
+    this.#signing.setAttribute('aria-pressed', 'false');
+    this.above = el('div', { class: 'talk' },
+      setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption'),
+      el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
+      this.#signing, ...(options.extra ? [options.extra] : []), this.#speaker);
+    const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
+      el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      const line = this.#chatInput.value.trim();
+      if (!line) return;
+      this.#chatInput.value = '';
+      this.#send(new TextEncoder().encode(line), TOPICS.chat);
+      this.#line(undefined, line);
+    });
+    this.beside = setLabel(el('aside', { class: 'panes', id: 'panes' },
+      this.#rtt.element, this.#captions.element,
+      el('section', { class: 'pane' }, setText(el('h2', { class: 'kern-heading-small' }), 'talk.chat'), this.#lines, form)), 'talk.text');
+    this.text = new TextButton(this.beside, () => this.#rtt.focus());
+  }
+
+  begin(room: Room, tiles: Tiles): void {
+    [this.#room, this.#tiles] = [room, tiles];
+    room
+      .on(RoomEvent.DataReceived, (payload, participant, _, topic) => this.#receive(payload, participant, topic))
+      .on(RoomEvent.ActiveSpeakersChanged, (speakers) => {
+        const name = speakers.find((one) => !one.isLocal)?.name;
+        if (name) setText(this.#speaker, { key: 'talk.speaks', args: { name } });
+      });
+  }
+
+  /** Who the desk says is there. */
+  people(people: readonly Present[]): void {
+    this.#people = people;
+    this.#present.replaceChildren(...people.map((one) => setText(el('li'), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } })));
+    this.refresh();
+  }
+
+  refresh(): void {
+    const me = this.#room?.localParticipant;
+    this.#signing.setAttribute('aria-pressed', String(me?.getTrackPublication(Track.Source.Camera)?.trackName === SIGNING));
+    // A pair is pinned once when it is there; whoever unpins it has the last word.
+    const pair = this.#people.find((one) => one.role === 'interpreter' && one.linked_to !== null);
+    if (!pair || !this.#tiles) return;
+    const both = [pair.linked_to ?? '', pair.id];
+    const there = new Set([...this.#tiles.element.children].map((tile) => (tile as HTMLElement).dataset['identity']));
+    if (this.#pinned === both.join() || !both.every((id) => there.has(id))) return;
+    this.#pinned = both.join();
+    this.#tiles.pinTogether(both);
+  }
+
+  end(): void {
+    this.#rtt.end();
+    this.#captions.end();
+    this.#room = undefined;
+  }
+
+  #send(packet: Uint8Array<ArrayBuffer>, topic: string): void {
+    void this.#room?.localParticipant.publishData(packet, { reliable: true, topic }).catch(() => setText(this.#speaker, 'talk.unsent'));
+  }
+
+  #receive(payload: Uint8Array, participant: Participant | undefined, topic: string | undefined): void {
+    if (!participant) return;
+    if (topic === TOPICS.rtt) this.#rtt.take(participant, payload);
+    if (topic === TOPICS.captions) this.#captions.take(participant, payload);
+    if (topic === TOPICS.chat && payload.length <= MOST_CHAT * 4) this.#line(participant, new TextDecoder().decode(payload).slice(0, MOST_CHAT));
+  }
+
+  #line(from: Participant | undefined, words: string): void {
+    const who = setText(el('span', { class: 'lines__who' }), from ? { key: 'talk.from', args: { name: from.name || from.identity } } : 'talk.me');
+    this.#lines.append(el('p', { class: 'kern-body' }, who, ' ', words));
+    while (this.#lines.childElementCount > MOST_LINES) this.#lines.firstElementChild?.remove();
+    this.#lines.scrollTop = this.#lines.scrollHeight;
+    if (from) this.text.open();
+  }
+
+  /** Publishes the camera anew under the name that keeps its frame rate, or as an ordinary picture again. */
+  async #sign(): Promise<void> {
+    const me = this.#room?.localParticipant;
+    if (!me) return;
+    const publication = me.getTrackPublication(Track.Source.Camera);
+    const begins = publication?.trackName !== SIGNING;
+    try {
+      const track = publication?.videoTrack;
+      if (track instanceof LocalVideoTrack) {
+        await me.unpublishTrack(track, false);
+        await me.publishTrack(track, begins ? { name: SIGNING, source: Track.Source.Camera, simulcast: false, degradationPreference: 'maintain-framerate' } : { source: Track.Source.Camera });
+      } else {
+        await me.setCameraEnabled(true, undefined, { name: SIGNING, simulcast: false, degradationPreference: 'maintain-framerate' });
+      }
+    } catch {
+      setText(this.#speaker, 'device.camera.failed');
+    }
+    this.refresh();
+  }
+}
+
+/** A pane of text that appears as it is typed: one paragraph a person, and a field for one's own where one may write. */
+class Written {
+  readonly element: HTMLElement;
+  readonly #others = el('div', { class: 'lines', role: 'log', tabindex: '0' });
+  readonly #field = el('textarea', { class: 'kern-form-input__input', rows: '2', maxlength: String(MOST_TYPED) });
+  readonly #receivers = new Map<string, { receiver: Receiver; words: HTMLElement }>();
+  readonly #sender = new Sender();
+  readonly #mayWrite: boolean;
+  readonly #heard: () => void;
+  #sent = '';
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(name: 'rtt' | 'captions', mayWrite: boolean, send: (packet: Uint8Array<ArrayBuffer>) => void, heard: () => void) {
+    this.#mayWrite = mayWrite;
+    this.#heard = heard;
+    this.#field.id = name;
+    this.#others.id = `${name}-lines`;
+    setLabel(this.#others, `talk.${name}`);
+    // Each change goes out after one batch at the latest, and never waits for the next key.
+    this.#field.addEventListener('input', () => {
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined;
+        const change = difference(this.#sent, this.#field.value);
+        this.#sent = this.#field.value;
+        for (const packet of this.#sender.packets(change)) send(packet);
+      }, BATCH_MS);
+    });
+    this.element = el('section', { class: 'pane' },
+      setText(el('h2', { class: 'kern-heading-small' }), `talk.${name}`), setText(el('p', { class: 'kern-body' }), `talk.${name}.hint`), this.#others,
+      ...(mayWrite ? [setText(el('label', { class: 'kern-label', for: name }), `talk.${name}.label`), this.#field] : []));
+  }
+
+  focus(): void {
+    if (this.#mayWrite) this.#field.focus();
+  }
+
+  take(from: Participant, packet: Uint8Array): void {
+    if (packet.length > MOST_BYTES) return;
+    let entry = this.#receivers.get(from.identity);
+    if (!entry) {
+      const words = el('span', { class: 'lines__words' });
+      entry = { receiver: new Receiver(), words };
+      this.#receivers.set(from.identity, entry);
+      this.#others.append(el('p', { class: 'kern-body' }, setText(el('span', { class: 'lines__who' }), { key: 'talk.from', args: { name: from.name || from.identity } }), ' ', words));
+    }
+    if (!entry.receiver.take(packet)) return;
+    entry.words.textContent = entry.receiver.text;
+    this.#others.scrollTop = this.#others.scrollHeight;
+    this.#heard();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+export function problemText(code: string): TextKey {
+  switch (code) {
+    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'not-admitted': case 'offline':
+      return `problem.${code}`;
+    default:
+      return 'problem.other';
+  }
+}

@@ -1,0 +1,229 @@
+// The citizen's way: link, notice, device check with needs, waiting room, call, end. Three activations to the waiting room.
+
+import { runCall } from '../call';
+import { isGranted, type DeviceKind } from '../devices';
+import { el, setState, showScreen } from '../dom';
+import { checkDevices, type Entry } from '../prejoin';
+import { probeMedia, type Way } from '../probe';
+import { setText, setTitle, type TextKey } from '../texts';
+import { ask, listen, Problem, tell } from '../talk/api';
+import { alertBox, button, dateIn, timeIn, useOffice } from '../talk/office';
+import { problemText, Talk } from '../talk/talk';
+import type { Bye, Needs, Network, Seat, View } from '../talk/view';
+
+const NEEDS = ['signing', 'live_text', 'interpreter', 'companion'] as const satisfies readonly (keyof Needs)[];
+
+export async function termin(content: HTMLElement, token: string): Promise<void> {
+  try {
+    const view = token ? await landing(content, token) : await ask<View>('me');
+    // The link is spent on this browser: it need not stay in the address, over a shoulder or in a picture of the screen.
+    history.replaceState(null, '', location.pathname);
+    await useOffice(view.authority);
+    await attend(content, view);
+  } catch (problem) {
+    await refused(content, problem);
+  }
+}
+
+const heading = (key: TextKey) => setText(el('h1', { class: 'kern-heading-medium' }), key);
+const line = (key: TextKey, args: Record<string, string> = {}) => setText(el('p', { class: 'kern-body' }), { key, args });
+
+/** Opening a page must not spend the link, which a mail scanner does too: only pressing the button does. */
+function landing(content: HTMLElement, token: string): Promise<View> {
+  setState('start');
+  setTitle('termin.title');
+  return new Promise((opened, failed) => {
+    const go = button('open', 'termin.open', 'primary');
+    go.addEventListener('click', () => tell<View>('links/open', { token }).then(opened, failed), { once: true });
+    showScreen(content, el('section', { class: 'card' }, heading('termin.title'), line('termin.landing'), el('div', { class: 'actions' }, go)));
+  });
+}
+
+async function refused(content: HTMLElement, problem: unknown): Promise<void> {
+  const { code, body, retryAfter } = problem instanceof Problem ? problem : new Problem('other', 0);
+  setState('ended');
+  setTitle('termin.title');
+  const opens = typeof body['opens_at'] === 'string' ? new Date(body['opens_at']).toLocaleString('de-DE', { dateStyle: 'medium', timeStyle: 'short' }) : undefined;
+  const box = alertBox('warning', problemText(code), ...(opens ? [line('problem.opens', { time: opens })] : []), ...(retryAfter ? [line('problem.retry', { seconds: String(retryAfter) })] : []));
+  box.setAttribute('role', 'alert');
+  showScreen(content, el('section', { class: 'card' }, heading('problem.title'), box, el('div', { class: 'actions' }, button('again', 'problem.again', 'secondary', () => location.reload()))));
+}
+
+async function attend(content: HTMLElement, first: View): Promise<void> {
+  let view = first;
+  let entry: Entry | undefined;
+  if (!['waiting', 'admitted', 'in_call', 'held', 'denied', 'ended'].includes(view.me.stage)) {
+    const wanted = await notice(content, view);
+    if (!view.me.notice_agreed) view = await tell<View>('me/notice', { hash: view.notice.hash, agreed: true });
+    entry = await prepare(content, view, wanted);
+  }
+  const granted = (kind: DeviceKind) => isGranted(kind);
+  entry ??= { name: view.me.name, camera: await granted('camera'), microphone: await granted('microphone') };
+  const began = performance.now();
+  for (;;) {
+    const admitted = await wait(content, view, entry);
+    if (admitted.type === 'bye' || admitted.view.me.stage === 'denied' || admitted.view.me.stage === 'ended') return over(content, view, admitted.type === 'bye' ? admitted.reason : admitted.view.me.stage, (performance.now() - began) / 1000);
+    view = admitted.view;
+    const seat = await tell<Seat>('me/seat');
+    const talk = new Talk({ captions: view.grants.captions });
+    talk.people(view.present);
+    let bye: Bye | undefined;
+    const stop = listen<View>('me/socket', (message) => {
+      if (message.type === 'view') talk.people((view = message.view).present);
+      if (message.type === 'bye') bye = message;
+    }, () => undefined);
+    const { outcome, next } = await runCall(content, { token: seat.token, mayRename: false, name: view.me.name }, entry, talk);
+    stop();
+    entry = next;
+    if (bye) return over(content, view, bye.reason, outcome.seconds ?? 0);
+    view = await ask<View>('me').catch(() => view);
+    if (view.me.stage === 'held' || view.me.stage === 'waiting') continue;
+    if (outcome.reason === 'end.left') {
+      await tell('me/leave').catch(() => undefined);
+      return over(content, view, 'left', outcome.seconds ?? 0);
+    }
+    if (!outcome.mayRejoin) return over(content, view, 'ended', outcome.seconds ?? 0);
+    await trouble(content, view, outcome.reason);
+  }
+}
+
+/** What will happen, and why the browser is going to ask; agreeing and starting the check are one activation. */
+function notice(content: HTMLElement, view: View): Promise<readonly DeviceKind[]> {
+  setState('prejoin');
+  setTitle('termin.title');
+  const { appointment, authority } = view;
+  const consent = view.notice.kind === 'consent';
+  return new Promise((go) => {
+    const both = button('check', consent ? 'termin.consent.check' : 'termin.check', 'primary', () => go(['microphone', 'camera']));
+    const audio = button('check-audio', consent ? 'termin.consent.audio' : 'termin.check.audio', 'secondary', () => go(['microphone']));
+    showScreen(content, el('section', { class: 'card' }, heading('termin.yours'),
+      el('p', { class: 'kern-body', id: 'subject' }, appointment.subject),
+      line('termin.when', { date: dateIn(authority, appointment.starts_at), from: timeIn(authority, appointment.starts_at), to: timeIn(authority, appointment.ends_at) }),
+      el('section', { class: 'notice' }, el('h2', { class: 'kern-heading-small' }, view.notice.title), el('p', { class: 'kern-body' }, view.notice.text),
+        el('details', {}, setText(el('summary', { class: 'kern-body' }), 'termin.details'), el('p', { class: 'kern-body notice__details' }, view.notice.details))),
+      line('termin.why'), el('div', { class: 'actions' }, both, audio)));
+  });
+}
+
+async function prepare(content: HTMLElement, view: View, wanted: readonly DeviceKind[]): Promise<Entry> {
+  const boxes = NEEDS.map((need) => {
+    const input = el('input', { type: 'checkbox', class: 'kern-form-check__checkbox', id: `need-${need}` });
+    input.checked = view.me.needs[need];
+    return { need, input, row: el('div', { class: 'kern-form-check' }, input, setText(el('label', { class: 'kern-label', for: `need-${need}` }), `need.${need}`)) };
+  });
+  const sound = el('p', { class: 'kern-body', role: 'status', id: 'speaker-said' });
+  const network = setText(el('p', { class: 'kern-body', role: 'status', id: 'network-said' }), 'termin.network.running');
+  let way: Network = 'none';
+  const measured = testNetwork().then((found) => {
+    way = found;
+    setText(network, `termin.network.${found}`);
+  });
+  void measured;
+  const person = { element: line('prejoin.name.shown', { name: view.me.name }), name: () => view.me.name };
+  const entry = await checkDevices(content, person, wanted, {
+    keys: { join: 'termin.wait', withoutCamera: 'termin.wait.audio', silent: 'termin.wait.silent' },
+    extra: [
+      el('section', { class: 'tests' }, setText(el('h2', { class: 'kern-heading-small' }), 'termin.tests'), network,
+        el('div', { class: 'actions' }, button('test-speaker', 'termin.speaker', 'secondary', () => playTone().then(() => setText(sound, 'termin.speaker.played'), () => setText(sound, 'termin.speaker.failed')))), sound),
+      el('fieldset', { class: 'kern-fieldset needs' }, setText(el('legend', { class: 'kern-label' }), 'need.title'), ...boxes.map(({ row }) => row)),
+    ],
+  });
+  const needs = Object.fromEntries(boxes.map(({ need, input }) => [need, input.checked]));
+  await tell('me/devices', { camera: entry.camera !== false, microphone: entry.microphone !== false, network: way });
+  await tell('me/needs', needs);
+  await tell('me/wait');
+  return entry;
+}
+
+/** The way that sound and pictures would take, tried for real; the best that stands is told. */
+async function testNetwork(): Promise<Network> {
+  try {
+    const response = await fetch('check/session', { method: 'POST' });
+    const { token } = (await response.json()) as { token?: string };
+    if (!response.ok || !token) return 'none';
+    const open = new Set<Way>();
+    await probeMedia(token, (way, outcome) => void (outcome.result === 'ok' && open.add(way)));
+    if (open.has('udp') || open.has('turn-udp')) return 'udp';
+    if (open.has('tcp') || open.has('turn-tcp')) return 'tcp';
+    return open.has('turn-tls') ? 'tls' : 'none';
+  } catch {
+    return 'none';
+  }
+}
+
+/** Two short notes: heard, but not mistaken for a ring. */
+async function playTone(): Promise<void> {
+  const context = new AudioContext();
+  try {
+    for (const [at, frequency] of [[0, 523], [0.25, 659]] as const) {
+      const source = new OscillatorNode(context, { frequency });
+      source.connect(new GainNode(context, { gain: 0.2 })).connect(context.destination);
+      source.start(context.currentTime + at);
+      source.stop(context.currentTime + at + 0.2);
+    }
+    if (context.state !== 'running') await context.resume();
+  } finally {
+    setTimeout(() => void context.close(), 1_000);
+  }
+}
+
+/** The waiting room; ends with admission, refusal or goodbye. Nothing is sent from here but what the desk is told. */
+function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 'view'; view: View } | Bye> {
+  setState('waiting');
+  setTitle('wait.title');
+  const position = el('p', { class: 'kern-body', role: 'status', id: 'position' });
+  const since = el('p', { class: 'kern-body', id: 'since' });
+  const message = el('div', { role: 'status', id: 'message' });
+  const link = el('p', { class: 'kern-body', role: 'status', id: 'link-state' });
+  const called = el('div', { role: 'alert', id: 'called' });
+  const note = line(entry.camera !== false ? 'wait.private' : 'wait.private.audio');
+  showScreen(content, el('section', { class: 'card' }, heading('wait.title'), called, position, since, message, note, line('wait.stay'), link));
+  let view = first;
+  const clock = () => {
+    if (!view.me.waiting_since) return;
+    const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(view.me.waiting_since)) / 60_000));
+    setText(since, minutes < 1 ? 'wait.since.short' : { key: 'wait.since', args: { minutes: String(minutes) } });
+  };
+  const timer = setInterval(clock, 15_000);
+  return new Promise((over) => {
+    const finish = (what: { type: 'view'; view: View } | Bye) => {
+      clearInterval(timer);
+      stop();
+      over(what);
+    };
+    const stop = listen<View>('me/socket', (heard) => {
+      if (heard.type === 'bye') return finish(heard);
+      if (heard.type !== 'view') return;
+      view = heard.view;
+      const { stage, ahead, message: said } = view.me;
+      setText(position, stage === 'held' ? 'wait.held' : ahead ? { key: 'wait.ahead', args: { ahead: String(ahead) } } : 'wait.next');
+      clock();
+      message.replaceChildren(...(said ? [alertBox('info', 'wait.message', el('p', { class: 'kern-body', id: 'message-text' }, said.text))] : []));
+      if (stage === 'denied' || stage === 'ended') finish(heard);
+      if (stage === 'admitted' || stage === 'in_call') {
+        // Said, heard and seen; then the call, with time to read it.
+        called.replaceChildren(alertBox('success', 'wait.admitted'));
+        void playTone().catch(() => undefined);
+        setTimeout(() => finish(heard), 1_500);
+      }
+    }, (yes) => setText(link, yes ? 'wait.link' : 'wait.link.broken'));
+  });
+}
+
+function trouble(content: HTMLElement, view: View, reason: TextKey): Promise<void> {
+  setState('ended');
+  setTitle('trouble.title');
+  return new Promise((again) => showScreen(content, el('section', { class: 'card' }, heading('trouble.title'), line(reason), line('trouble.phone', { phone: view.authority.help.phone }),
+    el('div', { class: 'actions' }, button('rejoin', 'end.rejoin', 'primary', () => again())))));
+}
+
+function over(content: HTMLElement, view: View, why: string, seconds: number): void {
+  setState('ended');
+  setTitle('end.title');
+  const known: Record<string, TextKey> = { left: 'end.left', ended: 'end.closed', denied: 'over.denied', moved: 'end.duplicate', revoked: 'end.refused', session_over: 'problem.no-session' };
+  const minutes = String(Math.round(seconds / 60));
+  showScreen(content, el('section', { class: 'card' }, heading('end.title'), line(known[why] ?? 'end.closed'),
+    ...(seconds >= 60 ? [line('over.minutes', { minutes })] : []), line('over.next', { phone: view.authority.help.phone }), line('end.close'),
+    ...(why === 'left' ? [el('div', { class: 'actions' }, button('rejoin', 'end.rejoin', 'secondary', () => location.reload()))] : [])));
+}
+
