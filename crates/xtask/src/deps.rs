@@ -32,6 +32,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("schalter-desk", Layer::Level(3)),
     ("schalter", Layer::Level(4)),
     ("schalter-testkit", Layer::Side),
+    ("schalter-fuzz", Layer::Side),
     ("schalter-load", Layer::Side),
     ("schalter-benches", Layer::Side),
     ("schalter-xtask", Layer::Side),

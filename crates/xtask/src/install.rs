@@ -58,8 +58,12 @@ const DEBIAN: &[(&str, &str)] = &[
     ("build-essential", "/usr/share/doc/build-essential"),
 ];
 
-/// Cargo tools with their versions.
-const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-fuzz", "0.13.2")];
+/// A tool of cargo, and its version.
+pub(crate) type CargoTool = (&'static str, &'static str);
+/// Looks at licences and bans.
+pub(crate) const CARGO_DENY: CargoTool = ("cargo-deny", "0.20.2");
+/// Builds targets for libFuzzer.
+pub(crate) const CARGO_FUZZ: CargoTool = ("cargo-fuzz", "0.13.2");
 
 /// Python packages of the tests, with their versions.
 const PYTHON: &[&str] = &[
@@ -106,25 +110,23 @@ fn apt(arguments: &[&str]) -> Command {
     command
 }
 
-/// Installs cargo's tools that are missing or have another version.
-pub(crate) fn cargo_tools() -> Result<(), Failure> {
-    for (tool, version) in CARGO_TOOLS {
-        let subcommand = tool.trim_start_matches("cargo-");
-        let there = cargo(&[subcommand, "--version"])
-            .output()
-            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version));
-        if !there {
-            run(&mut cargo(&[
-                "install",
-                "--locked",
-                "--quiet",
-                tool,
-                "--version",
-                version,
-            ]))?;
-        }
+/// Installs a tool of cargo if it is missing or has another version.
+pub(crate) fn cargo_tool((tool, version): CargoTool) -> Result<(), Failure> {
+    let subcommand = tool.trim_start_matches("cargo-");
+    let there = cargo(&[subcommand, "--version"])
+        .output()
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version));
+    if there {
+        return Ok(());
     }
-    Ok(())
+    run(&mut cargo(&[
+        "install",
+        "--locked",
+        "--quiet",
+        tool,
+        "--version",
+        version,
+    ]))
 }
 
 /// Installs the npm packages of the browser tests.

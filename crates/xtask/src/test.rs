@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::step::{Failure, captured, cargo, each_on_a_core, output, program, root, run, say};
 use crate::{deps, install, reference, unit, web};
 
-/// Seconds that each fuzz target runs in the gate, and in `--long`.
-const FUZZ_SECONDS: u32 = 6;
-const FUZZ_SECONDS_LONG: u32 = 600;
+/// Seconds that libFuzzer runs each fuzz target in `--long`. The gate tries the same functions with changed seeds, as a behaviour
+/// test: instrumented, everything would have to be compiled once more.
+const FUZZ_SECONDS: u32 = 600;
 
-/// The workspace of all fuzz targets.
-const FUZZED: &str = "crates/fuzz";
+/// The workspace of all fuzz targets for libFuzzer.
+const FUZZED: &str = "crates/fuzz/libfuzzer";
 
 type Step = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
 
@@ -63,7 +63,9 @@ pub(crate) fn execute(long: bool, only: Option<&str>) -> Result<(), Failure> {
 fn gate() -> Vec<Step> {
     vec![
         step("install: Debian packages", install::debian),
-        step("install: cargo tools", install::cargo_tools),
+        step("install: cargo-deny", || {
+            install::cargo_tool(install::CARGO_DENY)
+        }),
         step("install: npm packages", install::node),
         step("install: Python packages", || install::python().map(|_| ())),
         step("install: GStreamer's whipsink", || {
@@ -98,7 +100,6 @@ fn gate() -> Vec<Step> {
         step("reference: docs/api, tests and endpoints agree", || {
             reference::execute(true)
         }),
-        step("fuzz: a short run of every target", || fuzz(FUZZ_SECONDS)),
         step("release build", release_build),
         step("clients and proxies: what works, two at a time", || {
             node_tests("test:together")
@@ -200,10 +201,10 @@ fn release_build() -> Result<(), Failure> {
 
 fn long_steps() -> Vec<Step> {
     vec![
-        step("install: cargo tools", install::cargo_tools),
-        step("fuzz: ten minutes for every target", || {
-            fuzz(FUZZ_SECONDS_LONG)
+        step("install: cargo-fuzz", || {
+            install::cargo_tool(install::CARGO_FUZZ)
         }),
+        step("fuzz: ten minutes for every target", || fuzz(FUZZ_SECONDS)),
         step("simulations: thousands of seeds", || {
             let mut tests = cargo(&["test", "--release", "--locked", "-p", "schalter-testkit"]);
             run(tests.env("SCHALTER_SEEDS", "2000"))
@@ -252,11 +253,6 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
     let cargo = |command: &str| {
         let mut cargo = program(FUZZED, "cargo", &["fuzz", command, "--fuzz-dir", "."]);
         cargo.env("CARGO_TARGET_DIR", &target_dir);
-        if seconds <= FUZZ_SECONDS {
-            // Compiling is most of a short run.
-            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-            cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-        }
         cargo
     };
     // All at once: linking them one by one leaves a core idle.
@@ -266,9 +262,12 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
     let total = format!("-max_total_time={seconds}");
     each_on_a_core(&targets, |target| {
         let mut command = cargo("run");
-        command
-            .args(options)
-            .args([target, "--", &total, "-verbosity=0"]);
+        let seeds = root().join("crates/fuzz/corpus").join(target);
+        command.args(options).arg(target);
+        if seeds.is_dir() {
+            command.arg(seeds);
+        }
+        command.args(["--", &total, "-verbosity=0"]);
         let (text, result) = captured(&mut command);
         say(&format!("--- {target}\n{text}"));
         result.map_err(|error| format!("{target}: {error}"))

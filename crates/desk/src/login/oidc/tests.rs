@@ -279,7 +279,8 @@ async fn a_provider_that_declines_or_is_another_one_logs_nobody_in() {
 async fn tokens_that_are_not_for_this_login_are_refused() {
     let fake = Fake::start().await;
     let oidc = oidc(&fake);
-    let changes: [(fn(&mut Value), LoginError); 11] = [
+    type Change = fn(&mut Value);
+    let changes: [(Change, LoginError); 11] = [
         (|c| c["nonce"] = "another".into(), LoginError::Claims),
         (|c| c["aud"] = "another".into(), LoginError::Claims),
         (

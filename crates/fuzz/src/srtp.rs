@@ -1,14 +1,12 @@
 //! A list of operations on one session: what was sealed opens once and unchanged, everything else is refused.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_model::SrtpProfile;
 use schalter_transport::srtp::{
     DtlsRole, MAX_SRTP_OVERHEAD, SessionKeys, SrtpLimits, exporter_len,
 };
 
-fuzz_target!(|data: &[u8]| {
+/// Does it with one input.
+pub fn run(data: &[u8]) {
     let Some((choice, mut rest)) = data.split_first() else {
         return;
     };
@@ -76,4 +74,4 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-});
+}

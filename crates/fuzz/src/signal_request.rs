@@ -1,12 +1,10 @@
 //! Frames on the WebSocket: binary and JSON are read or refused, and both say the same of what was read.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use livekit_protocol::SignalRequest;
 use prost::Message as _;
 use schalter_signaling::livekit::codec::{from_binary, from_text};
 
-fuzz_target!(|frame: &[u8]| {
+/// Does it with one input.
+pub fn run(frame: &[u8]) {
     if let Ok(message) = from_binary(frame) {
         let again = SignalRequest {
             message: message.clone(),
@@ -28,4 +26,4 @@ fuzz_target!(|frame: &[u8]| {
         .encode_to_vec();
         assert_eq!(from_binary(&bytes), Ok(message));
     }
-});
+}

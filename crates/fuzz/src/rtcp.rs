@@ -1,12 +1,10 @@
 //! RTCP compounds: every iterator ends, and feedback that is read can be written with the same content.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_rtp::rtcp::{
     CongestionFeedback, Rtcp, RtcpWriter, StreamArrivals, TransportCc, compound,
 };
 
-fuzz_target!(|datagram: &[u8]| {
+/// Does it with one input.
+pub fn run(datagram: &[u8]) {
     for packet in compound(datagram) {
         let Ok(packet) = packet else { continue };
         match packet {
@@ -24,7 +22,7 @@ fuzz_target!(|datagram: &[u8]| {
             Rtcp::Pli { .. } | Rtcp::Unknown { .. } => {}
         }
     }
-});
+}
 
 fn rewrite_report(report: schalter_rtp::rtcp::ReceiverReport<'_>) {
     let blocks: Vec<_> = report.reports.collect();
@@ -100,8 +98,12 @@ fn rewrite_congestion(feedback: CongestionFeedback<'_>) {
         panic!("lost")
     };
     assert_eq!(again.report_timestamp, feedback.report_timestamp);
-    let again = again
-        .streams()
-        .map(|stream| (stream.ssrc, stream.begin_sequence, stream.packets().collect()));
+    let again = again.streams().map(|stream| {
+        (
+            stream.ssrc,
+            stream.begin_sequence,
+            stream.packets().collect(),
+        )
+    });
     assert!(again.eq(read));
 }

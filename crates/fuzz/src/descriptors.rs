@@ -1,12 +1,10 @@
 //! Codec payloads and dependency descriptors; the first byte chooses the format.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_rtp::codec::av1::{self, ActiveTargets, Descriptor, DescriptorPatch};
 use schalter_rtp::codec::vp8::{Vp8Descriptor, Vp8Patch};
 use schalter_rtp::codec::{VideoCodec, h264, h265, inspect, opus, red};
 
-fuzz_target!(|input: &[u8]| {
+/// Does it with one input.
+pub fn run(input: &[u8]) {
     let Some((&format, payload)) = input.split_first() else {
         return;
     };
@@ -36,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
             );
         }
     }
-});
+}
 
 fn inspect_as(codec: VideoCodec, payload: &[u8]) {
     let _ = inspect(codec, payload, false, None);

@@ -1,13 +1,11 @@
 //! Headers of the PROXY protocol: read as they come in, byte by byte, and whole.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 
 // The server is a program and no library; its parser stands alone.
 #[path = "../../schalter/src/front/proxy.rs"]
 mod proxy;
 
-fuzz_target!(|bytes: &[u8]| {
+/// Does it with one input.
+pub fn run(bytes: &[u8]) {
     let mut known = None;
     for len in 0..=bytes.len().min(proxy::MAX_LEN) {
         match proxy::length(&bytes[..len]) {
@@ -27,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Some(whole) = known
         && let Some(header) = bytes.get(..whole)
-        && let Ok(proxy::Header::Proxied { source, destination }) = proxy::parse(header)
+        && let Ok(proxy::Header::Proxied {
+            source,
+            destination,
+        }) = proxy::parse(header)
     {
         // Addresses are as sockets would tell them: IPv4 never in the clothes of IPv6.
         for address in [source, destination] {
@@ -35,4 +36,4 @@ fuzz_target!(|bytes: &[u8]| {
         }
         assert_eq!(header[12], 0x21);
     }
-});
+}

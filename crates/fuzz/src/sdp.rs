@@ -1,7 +1,4 @@
 //! Descriptions: reading, what they mean to the media plane, and answering them with every plan.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_model::{ShardId, Ufrag};
 use schalter_signaling::sdp::{
     AnswerPlan, Candidate, CodecKind, CodecSet, IceFragment, Limits, LocalDescription,
@@ -16,7 +13,11 @@ const UNLIMITED: Limits = Limits {
     max_sections: usize::MAX,
 };
 
-fuzz_target!(|text: &str| {
+/// Does it with one input.
+pub fn run(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     // What WHIP's clients send later is read by rules of its own.
     let _ = IceFragment::parse(text, &Limits::default());
     let Ok(offer) = SessionDescription::parse(text, &Limits::default()) else {
@@ -61,4 +62,4 @@ fuzz_target!(|text: &str| {
         let ours = SessionDescription::parse(&text, &UNLIMITED).expect("our own answer");
         assert_eq!(ours.sections.len(), offer.sections.len());
     }
-});
+}

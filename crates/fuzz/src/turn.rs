@@ -1,11 +1,8 @@
 //! Any datagrams, and any attributes under right credentials, at any time: the server does not panic, holds its bounds, and
 //! lets nothing through but to its media socket.
 
-#![no_main]
-
 use std::time::Duration;
 
-use libfuzzer_sys::fuzz_target;
 use schalter_model::{Path, ShardId, Time, WallClock};
 use schalter_stun::{BINDING, attribute, method};
 use schalter_testkit::turn_client::{TurnAttribute, TurnClient};
@@ -44,7 +41,8 @@ const LIMITS: TurnLimits = TurnLimits {
     unproven_answers_per_second: 50,
 };
 
-fuzz_target!(|input: &[u8]| {
+/// Does it with one input.
+pub fn run(input: &[u8]) {
     let secret = Secret::new([1; Secret::LEN]);
     let user = UserName::new(1_000, 0, ShardId(0), 1);
     let mut client = TurnClient::new(&user.to_string(), secret.password(&user).as_str());
@@ -71,13 +69,19 @@ fuzz_target!(|input: &[u8]| {
             }
             1 => chunk.to_vec(),
             2 => [&[0x40], chunk].concat(),
-            other => request(&mut client, METHODS[usize::from(other) % METHODS.len()], chunk),
+            other => request(
+                &mut client,
+                METHODS[usize::from(other) % METHODS.len()],
+                chunk,
+            ),
         };
         if !is_turn(&datagram) {
             continue;
         }
-        if let Ok(Received::Relayed { path: inner, payload }) =
-            turn.on_datagram(now, path, &datagram)
+        if let Ok(Received::Relayed {
+            path: inner,
+            payload,
+        }) = turn.on_datagram(now, path, &datagram)
         {
             assert!(datagram.get(payload).is_some());
             assert_eq!(inner.local, Some(TARGET.0.into()));
@@ -92,7 +96,7 @@ fuzz_target!(|input: &[u8]| {
         }
         assert!(turn.counters().allocations <= LIMITS.allocations as u64);
     }
-});
+}
 
 /// A request with right credentials, as soon as there was a challenge, and attributes of the fuzzer's choice.
 fn request(client: &mut TurnClient, number: u16, mut bytes: &[u8]) -> Vec<u8> {

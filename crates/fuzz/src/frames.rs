@@ -1,8 +1,5 @@
 //! Frames of ICE-TCP and TURN: any bytes, cut anywhere, give the same datagrams as in one piece, and none that is too long.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_net::{Framing, MAX_FRAME_LEN};
 
 /// All datagrams of a stream that comes in pieces; `Err` if it ends as garbage.
@@ -15,7 +12,10 @@ fn datagrams(framing: Framing, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, Vec<Vec
             match framing.next_frame(&waiting) {
                 Ok(Some(frame)) => {
                     assert!(frame.datagram.end <= frame.end && frame.end <= waiting.len());
-                    assert!(frame.end > 0, "a frame that is nothing would be found for ever");
+                    assert!(
+                        frame.end > 0,
+                        "a frame that is nothing would be found for ever"
+                    );
                     assert!(frame.datagram.len() <= MAX_FRAME_LEN);
                     found.push(waiting[frame.datagram].to_vec());
                     waiting.drain(..frame.end);
@@ -30,10 +30,18 @@ fn datagrams(framing: Framing, pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, Vec<Vec
     Ok(found)
 }
 
-fuzz_target!(|input: (bool, u16, &[u8])| {
-    let (is_turn, cut, bytes) = input;
-    let framing = if is_turn { Framing::Turn } else { Framing::Rfc4571 };
+/// Does it with one input.
+pub fn run(bytes: &[u8]) {
+    let Some((&[first, high, low], rest)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let (is_turn, cut, bytes) = (first & 1 == 1, u16::from_be_bytes([high, low]), rest);
+    let framing = if is_turn {
+        Framing::Turn
+    } else {
+        Framing::Rfc4571
+    };
     let whole = datagrams(framing, &[bytes]);
     let (first, second) = bytes.split_at(usize::from(cut).min(bytes.len()));
     assert_eq!(datagrams(framing, &[first, second]), whole);
-});
+}

@@ -1,10 +1,8 @@
 //! Data packets: reading what routing needs, and writing the server's fields into the sender's bytes.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_signaling::splice::{Overwrite, overwrite, view};
 
-fuzz_target!(|packet: &[u8]| {
+/// Does it with one input.
+pub fn run(packet: &[u8]) {
     let fields = Overwrite {
         lossy: packet.len() % 2 == 1,
         sid: "PA_sender",
@@ -23,4 +21,4 @@ fuzz_target!(|packet: &[u8]| {
     // Writing once more changes nothing: the sender's claims are gone for good.
     let twice = overwrite(&out, fields, &again.destinations).expect("well-formed");
     assert_eq!(twice.len(), out.len());
-});
+}

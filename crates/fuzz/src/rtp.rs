@@ -1,14 +1,12 @@
 //! RTP headers and extension values: what is parsed is inside the datagram and survives being written again.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use schalter_rtp::extension::{
     AbsCaptureTime, AbsSendTime, AudioLevel, VideoOrientation, parse_mid, parse_rid,
     parse_transport_sequence,
 };
 use schalter_rtp::{RtpPacket, is_rtcp, packet};
 
-fuzz_target!(|datagram: &[u8]| {
+/// Does it with one input.
+pub fn run(datagram: &[u8]) {
     let _ = is_rtcp(datagram);
     let Ok(parsed) = RtpPacket::parse(datagram) else {
         return;
@@ -44,4 +42,4 @@ fuzz_target!(|datagram: &[u8]| {
     let again = RtpPacket::parse(&out[..len]).expect("what was written can be read");
     assert_eq!(again.header(), parsed.header());
     assert!(again.extensions().eq(elements.iter().copied()));
-});
+}
