@@ -9,10 +9,16 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { figure } from '../lib/call.mjs';
 import { PYTHON, startSdk } from '../lib/sdk.mjs';
+import { startServer } from '../lib/server.mjs';
 import { setStage, untilEnd } from '../lib/stage.mjs';
 
 const ROOM = 'demo';
 const EXAMPLES = 25;
+
+/** What is there only where `desk` is configured. */
+const DESK = ['appointments', 'pages', 'login'];
+/** A case system's key. */
+const KEY = 'a-key-of-a-case-system-0123456789abcdef';
 
 const HOOKS = fileURLToPath(new URL('../sdk/schemathesis_hooks.py', import.meta.url));
 const OFFER = fileURLToPath(new URL('../../../signaling/tests/data/chromium-whip.sdp', import.meta.url));
@@ -24,7 +30,25 @@ hooks = ${JSON.stringify(HOOKS)}
 
 # 412: what is asked for can be asked for, but not as things are.
 [checks.positive_data_acceptance]
-expected-statuses = [200, 204, 401, 403, 404, 409, 412, 429]
+expected-statuses = [200, 204, 302, 401, 403, 404, 409, 412, 429]
+
+# A version that is not the present one is told before the body is looked at.
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 428, 429]
+
+# 428: a change without If-Match (RFC 6585 §3).
+[checks.missing_required_header]
+expected-statuses = [401, 403, 404, 405, 428]
+
+# Whether a window, a partner or a place in a list is a good one can't be said in a schema.
+[[operations]]
+include-operation-id = ["listAppointments", "createAppointment", "changeAppointment", "addPerson"]
+checks.positive_data_acceptance.enabled = false
+
+# Whoever is not of the pages' origin learns nothing, whatever the method.
+[[operations]]
+include-tag = ["pages", "login"]
+checks.unsupported_method.enabled = false
 
 # 503 is how readiness says no; the run drains the server.
 [[operations]]
@@ -94,7 +118,16 @@ describe('openapi', { timeout: 120_000 }, () => {
     }
     const video = { roomAdmin: true, roomCreate: true, roomList: true, destinationRoom: 'counter-2' };
     const token = server.token({ room: ROOM, identity: 'backend', video });
-    await checkAnswers('public port', server.url, token, '--exclude-tag', 'administration', '--phases', 'examples,coverage,fuzzing');
+    await checkAnswers('public port', server.url, token, ...['administration', ...DESK].flatMap((tag) => ['--exclude-tag', tag]), '--phases', 'examples,coverage,fuzzing');
+  });
+
+  test('the desk answers as the document says', { timeout: 60_000 }, async (t) => {
+    const secret = path.join(folder, 'desk-key');
+    fs.writeFileSync(secret, KEY, { mode: 0o600 });
+    const keys = [{ id: 'cases', secret_file: secret, scopes: ['appointments:read', 'appointments:write', 'events:read'] }];
+    const officials = { demo: [{ id: 'kim', name: 'Kim Beispiel' }] };
+    const server = await untilEnd(t, startServer({ desk: { authorities: [{ id: 'ulm', name: 'Stadt Ulm', keys, officials }] } }), (it) => it.stop());
+    await checkAnswers('desk', server.url, KEY, ...DESK.flatMap((tag) => ['--include-tag', tag]), '--phases', 'examples,coverage,fuzzing');
   });
 
   test('the admin listener answers as the document says', { timeout: 60_000 }, async () => {
