@@ -17,7 +17,7 @@ const ALONE = [
   'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];
 const LISTS = {
-  together: { names: TOGETHER, concurrency: 2 },
+  together: { names: TOGETHER, concurrency: 2, again: true },
   alone: { names: ALONE, again: true },
   long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers'], env: { SCHALTER_LONG: '1' } },
   offline: { names: ['kit', 'screens'] },

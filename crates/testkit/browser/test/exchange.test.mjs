@@ -137,12 +137,23 @@ describe(`between ${NAMES}`, { timeout: 180_000 }, () => {
           return (await exchanged(kind)).frames[name].count > 0;
         });
       }
-      await people[from].ask('pushFrames', { name, count: 50, size: 200 });
-      await people[from].ask('pushFrames', { name, count: 10, size: 40_000 });
+      // Nothing of a data track is sent twice: what a busy machine loses of a burst is lost, and the next burst is another try.
+      const push = async () => {
+        await people[from].ask('pushFrames', { name, count: 50, size: 200 });
+        await people[from].ask('pushFrames', { name, count: 10, size: 40_000 });
+      };
+      await push();
       for (const kind of others) {
-        const frames = await until(kind, `all of ${name}`, async () => {
+        let pushed = Date.now();
+        const frames = await until(kind, `most of ${name}`, async () => {
           const seen = (await exchanged(kind)).frames[name];
-          return seen.sizes[200] === 50 && seen.sizes[40_000] >= 8 && seen;
+          if (seen.sizes[200] >= 45 && seen.sizes[40_000] >= 8) return seen;
+          if (Date.now() - pushed > 3_000) {
+            figure('data tracks', `${from} to ${kind}, sent again after`, seen.sizes);
+            await push();
+            pushed = Date.now();
+          }
+          return undefined;
         });
         assert.equal(frames.wrong, 0, `${kind}: frames of ${name} are whole`);
         figure('data tracks', `${from} to ${kind}, frames by size`, frames.sizes);
