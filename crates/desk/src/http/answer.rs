@@ -103,6 +103,9 @@ pub fn read<T: DeserializeOwned>(
             "application/json is expected",
         ));
     }
+    if is_list(&body) {
+        return Err(Problem::invalid("an object is expected, not a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(&body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -120,6 +123,11 @@ pub fn read<T: DeserializeOwned>(
         .end()
         .map_err(|error| Problem::malformed(format!("the body is no JSON: {error}")))?;
     Ok((value, body))
+}
+
+/// Whether a body is a JSON array. Derived readers would take its values for those of an object's members, by their order.
+pub(super) fn is_list(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"[")
 }
 
 /// The version in `If-Match`; `None` for `*`.

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{OriginalUri, Path, Query, State};
+use axum::extract::{OriginalUri, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::access::{Front, Gate, Scope};
 use super::answer::{Answer, expected_version, has_version, read};
 use super::idempotency::{Once, finish, keep, seal};
+use super::location::InPath;
 use super::problem::Problem;
 use super::wire;
 use crate::Done;
@@ -96,7 +97,7 @@ async fn create<G: Gate>(State(front): State<Front<G>>, parts: Parts, body: Body
 
 async fn show<G: Gate>(
     State(front): State<Front<G>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     parts: Parts,
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsRead).await?;
@@ -112,7 +113,7 @@ async fn show<G: Gate>(
 
 async fn change<G: Gate>(
     State(front): State<Front<G>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     parts: Parts,
     body: Body,
 ) -> Answered {
@@ -127,7 +128,7 @@ async fn change<G: Gate>(
 
 async fn cancel<G: Gate>(
     State(front): State<Front<G>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     parts: Parts,
     body: Body,
 ) -> Answered {
@@ -144,7 +145,7 @@ async fn cancel<G: Gate>(
 
 async fn add_person<G: Gate>(
     State(front): State<Front<G>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     parts: Parts,
     body: Body,
 ) -> Answered {
@@ -164,7 +165,7 @@ async fn add_person<G: Gate>(
 
 async fn remove_person<G: Gate>(
     State(front): State<Front<G>>,
-    Path((id, person)): Path<(String, String)>,
+    InPath((id, person)): InPath<(String, String)>,
     parts: Parts,
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
@@ -176,7 +177,7 @@ async fn remove_person<G: Gate>(
 
 async fn reissue<G: Gate>(
     State(front): State<Front<G>>,
-    Path((id, person)): Path<(String, String)>,
+    InPath((id, person)): InPath<(String, String)>,
     parts: Parts,
     body: Body,
 ) -> Answered {
@@ -202,7 +203,7 @@ async fn reissue<G: Gate>(
 
 async fn revoke<G: Gate>(
     State(front): State<Front<G>>,
-    Path((id, person)): Path<(String, String)>,
+    InPath((id, person)): InPath<(String, String)>,
     parts: Parts,
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;

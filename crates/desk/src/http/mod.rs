@@ -6,6 +6,7 @@ pub mod appointments;
 mod idempotency;
 pub mod integrators;
 pub mod keys;
+mod location;
 pub mod pages;
 pub mod problem;
 pub mod records;

@@ -1,7 +1,7 @@
 //! Events, and everything that is kept under a reference: export and erasure.
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::access::{Front, Gate, Scope};
 use super::answer::Answer;
+use super::location::InPath;
 use super::problem::Problem;
 use super::wire;
 use crate::domain::ExternalRef;
@@ -52,7 +53,7 @@ fn reference(text: &str) -> Result<ExternalRef, Problem> {
 /// `GET /records/{external_ref}`.
 pub(super) async fn export<G: Gate>(
     State(front): State<Front<G>>,
-    Path(external_ref): Path<String>,
+    InPath(external_ref): InPath<String>,
     parts: Parts,
 ) -> Result<Response, Problem> {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsRead).await?;
@@ -90,7 +91,7 @@ pub(super) async fn export<G: Gate>(
 /// `DELETE /records/{external_ref}`.
 pub(super) async fn erase<G: Gate>(
     State(front): State<Front<G>>,
-    Path(external_ref): Path<String>,
+    InPath(external_ref): InPath<String>,
     parts: Parts,
 ) -> Result<Response, Problem> {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;

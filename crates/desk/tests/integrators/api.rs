@@ -381,3 +381,30 @@ async fn a_record_is_exported_and_then_erased() {
         (404, "no-record".into())
     );
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_told_as_a_problem() {
+    let office = Office::open();
+    for path in ["/v1/records/%FF", "/v1/appointments/%FF"] {
+        let answer = office.call("GET", path, &[], None).await;
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.problem().0, 400, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_no_object_though_its_values_would_fit() {
+    let office = Office::open();
+    let made = office
+        .call("POST", "/v1/appointments", &[], Some(plan()))
+        .await;
+    let path = made.header("location").to_owned();
+    for body in [json!([]), json!(["Other subject"])] {
+        let answer = office
+            .call("PATCH", &path, &[("if-match", "*")], Some(body))
+            .await;
+        assert_eq!(answer.problem().0, 422);
+    }
+    let seen = office.call("GET", &path, &[], None).await;
+    assert_eq!(seen.json["subject"], "Wohngeld");
+}

@@ -413,3 +413,34 @@ async fn an_official_plans_and_links_are_told_once() {
         );
     }
 }
+
+#[tokio::test]
+async fn addresses_that_cannot_be_read_are_told_as_problems() {
+    let office = Office::open().await;
+    let mut browser = office.browser();
+    for path in [
+        "/texts/%FF",
+        "/logo/%FF",
+        "/office?authority=ulm&authority=ulm",
+        "/login/oidc?authority=ulm&authority=ulm",
+        "/login/oidc/callback?state=1&state=2",
+    ] {
+        let (status, problem) = browser.get(path).await;
+        assert_eq!(
+            (status, code(&problem)),
+            (StatusCode::BAD_REQUEST, "malformed"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_no_object() {
+    let office = Office::open().await;
+    let mut browser = office.browser();
+    let (status, problem) = browser.post("/links/open", json!([office.link])).await;
+    assert_eq!(
+        (status, code(&problem)),
+        (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+    );
+}

@@ -1,6 +1,6 @@
 //! Officials come and go: demo, signed link, OpenID Connect, logout.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use super::Pages;
 use super::request::{Address, Body};
 use super::site::Jar;
 use crate::http::Problem;
+use crate::http::location::InQuery;
 use crate::login::oidc::Return;
 use crate::login::{LoginError, Official};
 
@@ -129,7 +130,7 @@ fn failed(error: LoginError) -> String {
 async fn depart(
     State(pages): State<Pages>,
     Address(address): Address,
-    Query(which): Query<Which>,
+    InQuery(which): InQuery<Which>,
 ) -> Result<Response, Problem> {
     pages.login.starts.take(address, pages.now_ms())?;
     let authority = pages.named(which.authority.as_deref())?.id.clone();
@@ -147,7 +148,7 @@ async fn arrive(
     State(pages): State<Pages>,
     Address(address): Address,
     headers: HeaderMap,
-    Query(back): Query<Return>,
+    InQuery(back): InQuery<Return>,
 ) -> Result<Response, Problem> {
     let clear = pages.site.clear_cookie(Jar::Login);
     pages.login.failures.check(address, pages.now_ms())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +14,7 @@ use super::Pages;
 use super::view::OfficeView;
 use crate::domain::Authority;
 use crate::http::Problem;
+use crate::http::location::{InPath, InQuery};
 
 /// What an SVG may do when somebody opens it by itself: nothing.
 const PICTURE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -62,7 +63,7 @@ impl Pages {
 
 async fn office(
     State(pages): State<Pages>,
-    Query(which): Query<Which>,
+    InQuery(which): InQuery<Which>,
 ) -> Result<Json<OfficeView>, Problem> {
     let authority = pages.named(which.authority.as_deref())?;
     Ok(Json(pages.office(authority)))
@@ -71,8 +72,8 @@ async fn office(
 /// Texts in place of the pages' own; none for a language that the office has none in.
 async fn texts(
     State(pages): State<Pages>,
-    Path(lang): Path<String>,
-    Query(which): Query<Which>,
+    InPath(lang): InPath<String>,
+    InQuery(which): InQuery<Which>,
 ) -> Result<Json<BTreeMap<String, String>>, Problem> {
     let authority = pages.named(which.authority.as_deref())?;
     let own = pages.offices.get(&authority.id);
@@ -80,7 +81,10 @@ async fn texts(
     Ok(Json(texts.unwrap_or_default()))
 }
 
-async fn logo(State(pages): State<Pages>, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn logo(
+    State(pages): State<Pages>,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
     let authority = pages.named(Some(&name))?;
     let Some(logo) = pages
         .offices

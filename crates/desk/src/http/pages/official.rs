@@ -1,7 +1,7 @@
 //! What officials do: their day, their decisions, their seat.
 
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -16,6 +16,7 @@ use super::view::{DayView, OfficeView};
 use crate::domain::{
     Appointment, AppointmentId, Day, MessageText, OutcomeCode, PersonId, Role, Timestamp,
 };
+use crate::http::location::{InPath, InQuery};
 use crate::http::{Problem, wire};
 use crate::login::Official;
 use crate::{Caller, SeatToken};
@@ -117,7 +118,7 @@ fn bad(error: impl std::fmt::Display) -> Problem {
 async fn day(
     State(pages): State<Pages>,
     session: LoggedIn,
-    Query(which): Query<WhichDay>,
+    InQuery(which): InQuery<WhichDay>,
 ) -> Result<Json<DayView>, Problem> {
     let day = which.read()?;
     Ok(Json(pages.day(&session.caller(), day).await?))
@@ -145,7 +146,7 @@ macro_rules! decision {
         async fn $name(
             State(pages): State<Pages>,
             session: LoggedIn,
-            Path((id, person)): Path<(String, String)>,
+            InPath((id, person)): InPath<(String, String)>,
             Body(Nothing {}): Body<Nothing>,
         ) -> Result<Json<Value>, Problem> {
             let caller = session.caller();
@@ -170,7 +171,7 @@ struct Words {
 async fn message(
     State(pages): State<Pages>,
     session: LoggedIn,
-    Path((id, person)): Path<(String, String)>,
+    InPath((id, person)): InPath<(String, String)>,
     Body(words): Body<Words>,
 ) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
@@ -183,7 +184,7 @@ async fn message(
 async fn colleague(
     State(pages): State<Pages>,
     session: LoggedIn,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
@@ -198,7 +199,7 @@ async fn colleague(
 async fn seat(
     State(pages): State<Pages>,
     session: LoggedIn,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<SeatToken>, Problem> {
     let id = appointment_id(&id)?;
@@ -216,7 +217,7 @@ struct End {
 async fn end(
     State(pages): State<Pages>,
     session: LoggedIn,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     Body(end): Body<End>,
 ) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
@@ -231,7 +232,7 @@ async fn end(
 async fn socket(
     State(pages): State<Pages>,
     LoggedIn(session): LoggedIn,
-    Query(which): Query<WhichDay>,
+    InQuery(which): InQuery<WhichDay>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     let day = which.read()?;

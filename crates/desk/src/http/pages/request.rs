@@ -13,6 +13,7 @@ use super::problem;
 use super::site::Jar;
 use crate::Caller;
 use crate::domain::Secret;
+use crate::http::answer::is_list;
 use crate::http::{MAX_BODY, Problem};
 use crate::login::sessions::Session;
 
@@ -42,6 +43,9 @@ impl<T: DeserializeOwned> FromRequest<Pages> for Body<T> {
                 "no-json",
                 "a JSON body is expected",
             ));
+        }
+        if is_list(&bytes) {
+            return Err(Problem::invalid("an object is expected, not a list"));
         }
         let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
         // The library's words name keys and kinds of values, never what stands there.
