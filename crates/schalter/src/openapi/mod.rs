@@ -11,11 +11,12 @@ use axum::routing::get;
 use serde_json::{Map, Value};
 
 /// Later ones add to earlier ones.
-const FRAGMENTS: [&str; 5] = [
+const FRAGMENTS: [&str; 6] = [
     include_str!("document.yaml"),
     include_str!("administration.yaml"),
     include_str!("appointments.yaml"),
-    include_str!("consultation.yaml"),
+    include_str!("pages.yaml"),
+    include_str!("officials.yaml"),
     include_str!("whip-whep.yaml"),
 ];
 
