@@ -2,7 +2,7 @@
 
 use schalter_model::AuthorityId;
 
-use super::{Changed, Desk, DeskError};
+use super::{Caller, Changed, Desk, DeskError};
 use crate::domain::{
     Appointment, AppointmentId, Authority, Digest, LinkToken, Moved, PersonId, Refusal, Timestamp,
 };
@@ -141,6 +141,21 @@ impl Desk {
             }
         }
         Err(DeskError::Busy)
+    }
+
+    /// Changes an appointment for a caller who neither saw a version nor wants the answer kept, by a step that makes nobody.
+    pub(super) async fn decide(
+        &self,
+        caller: &Caller,
+        id: &AppointmentId,
+        step: impl Fn(&mut Appointment, &Authority, Timestamp) -> Result<Moved, Refusal> + Send + Sync,
+    ) -> Result<Done, DeskError> {
+        let by = caller.by();
+        self.change(
+            Subject::of(caller, id, &by, None),
+            |appointment, authority, now| Ok(step(appointment, authority, now)?.into()),
+        )
+        .await
     }
 
     /// Stores what was done, then tells the room and whoever looks on.

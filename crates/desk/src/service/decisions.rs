@@ -21,11 +21,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-            Ok(appointment.admit(person)?.into())
-        })
-        .await
+        self.decide(caller, id, |appointment, _, _| appointment.admit(person))
+            .await
     }
 
     /// Tells somebody no.
@@ -38,11 +35,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-            Ok(appointment.deny(person)?.into())
-        })
-        .await
+        self.decide(caller, id, |appointment, _, _| appointment.deny(person))
+            .await
     }
 
     /// Sends somebody back to the waiting room, with their pair. When it answers, nothing of or for them is forwarded.
@@ -55,9 +49,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, now| {
-            Ok(appointment.hold(person, now)?.into())
+        self.decide(caller, id, |appointment, _, now| {
+            appointment.hold(person, now)
         })
         .await
     }
@@ -72,11 +65,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-            Ok(appointment.remove(person)?.into())
-        })
-        .await
+        self.decide(caller, id, |appointment, _, _| appointment.remove(person))
+            .await
     }
 
     /// Tells somebody something.
@@ -90,9 +80,8 @@ impl Desk {
         person: &PersonId,
         text: MessageText,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, now| {
-            Ok(appointment.message(person, text.clone(), now)?.into())
+        self.decide(caller, id, |appointment, _, now| {
+            appointment.message(person, text.clone(), now)
         })
         .await
     }
@@ -172,13 +161,9 @@ impl Desk {
         id: &AppointmentId,
         outcome: OutcomeCode,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(
-            Subject::of(caller, id, &by, None),
-            |appointment, authority, now| {
-                Ok(appointment.end(authority, outcome.clone(), now)?.into())
-            },
-        )
+        self.decide(caller, id, |appointment, authority, now| {
+            appointment.end(authority, outcome.clone(), now)
+        })
         .await
     }
 }

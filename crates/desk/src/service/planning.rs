@@ -243,9 +243,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-            Ok(appointment.remove_person(person)?.into())
+        self.decide(caller, id, |appointment, _, _| {
+            appointment.remove_person(person)
         })
         .await
     }
@@ -283,9 +282,8 @@ impl Desk {
         id: &AppointmentId,
         person: &PersonId,
     ) -> Result<Done, DeskError> {
-        let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-            Ok(appointment.revoke_link(person)?.into())
+        self.decide(caller, id, |appointment, _, _| {
+            appointment.revoke_link(person)
         })
         .await
     }
