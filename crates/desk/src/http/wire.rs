@@ -1,7 +1,8 @@
 //! The JSON of appointments and events, in and out.
 
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::domain::{
@@ -9,6 +10,19 @@ use crate::domain::{
     Subject, Timestamp, When,
 };
 use crate::{Partner, PersonInput};
+
+/// A JSON object inside of another value. Derived readers take a list as well, for the members in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let members = Map::deserialize(reader)?;
+        T::deserialize(Value::Object(members))
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
+}
 
 /// Whom somebody is linked to: a person's id, or the place, from 0, in the same request's list.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +41,7 @@ pub struct PersonJson {
     role: Role,
     name: Name,
     #[serde(default)]
-    needs: Needs,
+    needs: Object<Needs>,
     #[serde(default)]
     linked_to: Option<PartnerJson>,
 }
@@ -37,7 +51,7 @@ impl From<PersonJson> for PersonInput {
         Self {
             role: json.role,
             name: json.name,
-            needs: json.needs,
+            needs: json.needs.0,
             linked_to: match json.linked_to {
                 None => Partner::Nobody,
                 Some(PartnerJson::Place(place)) => Partner::Place(place),
@@ -56,7 +70,7 @@ pub struct AppointmentJson {
     subject: Subject,
     starts_at: Timestamp,
     ends_at: Timestamp,
-    people: Vec<PersonJson>,
+    people: Vec<Object<PersonJson>>,
 }
 
 impl AppointmentJson {
@@ -66,7 +80,7 @@ impl AppointmentJson {
             starts_at: self.starts_at,
             ends_at: self.ends_at,
         };
-        let people = self.people.into_iter().map(Into::into).collect();
+        let people = self.people.into_iter().map(|one| one.0.into()).collect();
         ((self.external_ref, self.subject, when), people)
     }
 }

@@ -407,4 +407,19 @@ async fn a_list_is_no_object_though_its_values_would_fit() {
     }
     let seen = office.call("GET", &path, &[], None).await;
     assert_eq!(seen.json["subject"], "Wohngeld");
+
+    // Nor inside of an object.
+    for (place, list) in [
+        ("/people/0", json!(["citizen", "Toni Muster"])),
+        ("/people/0/needs", json!([true, true, true, true])),
+        ("/people/0/needs", json!([])),
+    ] {
+        let mut plan = plan();
+        plan["people"][0]["needs"] = json!({});
+        *plan.pointer_mut(place).unwrap() = list;
+        let answer = office
+            .call("POST", "/v1/appointments", &[], Some(plan))
+            .await;
+        assert_eq!(answer.problem().0, 422, "{place}");
+    }
 }
