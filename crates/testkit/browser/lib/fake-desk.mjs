@@ -8,7 +8,7 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with. */
-export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {} }) {
+export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {} }) {
   const office = { id: 'mitte', name: 'Bürgeramt Mitte', time_zone: 'Europe/Berlin', languages: ['de', 'en', 'de-leicht'], help: { phone: '+49 30 115', text: 'Montag bis Freitag, 8 bis 18 Uhr' }, links: { imprint: '/impressum', privacy: '/datenschutz', accessibility: '/barrierefrei', feedback: 'hilfe@example.org' }, theme: { logo_url: null, colours: { primary: '#00509b', on_primary: '#ffffff' } }, login: { oidc: true, demo: [{ id: 'off', name: 'Frau Schröder' }] }, ...more };
   const hour = 3_600_000;
   const at = (ms) => new Date(Date.now() + ms).toISOString();
@@ -18,7 +18,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const calls = [];
   let version = 0;
   const view = () => ({ version: ++version, server_time: at(0), me: { ...kim, ahead: 0 }, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
-    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.' }, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
+    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
   const day = () => ({ day: at(0).slice(0, 10), appointments: [apt] });
   const sockets = new Set();
   const changed = () => { for (const { socket, citizen } of sockets) socket.send(JSON.stringify(citizen ? { type: 'view', view: view() } : { type: 'day', day: day() })); };

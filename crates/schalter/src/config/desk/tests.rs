@@ -110,6 +110,7 @@ fn values_that_make_no_sense_are_refused() {
         ),
         ("notice: {kind: advice, file: x}", "notice or consent"),
         ("notice: {kind: consent}", "file is missing"),
+        ("notice: {fr: x}", "fr"),
         ("notice: {file: /nowhere}", "/nowhere"),
         ("texts: {fr: x}", "no such key"),
         ("logo: /nowhere", "/nowhere"),
@@ -208,6 +209,34 @@ fn no_other_key_opens_an_offices_rooms() {
     complains(
         "desk:\n  authorities: [{id: schalter-check, name: x}]\n",
         &["desk.authorities[0].id"],
+    );
+}
+
+#[test]
+fn each_language_may_have_a_notice_of_its_own() {
+    let folder = Folder::new("notices");
+    let german = folder.file("de.txt", b"Hinweis\nText\n");
+    let english = folder.file("en.txt", b"Notice\nText\n");
+    let read = |notice: &str| {
+        let desk = desk(&office(&format!(
+            "      languages: [en, de, de-leicht]\n      notice: {notice}\n"
+        )));
+        desk.authorities[0].clone()
+    };
+    let both = read(&format!("{{kind: consent, de: {german}, en: {english}}}"));
+    assert_eq!(both.notice, both.notices["en"]);
+    assert_eq!(both.notices["de"].title, "Hinweis");
+    assert_ne!(both.notices["de"].hash(), both.notices["en"].hash());
+    assert_eq!(both.notices.len(), 2);
+    assert_eq!(both.authority().notices, both.notices);
+    // Who reads English is shown the German one, where there is no other.
+    assert_eq!(read(&format!("{{de: {german}}}")).notice.title, "Hinweis");
+    assert!(read(&format!("{{file: {german}}}")).notices.is_empty());
+    complains(
+        &office(&format!(
+            "      notice: {{file: {german}, en: {english}}}\n"
+        )),
+        &["either one file is for everybody"],
     );
 }
 
