@@ -21,7 +21,7 @@ export async function termin(content: HTMLElement, token: string): Promise<void>
     // The link is spent on this browser: it need not stay in the address, over a shoulder or in a picture of the screen.
     history.replaceState(null, '', location.pathname);
     await useOffice(view.authority);
-    await attend(content, view);
+    await attend(content, view, token !== '');
   } catch (problem) {
     await refused(content, problem);
   }
@@ -53,10 +53,12 @@ async function refused(content: HTMLElement, problem: unknown): Promise<void> {
   showScreen(content, el('section', { class: 'card' }, heading('problem.title'), box, el('div', { class: 'actions' }, button('again', 'problem.again', 'secondary', () => location.reload()))));
 }
 
-async function attend(content: HTMLElement, first: View): Promise<void> {
+async function attend(content: HTMLElement, first: View, fresh: boolean): Promise<void> {
   let view = first;
   let entry: Entry | undefined;
-  if (!['waiting', 'admitted', 'in_call', 'held', 'denied', 'ended'].includes(view.me.stage)) {
+  // Another device of the same person waits as soon as its link is open; its own camera and microphone are to be tried all the same.
+  const untried = fresh && view.me.other_device && view.me.stage === 'waiting';
+  if (untried || !['waiting', 'admitted', 'in_call', 'held', 'denied', 'ended'].includes(view.me.stage)) {
     const { wanted, hash } = await notice(content, view);
     if (!view.me.notice_agreed) view = await tell<View>('me/notice', { hash, agreed: true });
     entry = await prepare(content, view, wanted);
