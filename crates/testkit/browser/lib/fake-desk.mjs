@@ -16,6 +16,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null };
   const apt = { id: 'apt_1', external_ref: 'A-1', subject: 'Personalausweis', starts_at: at(0), ends_at: at(hour / 2), state: 'scheduled', outcome: null, version: 1, late: false, people: [kim] };
   const calls = [];
+  const bodies = {};
   let version = 0;
   const view = () => ({ version: ++version, server_time: at(0), me: { ...kim, ahead: 0 }, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
     notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
@@ -24,14 +25,15 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const changed = () => { for (const { socket, citizen } of sockets) socket.send(JSON.stringify(citizen ? { type: 'view', view: view() } : { type: 'day', day: day() })); };
   let signedIn = false;
   const change = (fields) => { Object.assign(kim, fields); changed(); return view(); };
-  const no = (status, code) => ({ status, body: { type: `https://schalter.example/problems/${code}`, title: code } });
+  const no = (status, code, more = {}) => ({ status, body: { type: `https://schalter.example/problems/${code}`, title: code, ...more } });
   const answer = (method, where, body) => {
     calls.push(`${method} ${where}`);
+    bodies[where] = body;
     const own = where.match(/^appointments\/apt_1\/people\/per_kim\/(\w+)$/)?.[1];
     if (own) return change({ admit: { stage: 'admitted' }, deny: { stage: 'denied' }, hold: { stage: 'held' }, message: { message: { text: body.text, at: at(0) } } }[own]);
     switch (`${method} ${where}`) {
       case 'GET office': return office;
-      case 'POST links/open': return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
+      case 'POST links/open': if (body.token === 'early') return no(409, 'too-early', { opens_at: '2026-12-07T08:30:00.000Z' }); return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
       case 'GET me': return kim.link === 'bound' ? view() : no(401, 'no-session');
       case 'POST me/notice': return change({ notice_agreed: true });
       case 'POST me/devices': return change({ devices: body });
@@ -70,5 +72,5 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     socket.send(JSON.stringify(entry.citizen ? { type: 'view', view: view() } : { type: 'day', day: day() }));
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  return { url: `http://127.0.0.1:${server.address().port}`, calls, kim, change, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
+  return { url: `http://127.0.0.1:${server.address().port}`, calls, bodies, kim, change, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
 }

@@ -93,6 +93,9 @@ export class Room extends Emitter {
   reconnecting(yes) {
     this.emit(RoomEvent.ConnectionStateChanged, yes ? ConnectionState.Reconnecting : ConnectionState.Connected);
   }
+  speak(identities) {
+    this.emit(RoomEvent.ActiveSpeakersChanged, identities.map((identity) => this.remoteParticipants.get(identity)));
+  }
   quality(how) {
     this.emit(RoomEvent.ConnectionQualityChanged, how, this.localParticipant);
   }
