@@ -31,8 +31,8 @@ import { nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
-  /** Shown above the people, and beside or below them. */
-  readonly above: HTMLElement;
+  /** Shown below the people, and beside them. */
+  readonly below: HTMLElement;
   readonly beside: HTMLElement;
   /** Opens and closes the text pane; the button is one of the controls. */
   readonly text: TextButton;
@@ -56,6 +56,8 @@ export async function runCall(content: HTMLElement, link: Pick<Link, 'token' | '
 
 /** A connection that is gone for so long may stay so: then the page says whom to call. */
 const HELP_AFTER_MS = 10_000;
+/** As in the stylesheet. */
+const NARROW = matchMedia('(max-width: 40rem)');
 
 setLogLevel(LogLevel.warn); // below that the library writes names and addresses to the console
 
@@ -83,6 +85,7 @@ class Call {
   readonly #share = new ShareHint();
   readonly #quality = new Quality({ mayGoAlone: () => !this.#somebodySigns(), switch: (on) => void this.#switchPictures(on) });
   readonly element: HTMLElement;
+  readonly #more: HTMLElement;
   readonly #sizes = new ResizeObserver(() => this.#arrange());
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
@@ -95,11 +98,13 @@ class Call {
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
     this.#room = new Room(roomOptions(entry));
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
+    this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
       el('div', { class: 'call__status' }, this.#connection, this.#news),
-      this.#quality.element, this.#unblock, this.#alone,
-      ...(addition ? [addition.above, el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
+      this.#quality.said, this.#unblock, this.#alone,
+      ...(addition ? [el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
+      this.#more,
       this.#controls.element, this.#sound, this.#share.element);
     this.#unblock.querySelector('button')?.addEventListener('click', () => void this.#room.startAudio());
   }
@@ -108,7 +113,7 @@ class Call {
   async run(link: Pick<Link, 'token' | 'mayRename' | 'name'>): Promise<Outcome> {
     setState('connecting');
     this.#say(this.#connection, 'status.connecting');
-    for (const part of [document.body, this.#tiles.element, this.#controls.element]) this.#sizes.observe(part);
+    for (const part of [document.body, this.#tiles.element, this.#more, this.#controls.element]) this.#sizes.observe(part);
     const ended = this.#listen();
     this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
@@ -132,7 +137,8 @@ class Call {
   }
 
   #arrange(): void {
-    arrange(this.#tiles.element, this.#controls.element);
+    // On a phone the people come first: what is below them is scrolled to.
+    arrange(this.#tiles.element, NARROW.matches ? [this.#controls.element] : [this.#more, this.#controls.element]);
   }
 
   nextEntry(): Entry {

@@ -19,10 +19,10 @@ export interface Pictures {
 }
 
 export class Quality {
-  readonly #said = el('p', { class: 'kern-body', role: 'status', id: 'quality' });
+  /** What is said of it, empty while there is nothing to say. */
+  readonly said = el('p', { class: 'call__quality kern-body', role: 'status', id: 'quality' });
   readonly #label = setText(el('span', { class: 'kern-label' }), 'quality.audio');
-  readonly #button = el('button', { type: 'button', class: 'kern-btn kern-btn--secondary', id: 'audio-only' }, this.#label);
-  readonly element = el('div', { class: 'call__quality', hidden: '' }, this.#said, this.#button);
+  readonly button = el('button', { type: 'button', class: 'kern-btn kern-btn--secondary', id: 'audio-only', hidden: '' }, this.#label);
   readonly #pictures: Pictures;
   #now: 'poor' | 'good' = 'good';
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -32,7 +32,7 @@ export class Quality {
 
   constructor(pictures: Pictures) {
     this.#pictures = pictures;
-    this.#button.addEventListener('click', () => {
+    this.button.addEventListener('click', () => {
       this.#chosen = true;
       this.#switch(!this.#pictured, 'quality.chosen');
     });
@@ -45,7 +45,7 @@ export class Quality {
 
   /** The call stands: from here on the button works. */
   begin(): void {
-    this.element.hidden = false;
+    this.button.hidden = false;
   }
 
   /** Takes what the server says of one's own connection. */
@@ -63,18 +63,18 @@ export class Quality {
   }
 
   #stays(now: 'poor' | 'good'): void {
-    if (now === 'good') return void (this.#pictured ? clearText(this.#said) : setText(this.#said, 'quality.better'));
+    if (now === 'good') return void (this.#pictured ? clearText(this.said) : setText(this.said, 'quality.better'));
     if (!this.#pictured) return;
     // Somebody's hands, or the person's own word: then it is said, and nothing is switched.
-    if (this.#chosen || !this.#pictures.mayGoAlone()) return void setText(this.#said, 'quality.poor.kept');
+    if (this.#chosen || !this.#pictures.mayGoAlone()) return void setText(this.said, 'quality.poor.kept');
     this.#switch(false, 'quality.poor');
   }
 
   #switch(on: boolean, why: TextKey): void {
     this.#pictured = on;
     setText(this.#label, on ? 'quality.audio' : 'quality.pictures');
-    if (on) clearText(this.#said);
-    else setText(this.#said, why);
+    if (on) clearText(this.said);
+    else setText(this.said, why);
     this.#pictures.switch(on);
   }
 }

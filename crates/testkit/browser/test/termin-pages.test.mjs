@@ -173,7 +173,7 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
     const alert = early.getByRole('alert');
     await alert.filter({ hasText: 'Geöffnet ab Montag, 7. Dezember 2026 um' }).waitFor();
     await early.selectOption('#language', 'en');
-    await alert.filter({ hasText: 'Monday 7 December 2026 at' }).waitFor();
+    await alert.filter({ hasText: 'Monday, 7 December 2026 at' }).waitFor();
     await look(early, 'termin-problem', pictures);
     assert.deepEqual(early.errors, []);
   });

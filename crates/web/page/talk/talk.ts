@@ -21,7 +21,7 @@ const MOST_TYPED = 2_000;
 export class Talk implements Addition {
   readonly pins = true;
   readonly phone: string;
-  readonly above: HTMLElement;
+  readonly below: HTMLElement;
   readonly beside: HTMLElement;
   readonly text: TextButton;
   readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
@@ -41,10 +41,11 @@ export class Talk implements Addition {
     this.#rtt = new Written('rtt', true, (packet) => this.#send(packet, TOPICS.rtt), () => this.text.open());
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
     this.#signing.setAttribute('aria-pressed', 'false');
-    this.above = el('div', { class: 'talk' },
-      setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption'),
+    this.below = el('div', { class: 'talk' },
+      this.#signing, ...(options.extra ? [options.extra] : []),
       el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
-      this.#signing, ...(options.extra ? [options.extra] : []), this.#speaker);
+      el('details', {}, setText(el('summary', { class: 'kern-body' }), 'talk.encryption.short'), setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption')),
+      this.#speaker);
     const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
     form.addEventListener('submit', (event) => {
