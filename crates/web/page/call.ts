@@ -102,7 +102,7 @@ class Call {
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
       el('div', { class: 'call__status' }, this.#connection, this.#news),
-      this.#quality.said, this.#unblock, this.#alone,
+      this.#quality.element, this.#unblock, this.#alone,
       ...(addition ? [el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
       this.#more,
       this.#controls.element, this.#sound, this.#share.element);

@@ -5,6 +5,10 @@ import { ConnectionQuality } from 'livekit-client';
 import { el } from './dom';
 import { clearText, setText, type TextKey } from './texts';
 
+function button(id: string, key: TextKey): HTMLButtonElement {
+  return el('button', { type: 'button', class: 'kern-btn kern-btn--secondary', id, hidden: '' }, setText(el('span', { class: 'kern-label' }), key));
+}
+
 /** Poor for so long, and not only for a moment: the server looks every five seconds. */
 export const POOR_MS = 10_000;
 /** Good for so long before it is said. */
@@ -19,10 +23,12 @@ export interface Pictures {
 }
 
 export class Quality {
-  /** What is said of it, empty while there is nothing to say. */
-  readonly said = el('p', { class: 'call__quality kern-body', role: 'status', id: 'quality' });
-  readonly #label = setText(el('span', { class: 'kern-label' }), 'quality.audio');
-  readonly button = el('button', { type: 'button', class: 'kern-btn kern-btn--secondary', id: 'audio-only', hidden: '' }, this.#label);
+  readonly #said = el('p', { class: 'kern-body', role: 'status', id: 'quality' });
+  readonly #back = button('pictures', 'quality.pictures');
+  /** What is said of it, and the way back: in sight while there are no pictures. */
+  readonly element = el('div', { class: 'call__quality' }, this.#said, this.#back);
+  /** The way to sound alone. */
+  readonly button = button('audio-only', 'quality.audio');
   readonly #pictures: Pictures;
   #now: 'poor' | 'good' = 'good';
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -32,10 +38,13 @@ export class Quality {
 
   constructor(pictures: Pictures) {
     this.#pictures = pictures;
-    this.button.addEventListener('click', () => {
-      this.#chosen = true;
-      this.#switch(!this.#pictured, 'quality.chosen');
-    });
+    for (const [pressed, on, next] of [[this.button, false, this.#back], [this.#back, true, this.button]] as const) {
+      pressed.addEventListener('click', () => {
+        this.#chosen = true;
+        this.#switch(on, 'quality.chosen');
+        next.focus(); // the one that was pressed is gone, and the focus must not be
+      });
+    }
   }
 
   /** Whether pictures are sent and received. */
@@ -63,18 +72,19 @@ export class Quality {
   }
 
   #stays(now: 'poor' | 'good'): void {
-    if (now === 'good') return void (this.#pictured ? clearText(this.said) : setText(this.said, 'quality.better'));
+    if (now === 'good') return void (this.#pictured ? clearText(this.#said) : setText(this.#said, 'quality.better'));
     if (!this.#pictured) return;
     // Somebody's hands, or the person's own word: then it is said, and nothing is switched.
-    if (this.#chosen || !this.#pictures.mayGoAlone()) return void setText(this.said, 'quality.poor.kept');
+    if (this.#chosen || !this.#pictures.mayGoAlone()) return void setText(this.#said, 'quality.poor.kept');
     this.#switch(false, 'quality.poor');
   }
 
   #switch(on: boolean, why: TextKey): void {
     this.#pictured = on;
-    setText(this.#label, on ? 'quality.audio' : 'quality.pictures');
-    if (on) clearText(this.said);
-    else setText(this.said, why);
+    this.button.hidden = !on;
+    this.#back.hidden = on;
+    if (on) clearText(this.#said);
+    else setText(this.#said, why);
     this.#pictures.switch(on);
   }
 }

@@ -8,14 +8,16 @@ const CAMERA = { width: 320, height: 180, fps: 15 };
 /** A tone that is heard may differ by so much: one line of the spectrum. */
 const HZ = 6;
 const POLL_MS = 50;
+const WINDOW = { width: 1280, height: 800 };
 let script;
 
 /** Opens `url` in a window of its own, where the browser has such; `devices` are those of page/devices.js. */
 export async function visit(browser, url, devices, { locale = 'de-DE' } = {}) {
   script ??= await bundle('devices.js');
   const source = `window.TEST_DEVICES = ${JSON.stringify({ ...CAMERA, ...devices })};\n${script}`;
-  const context = browser.newContext ? await browser.newContext({ locale, viewport: { width: 1280, height: 800 } }) : browser;
+  const context = browser.newContext ? await browser.newContext({ locale, viewport: WINDOW }) : browser;
   const page = await context.newPage();
+  if (context === browser) await page.setViewport(WINDOW);
   const failures = [];
   page.on('pageerror', (error) => failures.push(error.message));
   page.on('console', (message) => /Content.Security.Policy|Refused to/.test(message.text()) && failures.push(message.text()));
@@ -29,6 +31,7 @@ export async function until(page, what, probe, argument, ms = 15_000) {
   for (const end = Date.now() + ms; ; await sleep(POLL_MS)) {
     const found = await page.evaluate(probe, argument);
     if (found) return found;
+    if (Date.now() > end && process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/failed.png` });
     if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms at ${await page.evaluate(() => `${document.documentElement.dataset.state}: ${document.querySelector('main').innerText.slice(0, 600)}`)}`);
   }
 }

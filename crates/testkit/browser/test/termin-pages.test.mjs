@@ -111,7 +111,8 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
     await look(page, 'termin-audio', pictures);
     await be('excellent', 11_000);
     assert.deepEqual(await state(), { received: false, sent: false, said: 'Die Verbindung ist wieder gut. Sie können die Bilder wieder einschalten.' }, 'no camera turns itself on');
-    await press(page, 'audio-only');
+    await press(page, 'pictures');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'audio-only', 'the focus goes where the way back is');
     assert.deepEqual(await state(), { received: true, sent: true, said: '' });
     await be('lost', 11_000);
     const { received, sent, said } = await state();
