@@ -110,7 +110,6 @@ fn values_that_make_no_sense_are_refused() {
         ),
         ("notice: {kind: advice, file: x}", "notice or consent"),
         ("notice: {kind: consent}", "file is missing"),
-        ("notice: {fr: x}", "fr"),
         ("notice: {file: /nowhere}", "/nowhere"),
         ("texts: {fr: x}", "no such key"),
         ("logo: /nowhere", "/nowhere"),
@@ -237,6 +236,10 @@ fn each_language_may_have_a_notice_of_its_own() {
             "      notice: {{file: {german}, en: {english}}}\n"
         )),
         &["either one file is for everybody"],
+    );
+    complains(
+        &office(&format!("      notice: {{de: {german}, fr: {english}}}\n")),
+        &["fr"],
     );
 }
 
