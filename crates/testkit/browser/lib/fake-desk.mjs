@@ -18,7 +18,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const calls = [];
   const bodies = {};
   let version = 0;
-  const view = () => ({ version: ++version, server_time: at(0), me: { ...kim, ahead: 0 }, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
+  const view = () => ({ version: ++version, server_time: at(0), me: kim, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
     notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
   const day = () => ({ day: at(0).slice(0, 10), appointments: [apt] });
   const sockets = new Set();

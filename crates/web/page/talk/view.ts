@@ -46,7 +46,6 @@ export interface View {
     readonly notice_agreed: boolean;
     readonly other_device: boolean;
     readonly waiting_since: string | null;
-    readonly ahead: number | null;
     readonly message: { readonly text: string; readonly at: string } | null;
   };
   readonly appointment: { readonly id: string; readonly subject: string; readonly starts_at: string; readonly ends_at: string; readonly opens_at: string; readonly closes_at: string; readonly state: string; readonly outcome: string | null };

@@ -146,7 +146,6 @@ struct Me {
     notice_agreed: bool,
     other_device: bool,
     waiting_since: Option<Timestamp>,
-    ahead: Option<usize>,
     message: Option<Message>,
     linked_to: Option<String>,
 }
@@ -254,7 +253,6 @@ impl Me {
             notice_agreed: agreed(person, authority),
             other_device: visitor.is_other_device(),
             waiting_since: own.stage.waiting_since(),
-            ahead: visitor.ahead(),
             message: person.message.clone(),
             linked_to: person.linked_to.as_ref().map(ToString::to_string),
         }
