@@ -101,11 +101,11 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
     const state = () => page.evaluate(() => ({ received: window.fakeRoom.remoteParticipants.get('off').subscribed, sent: window.fakeRoom.localParticipant.isCameraEnabled, said: document.querySelector('#quality').textContent }));
     const be = (quality, ms) => page.evaluate((how) => window.fakeRoom.quality(how), quality).then(() => page.clock.fastForward(ms));
 
-    await be('poor', 9_000);
-    await be('good', 9_000); // it was for a moment only
-    await be('poor', 9_000);
+    await be('poor', 5_000);
+    await be('good', 5_000); // it was for a moment only
+    await be('poor', 5_000);
     assert.deepEqual(await state(), { received: undefined, sent: true, said: '' });
-    await be('poor', 2_000);
+    await be('poor', 6_000);
     assert.deepEqual(await state(), { received: false, sent: false, said: 'Die Verbindung ist schlecht. Damit Sie sich weiter hören, sind die Bilder aus.' });
     assert.match(await page.locator('main').ariaSnapshot(), /- status: Die Verbindung ist schlecht/);
     await look(page, 'termin-audio', pictures);
