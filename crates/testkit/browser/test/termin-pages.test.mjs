@@ -41,6 +41,7 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
   async function enter(page) {
     await press(page, 'open');
     await press(page, 'check');
+    await page.waitForSelector('#prejoin-camera'); // with the camera on
     await press(page, 'join');
     await page.waitForSelector('#position:not(:empty)');
     page.desk.change({ stage: 'admitted' });
@@ -97,7 +98,7 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
   test('a poor network takes the pictures and not the sound, and the person has the last word', async (t) => {
     const page = await open(t, {}, { clock: true });
     await enter(page);
-    await page.evaluate(() => window.fakeRoom.localParticipant.setCameraEnabled(true));
+    assert.equal(await page.evaluate(() => window.fakeRoom.localParticipant.isCameraEnabled), true);
     const state = () => page.evaluate(() => ({ received: window.fakeRoom.remoteParticipants.get('off').subscribed, sent: window.fakeRoom.localParticipant.isCameraEnabled, said: document.querySelector('#quality').textContent }));
     const be = (quality, ms) => page.evaluate((how) => window.fakeRoom.quality(how), quality).then(() => page.clock.fastForward(ms));
 
