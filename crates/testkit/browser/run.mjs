@@ -12,7 +12,7 @@ const TOGETHER = [
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
-  'kit', 'screens', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
+  'kit', 'screens', 'termin-pages', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
   'adaptation', 'roles', 'layers', 'congestion-feedback', 'page', 'e2ee', 'backup-codec', 'whep', 'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];
 const LISTS = {

@@ -30,6 +30,8 @@ pub struct Authority {
     pub closes_after_s: u64,
     /// What people read before they wait.
     pub notice: Notice,
+    /// The same for who reads another language, by its tag.
+    pub notices: BTreeMap<String, Notice>,
     /// How an appointment may end.
     pub outcomes: Vec<OutcomeCode>,
     /// Tags of languages (BCP 47), the first by default.
@@ -47,6 +49,13 @@ impl Authority {
     pub const CLOSES_AFTER_S: u64 = 60 * 60;
     /// Outcomes of an authority that names none.
     pub const OUTCOMES: [&str; 4] = ["done", NO_SHOW, "reschedule", "technical"];
+
+    /// Whether the notice reads like this in any language: whoever agrees has read one of them.
+    pub fn reads(&self, notice: &Digest) -> bool {
+        std::iter::once(&self.notice)
+            .chain(self.notices.values())
+            .any(|shown| shown.hash() == *notice)
+    }
 
     /// The outcomes of an authority that names none.
     pub fn default_outcomes() -> Vec<OutcomeCode> {

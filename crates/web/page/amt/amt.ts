@@ -107,7 +107,7 @@ async function consult(content: HTMLElement, me: Official, first: Card): Promise
     await tell(`${path}/end`, { outcome: outcome.value });
     document.getElementById('leave')?.click();
   }, 'lobby.ended'));
-  const talk = new Talk({ captions: false, extra: el('div', { class: 'talk__official' }, said, lobby, invite,
+  const talk = new Talk({ captions: false, phone: me.office.help.phone, extra: el('div', { class: 'talk__official' }, said, lobby, invite,
     el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: 'outcome' }), 'lobby.outcome'), el('div', { class: 'kern-form-input__select-wrapper' }, outcome)), end) });
   const show = (card: Card) => {
     const inside = card.people.filter((one) => ['admitted', 'in_call'].includes(one.stage));
@@ -158,7 +158,7 @@ async function colleague(content: HTMLElement, token: string): Promise<void> {
   try {
     const view = await tell<View>('links/open', { token });
     await useOffice(view.authority);
-    const talk = new Talk({ captions: view.grants.captions });
+    const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
     talk.people(view.present);
     const stop = listen<View>('me/socket', (message) => void (message.type === 'view' && talk.people(message.view.present)), () => undefined);
     const seat = await tell<Seat>('me/seat');
