@@ -8,6 +8,7 @@ import { build } from 'esbuild';
 import { violations } from '../lib/axe.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { fakeDesk } from '../lib/fake-desk.mjs';
+import { cancels, creates, decides, replans, talks } from '../lib/officials-journey.mjs';
 
 const web = fileURLToPath(new URL('../../../web', import.meta.url));
 const kit = fileURLToPath(new URL('..', import.meta.url));
@@ -103,6 +104,32 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
       await press(citizen, 'leave');
       await citizen.waitForSelector('html[data-state=ended]');
       await shown('termin-end');
+      assert.deepEqual(errors, []);
+      await context.close();
+      await desk.close();
+    });
+  }
+
+  for (const [language, scheme] of [['de', 'light'], ['en', 'dark'], ['de-leicht', 'light'], ['de', 'dark']]) {
+    test(`an official's day by keyboard in ${language}, ${scheme}`, async () => {
+      const desk = await fakeDesk({ dist, script });
+      const context = await browser.newContext({ colorScheme: scheme, reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
+      await context.addInitScript((value) => localStorage.setItem('language', value), language);
+      desk.replan({ late: true });
+      desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp' }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });
+      const page = await context.newPage();
+      const errors = [];
+      page.on('pageerror', (error) => errors.push(error.message));
+      const seen = (name) => look(page, name, language === 'de' ? scheme : 'other');
+      await page.goto(`${desk.url}/amt`);
+      await press(page, 'demo-0');
+      await page.waitForSelector('#admit-per_kim');
+      for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
+      await creates(page, desk, seen);
+      await replans(page, desk, seen);
+      await decides(page, desk, seen);
+      await talks(page, desk, seen);
+      await cancels(page, desk);
       assert.deepEqual(errors, []);
       await context.close();
       await desk.close();

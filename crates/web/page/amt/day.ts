@@ -118,7 +118,9 @@ class AppointmentCard {
     this.#cancel.hidden = card.state !== 'scheduled';
     if (over) this.#open(false);
     this.#plan.update(card);
-    if (focused?.closest('[hidden]')) this.#heading.focus();
+    // A row that went on with the focus has put it on a name; otherwise what had it is gone, and reading goes on at the heading.
+    const lost = focused && (!focused.isConnected || focused.closest('[hidden]'));
+    if (lost && [focused, document.body].includes(document.activeElement as HTMLElement)) this.#heading.focus();
   }
 
   #open(yes: boolean): void {
