@@ -83,7 +83,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
       case 'POST appointments': {
         const people = [];
         for (const one of body.people) people.push(personOf(one, people));
-        const card = { ...apt, ...body, id: 'apt_2', state: 'scheduled', version: 1, people };
+        const card = { ...apt, ...body, id: 'apt_2', state: 'scheduled', late: false, version: 1, people };
         made.push(card);
         changed();
         return { ...card, people: people.map((one) => ({ ...one, join_url: url(one.role) })) };

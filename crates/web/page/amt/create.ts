@@ -83,7 +83,7 @@ export function createForm(me: Official, day: () => string, say: (key: TextKey) 
       else summary.refuse(officialText(problem));
     }
   };
-  const open = el('details', { id: 'create' }, setText(el('summary', { class: 'kern-body' }), 'create.title'), form, made);
+  const open = el('details', { id: 'create', class: 'kern-accordion' }, el('summary', { class: 'kern-accordion__header' }, setText(el('span', { class: 'kern-title' }), 'create.title')), el('div', { class: 'kern-accordion__body' }, form, made));
   open.addEventListener('toggle', () => {
     if (open.open && !when.day.value) when.day.control.value = day();
   });

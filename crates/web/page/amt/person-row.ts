@@ -32,7 +32,7 @@ export class PersonRow {
   readonly #since = el('p', { class: 'kern-body', hidden: '' });
   readonly #decide: HTMLElement;
   readonly #inside: HTMLElement;
-  readonly #message: HTMLFormElement;
+  readonly #message: HTMLElement;
   readonly #inCall: boolean;
   readonly #office: Office;
 
@@ -47,7 +47,7 @@ export class PersonRow {
       setText(made.firstElementChild ?? made, { key, args });
       return made;
     };
-    this.#name = setText(el(call ? 'h2' : 'h3', { class: 'kern-title', tabindex: '-1', id: `person-${id}` }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } });
+    this.#name = setText(el(call ? 'h2' : 'h3', { class: 'kern-title kern-title--small', tabindex: '-1', id: `person-${id}` }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } });
     this.#marks = el('ul', { class: 'marks' });
     this.#decide = el('div', { class: 'actions' },
       named('admit', 'lobby.admit.name', 'primary', () => act(tell(`${path}/admit`), 'day.did.admit')),
@@ -63,9 +63,9 @@ export class PersonRow {
         if (await confirm({ key: 'lobby.remove.title', args }, 'lobby.remove.what', 'lobby.remove.yes')) await act(tell(`${path}/remove`), 'lobby.did.remove');
       }));
     const text = line(`text-${id}`, { key: 'day.message', args }, { maxlength: String(MAX_MESSAGE) });
-    this.#message = el('form', { class: 'pane__form', novalidate: '' }, text.element,
+    const form = el('form', { class: 'pane__form', novalidate: '' }, text.element,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: `send-${id}` }, setText(el('span', { class: 'kern-label' }), 'day.message.send')));
-    this.#message.addEventListener('submit', (event) => {
+    form.addEventListener('submit', (event) => {
       event.preventDefault();
       if (!text.value) {
         text.complain('lobby.message.empty');
@@ -74,6 +74,8 @@ export class PersonRow {
       text.complain(undefined);
       void act(tell(`${path}/message`, { text: text.value }), 'day.did.message').then(() => (text.control.value = ''));
     });
+    // Beside the call the picture comes first: the form unfolds.
+    this.#message = call ? el('details', { id: `message-${id}` }, setText(el('summary', { class: 'kern-body' }), { key: 'lobby.message.open', args }), form) : form;
     this.element = el('li', { class: 'person', 'data-person': id }, this.#name, this.#marks, this.#since, this.#pair, this.#decide, this.#message, this.#inside);
     this.update(card, one);
   }
@@ -81,7 +83,7 @@ export class PersonRow {
   /** Takes what is true now. Whoever stands on a button that goes away is put on the name. */
   update(card: Card, one: CardPerson): void {
     const focused = this.element.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
-    this.#marks.replaceChildren(...marksOf(one));
+    this.#marks.replaceChildren(...marksOf(one, this.#inCall));
     const partner = card.people.find(({ id }) => id === one.linked_to);
     this.#pair.hidden = !partner;
     setText(this.#pair, { key: 'day.pair', args: { name: partner?.name ?? '' } });
@@ -99,15 +101,16 @@ export class PersonRow {
   }
 }
 
-function marksOf(one: CardPerson): HTMLElement[] {
+/** Whoever is talked with was checked before: `brief` leaves out link and devices. */
+function marksOf(one: CardPerson, brief: boolean): HTMLElement[] {
   const { devices } = one;
   const needs = (Object.keys(one.needs) as (keyof Needs)[]).filter((need) => one.needs[need]);
   const device = (kind: 'camera' | 'microphone', works: boolean) => badge(`lobby.${kind}.${works ? 'yes' : 'no'}`, works ? 'info' : 'warning');
   return [
     badge(`stage.${one.stage}`, one.stage === 'waiting' ? 'success' : 'info'),
     // What an official who came from the list has is no link.
-    ...(one.role === 'official' && one.link === 'revoked' ? [] : [badge(`linkstate.${one.link}`, 'info')]),
-    ...(one.role === 'official' ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
+    ...(brief || (one.role === 'official' && one.link === 'revoked') ? [] : [badge(`linkstate.${one.link}`, 'info')]),
+    ...(brief || one.role === 'official' ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
     ...(one.other_device ? [badge('day.otherdevice', 'warning')] : []),
     ...needs.map((need) => badge(`lobby.need.${need}`, 'info')),
   ];

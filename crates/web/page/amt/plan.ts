@@ -58,7 +58,7 @@ export class PlanPanel {
     });
     const title = (key: TextKey) => setText(el('h3', { class: 'kern-title' }), key);
     this.element = el('div', { class: 'plan', id, hidden: '' }, this.#said, title('edit.when'), save, title('edit.people'), this.#people,
-      el('details', { class: 'plan__add', id: `${id}-more` }, setText(el('summary', { class: 'kern-body' }), 'edit.person.add'), add), this.#made);
+      el('details', { class: 'kern-accordion', id: `${id}-more` }, el('summary', { class: 'kern-accordion__header' }, setText(el('span', { class: 'kern-title kern-title--small' }), 'edit.person.add')), el('div', { class: 'kern-accordion__body' }, add)), this.#made);
     this.#list();
   }
 
@@ -161,7 +161,7 @@ export class PlanPanel {
       this.#say({ key: 'day.did.remove', args });
       document.getElementById(`${this.element.id}-subject`)?.focus();
     });
-    return el('li', { class: 'person' }, setText(el('h4', { class: 'kern-title' }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } }),
+    return el('li', { class: 'person' }, setText(el('h4', { class: 'kern-title kern-title--small' }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } }),
       el('div', { class: 'actions' }, reissue, ...(one.link === 'revoked' ? [] : [revoke]), remove));
   }
 }
