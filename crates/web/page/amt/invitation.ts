@@ -41,7 +41,7 @@ export async function invitation(office: Office, card: Pick<Card, 'id' | 'starts
 function icsFile(card: Pick<Card, 'id' | 'starts_at' | 'ends_at'>, person: { readonly id: string; readonly join_url: string }, summary: string, text: string): string {
   const time = (value: string) => new Date(value).toISOString().replace(/[-:]|\.\d+/g, '');
   const now = new Date();
-  const lines = ['BEGIN:VCALENDAR', 'VERSION:2.0', 'PRODID:-//Schalter//Termin//DE', 'CALSCALE:GREGORIAN', 'METHOD:PUBLISH', 'BEGIN:VEVENT', `UID:${card.id}-${person.id}@${location.hostname}`,
+  const lines = ['BEGIN:VCALENDAR', 'VERSION:2.0', 'PRODID:-//Schalter//Termin//DE', 'CALSCALE:GREGORIAN', 'BEGIN:VEVENT', `UID:${card.id}-${person.id}@${location.hostname}`,
     `SEQUENCE:${Math.floor(now.getTime() / 1000) % 2_147_483_647}`, `DTSTAMP:${time(now.toISOString())}`, `DTSTART:${time(card.starts_at)}`, `DTEND:${time(card.ends_at)}`,
     `SUMMARY:${escaped(summary)}`, `DESCRIPTION:${escaped(text)}`, `URL:${person.join_url}`, 'END:VEVENT', 'END:VCALENDAR'];
   return lines.map(folded).join('\r\n') + '\r\n';
