@@ -12,7 +12,7 @@ const TOGETHER = [
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
-  'kit', 'screens', 'desk-pages', 'consultation', 'server', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks',
+  'kit', 'screens', 'desk-pages', 'termin-pages', 'consultation', 'server', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks',
   'address-change', 'simulate', 'loss', 'adaptation', 'roles', 'layers', 'congestion-feedback', 'memory', 'page', 'e2ee', 'backup-codec', 'red', 'whip', 'whep',
   'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];

@@ -24,17 +24,21 @@ import type { Outcome } from './end';
 import { arrange } from './layout';
 import { serverUrl, type Link } from './link';
 import type { Entry } from './prejoin';
+import { Quality } from './quality';
+import { ShareHint } from './share';
 import { setText, setTitle, type Message, type TextKey } from './texts';
-import { nameOf, Tiles } from './tiles';
+import { nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
-  /** Shown above the people, and beside or below them. */
-  readonly above: HTMLElement;
+  /** Shown below the people, and beside them. */
+  readonly below: HTMLElement;
   readonly beside: HTMLElement;
   /** Opens and closes the text pane; the button is one of the controls. */
   readonly text: TextButton;
   readonly pins: true;
+  /** Whom to call when the connection does not come back. */
+  readonly phone: string;
   /** Called once, before the room connects. */
   begin(room: Room, tiles: Tiles): void;
   /** Called after every change of who is there and what they send. */
@@ -49,6 +53,11 @@ export async function runCall(content: HTMLElement, link: Pick<Link, 'token' | '
   setTitle('call.title');
   return { outcome: await call.run(link), next: call.nextEntry() };
 }
+
+/** A connection that is gone for so long may stay so: then the page says whom to call. */
+const HELP_AFTER_MS = 10_000;
+/** As in the stylesheet. */
+const NARROW = matchMedia('(max-width: 40rem)');
 
 setLogLevel(LogLevel.warn); // below that the library writes names and addresses to the console
 
@@ -73,10 +82,14 @@ class Call {
   readonly #alone = setText(el('p', { class: 'call__alone kern-body', hidden: '' }), 'call.alone');
   readonly #sound = el('div', { hidden: '' });
   readonly #unblock = soundButton();
+  readonly #share = new ShareHint();
+  readonly #quality = new Quality({ mayGoAlone: () => !this.#somebodySigns(), switch: (on) => void this.#switchPictures(on) });
   readonly element: HTMLElement;
+  readonly #more: HTMLElement;
   readonly #sizes = new ResizeObserver(() => this.#arrange());
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
+  #lost: ReturnType<typeof setTimeout> | undefined;
 
   constructor(entry: Entry, addition?: Addition) {
     this.#entry = entry;
@@ -85,12 +98,14 @@ class Call {
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
     this.#room = new Room(roomOptions(entry));
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
+    this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
       el('div', { class: 'call__status' }, this.#connection, this.#news),
-      this.#unblock, this.#alone,
-      ...(addition ? [addition.above, el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
-      this.#controls.element, this.#sound);
+      this.#quality.element, this.#unblock, this.#alone,
+      ...(addition ? [el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
+      this.#more,
+      this.#controls.element, this.#sound, this.#share.element);
     this.#unblock.querySelector('button')?.addEventListener('click', () => void this.#room.startAudio());
   }
 
@@ -98,7 +113,7 @@ class Call {
   async run(link: Pick<Link, 'token' | 'mayRename' | 'name'>): Promise<Outcome> {
     setState('connecting');
     this.#say(this.#connection, 'status.connecting');
-    for (const part of [document.body, this.#tiles.element, this.#controls.element]) this.#sizes.observe(part);
+    for (const part of [document.body, this.#tiles.element, this.#more, this.#controls.element]) this.#sizes.observe(part);
     const ended = this.#listen();
     this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
@@ -111,6 +126,7 @@ class Call {
     }
     this.#began = performance.now();
     this.#state(ConnectionState.Connected);
+    this.#quality.begin();
     for (const participant of this.#room.remoteParticipants.values()) this.#tiles.update(participant);
     this.#refresh();
     await this.#publish(link);
@@ -121,7 +137,8 @@ class Call {
   }
 
   #arrange(): void {
-    arrange(this.#tiles.element, this.#controls.element);
+    // On a phone the people come first: what is below them is scrolled to.
+    arrange(this.#tiles.element, NARROW.matches ? [this.#controls.element] : [this.#more, this.#controls.element]);
   }
 
   nextEntry(): Entry {
@@ -151,7 +168,10 @@ class Call {
         if (track.kind === Track.Kind.Audio) for (const element of track.detach()) element.remove();
         update(participant);
       })
-      .on(RoomEvent.TrackPublished, updateSecond)
+      .on(RoomEvent.TrackPublished, (publication, participant) => {
+        if (!this.#quality.pictured && publication.kind === Track.Kind.Video) publication.setSubscribed(false);
+        update(participant);
+      })
       .on(RoomEvent.TrackUnpublished, updateSecond)
       .on(RoomEvent.TrackMuted, updateSecond)
       .on(RoomEvent.TrackUnmuted, updateSecond)
@@ -165,6 +185,7 @@ class Call {
         update(room.localParticipant);
       })
       .on(RoomEvent.ConnectionStateChanged, (state) => this.#state(state))
+      .on(RoomEvent.ConnectionQualityChanged, (quality, participant) => participant.isLocal && this.#quality.observe(quality))
       .on(RoomEvent.AudioPlaybackStatusChanged, () => (this.#unblock.hidden = room.canPlaybackAudio));
     return new Promise((over) => room.once(RoomEvent.Disconnected, over));
   }
@@ -174,13 +195,16 @@ class Call {
       case ConnectionState.Connected: {
         const again = document.documentElement.dataset['state'] === 'reconnecting';
         setState('connected');
+        clearTimeout(this.#lost);
         this.#say(this.#connection, again ? 'status.reconnected' : 'status.connected');
         break;
       }
       case ConnectionState.Reconnecting:
       case ConnectionState.SignalReconnecting:
+        if (document.documentElement.dataset['state'] === 'reconnecting') break; // it goes from one of the two to the other
         setState('reconnecting');
         this.#say(this.#connection, 'status.reconnecting');
+        if (this.#addition) this.#lost = setTimeout((phone: string) => this.#say(this.#connection, { key: 'status.reconnecting.help', args: { phone } }), HELP_AFTER_MS, this.#addition.phone);
         break;
       case ConnectionState.Connecting:
       case ConnectionState.Disconnected:
@@ -230,12 +254,33 @@ class Call {
         this.#wishes.camera = !me.isCameraEnabled;
         await me.setCameraEnabled(this.#wishes.camera);
       } else {
-        await me.setScreenShareEnabled(!me.isScreenShareEnabled, { contentHint: 'detail', selfBrowserSurface: 'exclude' });
+        await this.#shareScreen(me);
       }
     } catch (error) {
       if (source === Track.Source.ScreenShare) this.#say(this.#news, 'call.screen.failed');
       else this.#trouble(source === Track.Source.Camera ? 'camera' : 'microphone', error);
     }
+    this.#refresh();
+  }
+
+  /** Stops sharing, or starts it: the browser is asked for a window, and a whole screen is warned of. */
+  async #shareScreen(me: LocalParticipant): Promise<void> {
+    if (me.isScreenShareEnabled) return void (await me.setScreenShareEnabled(false));
+    if (!(await this.#share.ask())) return;
+    const shared = await me.setScreenShareEnabled(true, { contentHint: 'detail', selfBrowserSurface: 'exclude', surfaceSwitching: 'include', video: { displaySurface: 'window' } });
+    if (shared?.track?.mediaStreamTrack.getSettings().displaySurface === 'monitor') this.#say(this.#news, 'share.monitor');
+  }
+
+  /** Somebody who signs speaks by their picture: it is never taken from anybody unasked. */
+  #somebodySigns(): boolean {
+    return [this.#room.localParticipant, ...this.#room.remoteParticipants.values()].some((one) => one.getTrackPublication(Track.Source.Camera)?.trackName === SIGNING);
+  }
+
+  /** One's own camera and everybody's pictures, screens included; what one wishes to send stays remembered. */
+  async #switchPictures(on: boolean): Promise<void> {
+    for (const { videoTrackPublications } of this.#room.remoteParticipants.values()) for (const publication of videoTrackPublications.values()) publication.setSubscribed(on);
+    const me = this.#room.localParticipant;
+    if (me.isCameraEnabled !== (on && this.#wishes.camera)) await me.setCameraEnabled(on && this.#wishes.camera).catch((error: unknown) => this.#trouble('camera', error));
     this.#refresh();
   }
 
@@ -255,6 +300,8 @@ class Call {
 
   #close(): void {
     this.#sizes.disconnect();
+    this.#quality.end();
+    clearTimeout(this.#lost);
     this.#addition?.end();
     this.#tiles.clear();
     this.#sound.replaceChildren();

@@ -8,12 +8,12 @@ const SMALLEST_SCREEN = 280;
 /** What a shared screen takes of the height, because it is there to be read. */
 const SCREEN_SHARE = 0.68;
 
-/** Sizes the tiles in `area`, which ends where `below` begins. */
-export function arrange(area: HTMLElement, below: HTMLElement): void {
+/** Sizes the tiles in `area`, so that `below` fits under them. */
+export function arrange(area: HTMLElement, below: readonly HTMLElement[]): void {
   const style = getComputedStyle(area);
   const width = area.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   const top = area.getBoundingClientRect().top + window.scrollY;
-  const height = window.innerHeight - top - below.offsetHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  const height = window.innerHeight - top - below.reduce((sum, part) => sum + part.offsetHeight, 0) - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
   const screens = area.querySelectorAll('[data-source="screen_share"]').length;
   const pinned = area.querySelectorAll('[data-pinned]').length;
   const people = area.children.length - screens - pinned;

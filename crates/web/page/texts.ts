@@ -6,10 +6,10 @@ export type TextKey = keyof typeof german;
 export type Language = 'de' | 'en' | 'de-leicht';
 const LANGUAGES: readonly Language[] = ['de', 'en', 'de-leicht'];
 
-/** A text with its blanks filled; a blank can hold another text, which then follows the language too. */
+/** A text with its blanks filled; a blank can hold another text or a way to write something, which then follow the language too. */
 export interface Message {
   readonly key: TextKey;
-  readonly args?: Readonly<Record<string, string | Message>>;
+  readonly args?: Readonly<Record<string, string | Message | (() => string)>>;
 }
 
 const STORED = 'language';
@@ -97,6 +97,7 @@ function fill(message: Message | TextKey, table: Readonly<Record<string, string>
   const template = table?.[key] ?? key;
   return template.replace(/\{(\w+)\}/g, (blank, name: string) => {
     const value = args?.[name];
+    if (typeof value === 'function') return value();
     return value === undefined ? blank : typeof value === 'string' ? value : fill(value, table);
   });
 }

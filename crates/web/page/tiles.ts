@@ -1,7 +1,8 @@
 // The people in the call: one tile for each, and one more for a screen somebody shares.
 
-import { Track, type LocalParticipant, type Participant, type RemoteParticipant, type VideoTrack } from 'livekit-client';
+import { RemoteTrackPublication, Track, type LocalParticipant, type Participant, type RemoteParticipant, type VideoTrack } from 'livekit-client';
 import { el } from './dom';
+import { icon } from './icons';
 import { setLabel, setText, type Message } from './texts';
 
 /** Two side by side, such as somebody who signs and the interpreter, are what fits beside each other and stays readable. */
@@ -15,6 +16,11 @@ export function nameOf(participant: Participant): string | Message {
   return participant.name || { key: 'participant.unnamed' };
 }
 
+/** Who an identity is: a person's second browser has the person's id with a number after a dot. */
+export function personOf(identity: string): string {
+  return identity.split('.', 1)[0] ?? identity;
+}
+
 export class Tiles {
   readonly element = setLabel(el('div', { class: 'tiles', role: 'group' }), 'call.participants');
   readonly #tiles = new Map<string, Tile>();
@@ -24,9 +30,14 @@ export class Tiles {
     this.#pinnable = pinnable;
   }
 
-  /** Pins the camera tiles of these people, and no others: a person and their interpreter stay side by side. */
+  /** The identities that have a camera tile, in the order in which they came. */
+  get identities(): string[] {
+    return [...this.#tiles.values()].filter((tile) => tile.source === Track.Source.Camera).map((tile) => tile.identity);
+  }
+
+  /** Pins the camera tiles of these identities, and no others: a person and their interpreter stay side by side. */
   pinTogether(identities: readonly string[]): void {
-    for (const tile of this.#tiles.values()) tile.pin(identities.includes(tile.element.dataset['identity'] ?? '') && tile.element.dataset['source'] === Track.Source.Camera);
+    for (const tile of this.#tiles.values()) tile.pin(tile.source === Track.Source.Camera && identities.includes(tile.identity));
   }
 
   /** Two may be pinned: the one that was pinned first gives way. */
@@ -90,20 +101,21 @@ function videoOf(participant: Participant, source: Track.Source): VideoTrack | u
 
 class Tile {
   readonly element: HTMLElement;
-  readonly #source: Track.Source;
+  readonly identity: string;
+  readonly source: Track.Source;
   readonly #video = el('video', { autoplay: '', playsinline: '' });
   readonly #off = setText(el('p', { class: 'tile__off kern-body' }), 'tile.camera.off');
   readonly #name = el('span', { class: 'tile__name' });
   readonly #muted = setText(el('span', { class: 'tile__mark tile__mark--muted' }), 'tile.muted');
   readonly #speaking = setText(el('span', { class: 'tile__mark tile__mark--speaking' }), 'tile.speaking');
   readonly #signing = setText(el('span', { class: 'tile__mark tile__mark--speaking' }), 'tile.signing');
-  readonly #pin = el('button', { type: 'button', class: 'tile__pin kern-btn kern-btn--secondary', 'aria-pressed': 'false' }, setText(el('span', { class: 'kern-label' }), 'tile.pin'));
+  readonly #pin = el('button', { type: 'button', class: 'tile__pin kern-btn kern-btn--secondary', 'aria-pressed': 'false' }, icon('pin'), setText(el('span', { class: 'kern-label' }), 'tile.pin'));
   #track: VideoTrack | undefined;
   /** When it was pinned, in milliseconds of the page's life; 0: not. */
   pinnedAt = 0;
 
   constructor(identity: string, source: Track.Source, local: boolean, pin?: (tile: Tile) => void) {
-    this.#source = source;
+    [this.identity, this.source] = [identity, source];
     this.#video.muted = true; // sound has elements of its own
     const marks = source === Track.Source.Camera ? [this.#signing, this.#speaking, this.#muted] : [];
     this.element = el('article', { class: 'tile' }, this.#video, this.#off, el('div', { class: 'tile__label kern-body' }, this.#name, ...marks));
@@ -123,13 +135,13 @@ class Tile {
   }
 
   update(participant: LocalParticipant | RemoteParticipant): void {
-    const track = videoOf(participant, this.#source);
+    const track = videoOf(participant, this.source);
     if (track !== this.#track) {
       this.#track?.detach(this.#video);
       track?.attach(this.#video);
       this.#track = track;
     }
-    const screen = this.#source === Track.Source.ScreenShare;
+    const screen = this.source === Track.Source.ScreenShare;
     const name = nameOf(participant);
     const label: Message = screen
       ? { key: 'tile.screen', args: { name } }
@@ -141,10 +153,12 @@ class Tile {
     setText(this.#name, label);
     setLabel(this.element, label);
     setLabel(this.#pin, { key: 'tile.pin.label', args: { name: label } });
-    this.#signing.hidden = participant.getTrackPublication(this.#source)?.trackName !== SIGNING;
+    this.#signing.hidden = participant.getTrackPublication(this.source)?.trackName !== SIGNING;
     setLabel(this.#video, screen ? label : { key: 'tile.video', args: { name } });
     this.#video.hidden = track === undefined;
     this.#off.hidden = track !== undefined;
+    const kept = participant.getTrackPublication(this.source);
+    setText(this.#off, kept instanceof RemoteTrackPublication && !kept.isMuted && !kept.isDesired ? 'tile.picture.off' : 'tile.camera.off');
     this.#muted.hidden = participant.isMicrophoneEnabled;
     this.#speaking.hidden = !participant.isSpeaking;
     this.element.dataset['sid'] = participant.sid;

@@ -173,15 +173,6 @@ impl Appointment {
             .find_map(|person| person.farewell(digest))
     }
 
-    /// How many wait in this appointment since before `since`.
-    pub fn ahead_of(&self, since: Timestamp) -> usize {
-        self.people
-            .iter()
-            .filter_map(|person| person.lobby_stage().waiting_since())
-            .filter(|other| *other < since)
-            .count()
-    }
-
     /// Everybody who is admitted and held together with this person: the partner they are linked to, and whoever is
     /// linked to the same.
     pub(crate) fn pair(&self, index: usize) -> Vec<usize> {

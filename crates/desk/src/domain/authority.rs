@@ -32,6 +32,8 @@ pub struct Authority {
     pub closes_after_s: u64,
     /// What people read before they wait.
     pub notice: Notice,
+    /// The same for who reads another language, by its tag.
+    pub notices: BTreeMap<String, Notice>,
     /// How an appointment may end.
     pub outcomes: Vec<OutcomeCode>,
     /// Tags of languages (BCP 47), the first by default.
@@ -68,6 +70,13 @@ impl Authority {
             .is_none_or(known)
             .then_some(())
             .ok_or(Refusal::WrongLanguage)
+    }
+
+    /// Whether the notice reads like this in any language: whoever agrees has read one of them.
+    pub fn reads(&self, notice: &Digest) -> bool {
+        std::iter::once(&self.notice)
+            .chain(self.notices.values())
+            .any(|shown| shown.hash() == *notice)
     }
 
     /// The outcomes of an authority that names none.

@@ -155,7 +155,7 @@ impl Appointment {
         now: Timestamp,
     ) -> Result<Moved, Refusal> {
         let person = self.guest(session)?;
-        if notice != authority.notice.hash() {
+        if !authority.reads(&notice) {
             return Err(Refusal::NoticeChanged);
         }
         let mut moved = Moved::default();

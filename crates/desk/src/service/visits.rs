@@ -71,12 +71,6 @@ impl Visitor {
             .collect()
     }
 
-    /// How many wait before this one in the appointment; `None` if it does not wait.
-    pub fn ahead(&self) -> Option<usize> {
-        let since = self.own().ok()?.stage.waiting_since()?;
-        Some(self.appointment.ahead_of(since))
-    }
-
     /// What it may do in the room.
     pub fn grants(&self) -> Grants {
         self.me()

@@ -102,6 +102,7 @@ fn authority(id: &str) -> Authority {
             text: "Niemand zeichnet auf.".to_owned(),
             details: String::new(),
         },
+        notices: BTreeMap::new(),
         outcomes: Authority::default_outcomes(),
         languages: vec!["de".to_owned()],
         links: Links::default(),

@@ -118,6 +118,15 @@ fn authority(name: &str) -> Authority {
             text: "Text".to_owned(),
             details: String::new(),
         },
+        notices: BTreeMap::from([(
+            "en".to_owned(),
+            Notice {
+                kind: NoticeKind::Consent,
+                title: "Title".to_owned(),
+                text: "Text in English".to_owned(),
+                details: String::new(),
+            },
+        )]),
         outcomes: Authority::default_outcomes(),
         languages: vec!["de".to_owned()],
         links: Links::default(),

@@ -34,8 +34,16 @@ async fn a_citizen_comes_in_by_admission_and_goes_out_by_hold_and_end() {
         (StatusCode::CONFLICT, "notice-changed")
     );
 
-    let right = json!({"hash": view["notice"]["hash"], "agreed": true});
-    citizen.post("/me/notice", right).await;
+    // What is agreed to is the text in one's own language, and its hash is what is noted.
+    let english = &view["notices"]["en"];
+    assert_eq!(english["text"], "Text in English");
+    assert_ne!(english["hash"], view["notice"]["hash"]);
+    let right = json!({"hash": english["hash"], "agreed": true});
+    let (status, agreed) = citizen.post("/me/notice", right).await;
+    assert_eq!(
+        (status, &agreed["me"]["notice_agreed"]),
+        (StatusCode::OK, &json!(true))
+    );
     citizen.post("/me/wait", json!({})).await;
     let (_, day) = official.get("/appointments").await;
     let card = &day["appointments"][0];

@@ -8,7 +8,7 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with. */
-export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {} }) {
+export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {} }) {
   const office = { id: 'mitte', name: 'Bürgeramt Mitte', time_zone: 'Europe/Berlin', languages: ['de', 'en', 'de-leicht'], help: { phone: '+49 30 115', text: 'Montag bis Freitag, 8 bis 18 Uhr' }, links: { imprint: '/impressum', privacy: '/datenschutz', accessibility: '/barrierefrei', feedback: 'hilfe@example.org' }, theme: { logo_url: null, colours: { primary: '#00509b', on_primary: '#ffffff' } }, login: { oidc: true, demo: [{ id: 'off', name: 'Frau Schröder' }] }, ...more };
   const hour = 3_600_000;
   const at = (ms) => new Date(Date.now() + ms).toISOString();
@@ -16,17 +16,18 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, language: null, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null };
   const apt = { id: 'apt_1', external_ref: 'A-1', subject: 'Personalausweis', starts_at: at(0), ends_at: at(hour / 2), state: 'scheduled', outcome: null, version: 1, late: false, people: [kim] };
   const calls = [];
-  const bodies = [];
+  const bodies = {};
+  const requests = [];
   let version = 0;
-  const view = () => ({ version: ++version, server_time: at(0), me: { ...kim, ahead: 0 }, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
-    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.' }, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
+  const view = () => ({ version: ++version, server_time: at(0), me: kim, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
+    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
   const made = [];
   const day = () => ({ day: at(0).slice(0, 10), appointments: [apt, ...made] });
   const sockets = new Set();
   const changed = () => { for (const { socket, citizen } of sockets) socket.send(JSON.stringify(citizen ? { type: 'view', view: view() } : { type: 'day', day: day() })); };
   let signedIn = false;
   const change = (fields) => { Object.assign(kim, fields); apt.version++; changed(); return view(); };
-  const no = (status, code) => ({ status, body: { type: `https://schalter.example/problems/${code}`, title: code } });
+  const no = (status, code, more = {}) => ({ status, body: { type: `https://schalter.example/problems/${code}`, title: code, ...more } });
   // The officials' part: a plan that can be changed, and people with links.
   const refusals = new Map();
   let count = 0;
@@ -61,7 +62,8 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   };
   const answer = (method, where, body, headers) => {
     calls.push(`${method} ${where}`);
-    bodies.push([`${method} ${where}`, body]);
+    bodies[where] = body;
+    requests.push([`${method} ${where}`, body]);
     const refused = refusals.get(`${method} ${where}`);
     if (refused) return no(...refused);
     const own = where.match(/^appointments\/apt_1(?:\/(.*))?$/);
@@ -69,7 +71,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     if (planned) return planned;
     switch (`${method} ${where}`) {
       case 'GET office': return office;
-      case 'POST links/open': return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
+      case 'POST links/open': if (body.token === 'early') return no(409, 'too-early', { opens_at: '2026-12-07T08:30:00.000Z' }); return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
       case 'GET me': return kim.link === 'bound' ? view() : no(401, 'no-session');
       case 'POST me/notice': return change({ notice_agreed: true });
       case 'POST me/devices': return change({ devices: body });
@@ -115,5 +117,5 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     socket.send(JSON.stringify(entry.citizen ? { type: 'view', view: view() } : { type: 'day', day: day() }));
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  return { url: `http://127.0.0.1:${server.address().port}`, calls, bodies, kim, apt, change, replan, refusals, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
+  return { url: `http://127.0.0.1:${server.address().port}`, calls, bodies, requests, kim, apt, change, replan, refusals, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
 }

@@ -29,6 +29,10 @@ class Person {
     Object.assign(this, { identity, name, isLocal, isSpeaking: speaking, isMicrophoneEnabled: microphone, isCameraEnabled: camera, isScreenShareEnabled: screen, sid: `PA_${identity}` });
     this.tracks = { [Track.Source.Camera]: paintedTrack(hue), [Track.Source.ScreenShare]: paintedTrack(hue + 120) };
   }
+  /** What is received of this person: `subscribed` tells what the page asked for. */
+  get videoTrackPublications() {
+    return new Map([[0, { kind: 'video', setSubscribed: (yes) => (this.subscribed = yes) }]]);
+  }
   getTrackPublication(source) {
     const on = source === Track.Source.Camera ? this.isCameraEnabled : this.isScreenShareEnabled;
     return { isMuted: !on, videoTrack: on ? this.tracks[source] : undefined, trackName: this.trackName };
@@ -88,6 +92,12 @@ export class Room extends Emitter {
   }
   reconnecting(yes) {
     this.emit(RoomEvent.ConnectionStateChanged, yes ? ConnectionState.Reconnecting : ConnectionState.Connected);
+  }
+  speak(identities) {
+    this.emit(RoomEvent.ActiveSpeakersChanged, identities.map((identity) => this.remoteParticipants.get(identity)));
+  }
+  quality(how) {
+    this.emit(RoomEvent.ConnectionQualityChanged, how, this.localParticipant);
   }
   blockAudio(yes) {
     this.canPlaybackAudio = !yes;

@@ -5,7 +5,7 @@ import ICAL from 'ical.js';
 
 const focused = (page) => page.evaluate(() => document.activeElement?.id);
 const says = (page, key) => page.waitForSelector(`[data-text="${key}"]`);
-const last = (desk, call) => desk.bodies.findLast(([name]) => name === call)?.[1];
+const last = (desk, call) => desk.requests.findLast(([name]) => name === call)?.[1];
 
 async function press(page, id) {
   await page.waitForSelector(`#${id}:visible`);

@@ -1,13 +1,23 @@
 // Loaded before the product page: its camera shows barcodes and its microphone hears one tone. `TEST_DEVICES` is set by
-// the test in the same context.
+// the test in the same context: `id` of the camera, `hz` of the microphone (none: the browser's own), `screen`, the id of what is
+// shared, and what else the camera is.
 import './peers.js';
 import { clockCamera, listen, readBarcode, toneMic, watch } from './rig.js';
 
-const { id, hz } = window.TEST_DEVICES;
+const { id, hz, screen, width = 640, height = 360, fps = 30 } = window.TEST_DEVICES;
+const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
 navigator.mediaDevices.getUserMedia = async ({ audio, video }) => {
   const stream = new MediaStream();
-  if (video) stream.addTrack(clockCamera({ id, width: 640, height: 360 }).getVideoTracks()[0]);
-  if (audio) stream.addTrack(toneMic(hz).getAudioTracks()[0]);
+  if (video) stream.addTrack(clockCamera({ id, width, height, fps }).getVideoTracks()[0]);
+  if (audio) stream.addTrack((hz ? toneMic(hz) : await native({ audio: true })).getAudioTracks()[0]);
+  return stream;
+};
+navigator.mediaDevices.getDisplayMedia = async (wish) => {
+  window.sharingAsked = wish;
+  const stream = clockCamera({ id: screen, width: 640, height: 360, fps: 10 });
+  const [track] = stream.getVideoTracks();
+  const settings = track.getSettings.bind(track);
+  track.getSettings = () => ({ ...settings(), displaySurface: window.sharedSurface ?? 'window' });
   return stream;
 };
 window.testRig = { listen, readBarcode, watch };

@@ -1,17 +1,63 @@
-// The consultation as people have it after the first start: the two links that the demo prints, the built server, its own pages.
+// The consultation as people have it: the built server, its own pages, real media in Chromium and in Firefox. First what the demo prints;
+// then an office's appointment with everybody who may be in it.
 import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import WebSocket from 'ws';
 import { figure, sleep } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
+import { hasSound, launchFirefox } from '../lib/firefox.mjs';
 import { startServer } from '../lib/server.mjs';
+import { hears, keystrokes, press, reach, sees, until, visit } from '../lib/visitors.mjs';
 
 /** How long nothing may be forwarded, to be sure that nothing is. */
 const QUIET_MS = 1_500;
-
 /** Workers tell their counters once a second. */
 const COUNTED_MS = 1_100;
+/** What somebody types is to be read so soon (EN 301 549, 6.2.4). */
+const READ_MS = 500;
+/** What narrow band would swallow (EN 301 549, 6.1). */
+const HIGH_HZ = 7_000;
+const KEY = 'a-key-of-a-case-system-0123456789abcdef';
+const HOSTILE = '<img src=x onerror="window.hacked=1">';
+/** A picture that would act if it were more than a picture. */
+const LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40" onload="document.documentElement.setAttribute(\'data-hacked\',1)"><script>document.documentElement.setAttribute("data-hacked",1);window.hacked=1</script><rect width="40" height="40"/></svg>';
+const NOTICES = { de: `Einwilligung\nText ${HOSTILE}\n---\nMehr\n`, en: `Consent\nText in English ${HOSTILE}\n` };
+const CHAIN = { citizen: { id: 2, hz: HIGH_HZ, screen: 9 }, official: { id: 1, ...(hasSound ? { hz: 440 } : {}) }, interpreter: { id: 3, hz: 880 }, captioner: { id: 4, hz: 1_320 }, colleague: { id: 5, hz: 1_760 }, phone: { id: 6, hz: 2_200 } };
 
-describe('a consultation', { timeout: 90_000 }, () => {
+/** The hash of a notice as the documentation of the desk says it: each part after its length. */
+function hashOf(kind, file) {
+  const [title, rest] = [file.slice(0, file.indexOf('\n')), file.slice(file.indexOf('\n') + 1)];
+  const [text, details = ''] = rest.split('\n---\n');
+  const parts = [kind, title, text, details].map((part) => Buffer.from(part.trim())).flatMap((part) => {
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64BE(BigInt(part.length));
+    return [length, part];
+  });
+  return crypto.createHash('sha256').update(Buffer.concat(parts)).digest('base64url');
+}
+
+/** The citizen's three activations: to the notice, to the check, to the waiting room. */
+async function goWaiting(page) {
+  await press(page, '#open');
+  await press(page, '#check');
+  await until(page, 'the own picture', () => [...document.querySelectorAll('.stage video')].some((video) => video.videoWidth > 0));
+  await press(page, '#join');
+  await until(page, 'the waiting room', () => document.querySelector('#position')?.textContent);
+}
+
+/** Opens the text pane, which opens by itself when somebody writes. */
+async function openText(page) {
+  if (await page.evaluate(() => document.querySelector('#toggle-text').getAttribute('aria-expanded') === 'false')) await press(page, '#toggle-text');
+}
+
+const closeAll = (pages) => Promise.all(pages.map((page) => page.closeAll()));
+const connected = (page) => until(page, 'the call', () => document.documentElement.dataset.state === 'connected', undefined, 20_000);
+
+describe('a consultation of the demo', { timeout: 90_000 }, () => {
   let server, browser;
   before(async () => {
     server = await startServer({ desk: 'demo' });
@@ -24,74 +70,230 @@ describe('a consultation', { timeout: 90_000 }, () => {
 
   const forwarded = async () => (await server.metrics()).get('schalter_rtp_packets_sent_total');
 
-  /** A window of its own, as another person has it. */
-  async function person(url) {
-    const context = await browser.newContext({ locale: 'de-DE' });
-    const page = await context.newPage();
-    const failures = [];
-    page.on('pageerror', (error) => failures.push(error.message));
-    await page.goto(url);
-    return Object.assign(page, { failures });
-  }
-
-  /** By keyboard alone; the selector says where a person would have tabbed to. */
-  async function press(page, selector) {
-    await page.waitForSelector(selector);
-    await page.focus(selector);
-    await page.keyboard.press('Enter');
-  }
-
-  /** Waits until a picture that comes from the other side moves. */
-  const sees = (page) => page.waitForFunction(() => [...document.querySelectorAll('video:not(.mirrored)')].some((video) => video.videoWidth > 0 && video.currentTime > 1 && !video.paused),
-    undefined, { timeout: 20_000 });
-
-  test('a citizen waits, is admitted by keyboard, seen and heard, held, admitted again, and it ends', async () => {
+  test('a citizen waits, is admitted by keyboard, held, admitted again, and it ends; nothing is forwarded out of turn', async () => {
     const [citizenLink] = /http:\S+\/termin#\S+/.exec(server.printed());
     const [officialLink] = /http:\S+\/amt\b/.exec(server.printed());
+    const citizen = await visit(browser, citizenLink, CHAIN.citizen);
+    await goWaiting(citizen);
 
-    // A scanner of mail looks at the link before: that spends nothing.
-    assert.equal((await fetch(citizenLink)).status, 200);
-
-    const citizen = await person(citizenLink);
-    await press(citizen, '#open');
-    await press(citizen, '#check');
-    await citizen.waitForFunction(() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0));
-    await press(citizen, '#join'); // the third activation
-    await citizen.waitForSelector('#position:not(:empty)');
-
-    const official = await person(officialLink);
+    const official = await visit(browser, officialLink, CHAIN.official);
     await press(official, '#demo-0');
     await press(official, '[id^=enter-]');
-    await official.waitForSelector('html[data-state=connected]');
+    await connected(official);
     await sleep(QUIET_MS);
     assert.equal(await forwarded(), 0, 'nothing is forwarded before somebody is admitted');
 
     const asked = Date.now();
     await press(official, '#lobby [id^=admit-]');
-    await citizen.waitForSelector('#called [role], #called .kern-alert');
-    await Promise.all([sees(citizen), sees(official)]);
+    await until(citizen, 'being called', () => !!document.querySelector('#called .kern-alert'));
+    await Promise.all([sees(citizen, 1), sees(official, 2)]);
     figure('consultation', 'both see each other after, ms', Date.now() - asked);
     assert.ok((await forwarded()) > 0);
 
-    // Live text: a key is seen over there.
-    await press(citizen, '#toggle-text');
-    const typed = Date.now();
-    await citizen.keyboard.type('Hallo');
-    await official.waitForFunction(() => document.querySelector('#rtt-lines')?.textContent.includes('Hallo'), undefined, { timeout: 5_000, polling: 20 });
-    figure('consultation', 'five keys are read after, ms', Date.now() - typed);
-
     await press(official, '#lobby [id^=hold-]');
-    await citizen.waitForSelector('#position');
+    await until(citizen, 'the waiting room', () => document.querySelector('#position')?.textContent);
     await sleep(COUNTED_MS);
     const held = await forwarded();
     await sleep(QUIET_MS);
     assert.equal(await forwarded(), held, 'nothing is forwarded to or from somebody who is held');
 
     await press(official, '#lobby [id^=admit-]');
-    await Promise.all([sees(citizen), sees(official)]);
+    await Promise.all([sees(citizen, 1), sees(official, 2)]);
+    await press(official, '#end-call');
+    await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
+    assert.deepEqual([...citizen.failures, ...official.failures], []);
+    await closeAll([citizen, official]);
+  });
+});
+
+describe('a consultation of an office', { timeout: 180_000 }, () => {
+  let server, chromium, firefox, folder;
+  before(async () => {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-office-'));
+    const file = (name, text) => {
+      fs.writeFileSync(path.join(folder, name), text, { mode: 0o600 });
+      return path.join(folder, name);
+    };
+    server = await startServer({ desk: { authorities: [{
+      id: 'ulm', name: `Stadt Ulm ${HOSTILE}`, help: { phone: '0731 161-0', text: HOSTILE }, languages: ['de', 'en', 'de-leicht'],
+      notice: { kind: 'consent', de: file('notice.de', NOTICES.de), en: file('notice.en', NOTICES.en) },
+      texts: { de: file('de.json', JSON.stringify({ 'termin.yours': HOSTILE })) }, logo: file('logo.svg', LOGO),
+      keys: [{ id: 'case', secret_file: file('key', KEY), scopes: ['appointments:read', 'appointments:write', 'events:read'] }],
+      officials: { demo: [{ id: 'dilek', name: 'Dilek Muster' }] },
+    }] } });
+    [chromium, firefox] = await Promise.all([launchChromium(), launchFirefox()]);
+  });
+  after(async () => {
+    await chromium?.close();
+    await firefox?.close();
+    await server?.stop();
+    fs.rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** What a case system asks for. */
+  async function api(method, way, body) {
+    const answer = await fetch(`${server.url}/v1/${way}`, { method, headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' }, ...(body ? { body: JSON.stringify(body) } : {}) });
+    assert.ok(answer.ok, `${method} ${way}: ${answer.status} ${answer.ok ? '' : await answer.text()}`);
+    return answer.json();
+  }
+  const soon = () => ({ starts_at: new Date(Date.now() + 60_000).toISOString(), ends_at: new Date(Date.now() + 1_860_000).toISOString() });
+
+  /** Signs the official in. */
+  async function signIn(browser) {
+    const page = await visit(browser, `${server.url}/amt`, CHAIN.official);
+    await press(page, '#demo-0');
+    await until(page, 'the day', () => !!document.querySelector('#day'));
+    return page;
+  }
+
+  const pinned = (page, identities) => until(page, `pinned ${identities}`, (wanted) => {
+    const found = [...document.querySelectorAll('.tile[data-pinned]')].map((tile) => tile.dataset.identity).sort();
+    return found.join() === [...wanted].sort().join();
+  }, identities);
+  const reads = (page, selector, words, ms) => until(page, `${words} in ${selector}`, ([where, wanted]) => document.querySelector(where)?.textContent.includes(wanted), [selector, words], ms);
+
+  test('a citizen in Chromium, an official in Firefox, and everybody else', async () => {
+    const appointment = await api('POST', 'appointments', { subject: 'Wohngeld', ...soon(), people: [
+      { role: 'citizen', name: `Kim ${HOSTILE}`, needs: { signing: true } }, { role: 'interpreter', name: 'Uli Beispiel', linked_to: 0 }, { role: 'captioner', name: 'Sam Schnell' },
+    ] });
+    const [kim, uli, sam] = appointment.people;
+
+    // Who looks at the link before, with scripts and all, spends nothing. It becomes the citizen's second device below.
+    const phone = await visit(chromium, kim.join_url, CHAIN.phone);
+    await until(phone, 'the landing', () => !!document.querySelector('#open'));
+
+    const citizen = await visit(chromium, kim.join_url, CHAIN.citizen);
+    await press(citizen, '#open');
+    await until(citizen, 'the notice', () => document.querySelector('#notice')?.textContent.startsWith('Einwilligung'));
+    // What one agrees to is what one has read, in one's own language.
+    await citizen.selectOption('#language', 'en');
+    await reads(citizen, '#notice', `Text in English ${HOSTILE}`);
+    await press(citizen, '#check');
+    await until(citizen, 'the own picture', () => [...document.querySelectorAll('.stage video')].some((video) => video.videoWidth > 0));
+    await press(citizen, '#join');
+    await until(citizen, 'the waiting room', () => document.querySelector('#position')?.textContent);
+    const { events } = await api('GET', 'events?after=0');
+    const consent = events.find((event) => event.type === 'person.consent');
+    assert.equal(consent.data.notice, hashOf('consent', NOTICES.en), JSON.stringify(consent));
+
+    const interpreter = await visit(chromium, uli.join_url, CHAIN.interpreter);
+    const captioner = await visit(chromium, sam.join_url, CHAIN.captioner);
+    await Promise.all([goWaiting(interpreter), goWaiting(captioner)]);
+
+    const official = await signIn(firefox);
+    await reach(official, `#admit-${kim.id}`);
+    await Promise.all([connected(citizen), connected(interpreter)]); // a pair is admitted as one
+    await reach(official, `#admit-${sam.id}`);
+    await reach(official, `#enter-${appointment.id}`);
+    await Promise.all([connected(captioner), connected(official)]);
+
+    await Promise.all([sees(official, 2), sees(official, 3), sees(citizen, 1), sees(citizen, 3), sees(interpreter, 2)]);
+    if (hasSound) await Promise.all([hears(citizen, 440), hears(official, 880)]);
+    figure('consultation', 'a tone of 7 kHz arrives as, Hz', await hears(interpreter, HIGH_HZ));
+    if (hasSound) await hears(official, HIGH_HZ);
+    await Promise.all([pinned(citizen, [kim.id, uli.id]), pinned(official, [kim.id, uli.id])]);
+
+    // Text as it is typed, both ways.
+    await openText(citizen);
+    await openText(official);
+    const there = await keystrokes(citizen, official, '#rtt', '#rtt-lines', 'wxyzq');
+    const back = await keystrokes(official, citizen, '#rtt', '#rtt-lines', 'jkvöß');
+    figure('consultation', 'keys are read after, ms', { there, back });
+    for (const took of [...there, ...back]) assert.ok(took >= 0 && took <= READ_MS, `a key was read after ${took} ms`);
+
+    await openText(captioner);
+    await captioner.fill('#captions', `Guten Tag ${HOSTILE}`);
+    await Promise.all([citizen, official].map((page) => reads(page, '#captions-lines', `Guten Tag ${HOSTILE}`)));
+    assert.equal(await official.evaluate(() => document.querySelector('#captions')), null, 'only who writes captions has a field for them');
+    for (const [from, to, words] of [[citizen, official, `Hallo ${HOSTILE}`], [official, citizen, 'Guten Morgen']]) {
+      await from.evaluate(() => (document.querySelector('#chat').value = ''));
+      await from.focus('#chat');
+      await from.keyboard.type(words);
+      await from.keyboard.press('Enter');
+      await reads(to, '#chat-lines', words);
+    }
+
+    // A hint stands before the browser's own question, and may be declined.
+    await press(citizen, '#toggle-screen');
+    await until(citizen, 'the hint', () => document.querySelector('#share-hint')?.open);
+    await citizen.keyboard.press('Escape');
+    assert.equal(await citizen.evaluate(() => window.sharingAsked), undefined);
+    await press(citizen, '#toggle-screen');
+    await press(citizen, '#share-go');
+    await sees(official, 9);
+    assert.equal(await citizen.evaluate(() => window.sharingAsked.video.displaySurface), 'window');
+    await press(citizen, '#toggle-screen');
+    await until(official, 'the end of sharing', () => !document.querySelector('[data-source=screen_share]'));
+    await citizen.evaluate(() => (window.sharedSurface = 'monitor'));
+    await press(citizen, '#toggle-screen');
+    await press(citizen, '#share-go');
+    await reads(citizen, '.call__news', 'whole screen');
+    await press(citizen, '#toggle-screen');
+
+    await press(citizen, '#signing');
+    await until(official, 'the mark of who signs', (id) => [...document.querySelectorAll(`.tile[data-identity="${id}"] .tile__mark`)].some((mark) => mark.checkVisibility() && mark.dataset.text === 'tile.signing'), kim.id);
+    const { video } = await citizen.evaluate(() => window.sending());
+    assert.deepEqual([video.degradationPreference, video.encodings.length], ['maintain-framerate', 1]);
+    await sees(official, 2);
+
+    // A colleague comes by a link that works once.
+    await press(official, '#colleague');
+    const invitation = await until(official, 'the invitation', () => document.querySelector('#colleague-link')?.value);
+    const colleague = await visit(chromium, invitation, CHAIN.colleague);
+    await press(colleague, '#open');
+    await connected(colleague);
+    const late = await visit(chromium, invitation, CHAIN.phone);
+    await press(late, '#open');
+    await until(late, 'the refusal', () => document.querySelector('[role=alert]')?.textContent);
+    await until(official, 'the colleague', () => document.querySelectorAll('.tile').length >= 5);
+    await closeAll([colleague, late]);
+
+    // Another device with the same link is admitted afresh, and takes the place of the first.
+    await goWaiting(phone);
+    await press(official, `#lobby #admit-${kim.id}`);
+    await connected(phone);
+    await until(citizen, 'the end on the first device', () => document.documentElement.dataset.state === 'ended');
+    await Promise.all([sees(official, 6), pinned(official, [`${kim.id}.2`, uli.id])]);
 
     await press(official, '#end-call');
-    await citizen.waitForSelector('html[data-state=ended]');
+    const all = [phone, interpreter, captioner];
+    await Promise.all(all.map((page) => until(page, 'the end', () => document.documentElement.dataset.state === 'ended')));
+    for (const page of [...all, citizen, official]) {
+      assert.deepEqual(page.failures, []);
+      assert.equal(await page.evaluate(() => window.hacked), undefined, 'nothing hostile acts');
+    }
+    assert.equal(await phone.evaluate(() => document.querySelector('#office-logo').naturalWidth), 40, 'the logo is shown');
+    const logo = await visit(chromium, `${server.url}/desk/v1/logo/ulm`, CHAIN.phone);
+    assert.equal(await logo.evaluate(() => document.documentElement.getAttribute('data-hacked')), null, 'a logo that is opened for itself does not act either');
+    await closeAll([...all, citizen, official, logo]);
+    assert.doesNotMatch(server.logged(), /Beispiel|Schnell|Muster|onerror|127\.0\.0\.1:\d{5}/, 'no names, no words, no addresses in the log');
+  });
+
+  test('a citizen in Firefox, an official in Chromium', async () => {
+    const official = await signIn(chromium);
+    // The day's page asks for it in the same way.
+    const made = await official.evaluate(async (body) => (await fetch('/desk/v1/appointments', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json(),
+      { subject: 'Ausweis', ...soon(), people: [{ role: 'citizen', name: 'Robin' }] });
+    const [robin] = made.people;
+    const citizen = await visit(firefox, robin.join_url, { id: 7, ...(hasSound ? { hz: 660 } : {}) });
+    await goWaiting(citizen);
+    await reach(official, `#admit-${robin.id}`);
+    await reach(official, `#enter-${made.id}`);
+    await Promise.all([sees(official, 7), sees(citizen, 1)]);
+    if (hasSound) await Promise.all([hears(official, 660), hears(citizen, 440)]);
+    await press(official, '#end-call');
+    await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
     assert.deepEqual([...citizen.failures, ...official.failures], []);
+    await closeAll([citizen, official]);
+  });
+
+  test('what another site sends is refused', async () => {
+    const origin = 'https://other.example';
+    for (const way of ['links/open', 'me/wait', 'login/demo', 'appointments']) {
+      const answer = await fetch(`${server.url}/desk/v1/${way}`, { method: 'POST', headers: { origin, 'content-type': 'application/json' }, body: '{}' });
+      assert.equal(answer.status, 403, way);
+    }
+    const status = await new Promise((told) => new WebSocket(`${server.wsUrl}/desk/v1/me/socket`, { origin }).on('unexpected-response', (_, answer) => told(answer.statusCode)).on('open', () => told('open')).on('error', () => undefined));
+    assert.equal(status, 403);
   });
 });

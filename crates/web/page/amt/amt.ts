@@ -103,7 +103,7 @@ async function colleague(content: HTMLElement, token: string): Promise<void> {
     await useOffice(view.authority);
     await offerLanguage(view.me.language);
     const entry = await entryFor(content, view.me.name);
-    const talk = new Talk({ captions: view.grants.captions });
+    const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
     talk.people(view.present);
     const stop = listen<View>('me/socket', (message) => void (message.type === 'view' && talk.people(message.view.present)), () => undefined);
     const seat = await tell<Seat>('me/seat');

@@ -32,7 +32,7 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     document.getElementById('leave')?.click();
   }, 'lobby.ended'));
   const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby' });
-  const talk = new Talk({ captions: false, extra: el('div', { class: 'talk__official' }, said, lobby, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
+  const talk = new Talk({ captions: false, phone: me.office.help.phone, extra: el('div', { class: 'talk__official' }, said, lobby, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
   const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, { askMute: (id) => talk.mute.ask(id) }));
   let waiting = new Set<string>();
   const show = (card: Card) => {

@@ -3,6 +3,7 @@
 import { RoomEvent, type Participant, type Room } from 'livekit-client';
 import { el } from '../dom';
 import { clearText, setText } from '../texts';
+import { personOf } from '../tiles';
 import { button } from './office';
 
 /** The topic of the question; its payload says nothing. */
@@ -31,7 +32,7 @@ export class AskMute {
 
   /** Asks whoever has this person's seat. */
   async ask(person: string): Promise<'asked' | 'off' | 'absent'> {
-    const one = [...(this.#room?.remoteParticipants.values() ?? [])].find(({ identity }) => isOf(identity, person));
+    const one = [...(this.#room?.remoteParticipants.values() ?? [])].find(({ identity }) => personOf(identity) === person);
     if (!one) return 'absent';
     if (!one.isMicrophoneEnabled) return 'off';
     try {
@@ -62,9 +63,4 @@ export class AskMute {
     this.#answers.hidden = true;
     clearText(this.#said);
   }
-}
-
-/** Whether an identity in the room is a person's: their id, or that with the number of a later seat. */
-export function isOf(identity: string, person: string): boolean {
-  return identity === person || identity.startsWith(`${person}.`);
 }

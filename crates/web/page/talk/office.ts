@@ -113,6 +113,11 @@ export function dateIn(office: Office, time: string): string {
   return new Date(time).toLocaleDateString(locale(), { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', timeZone: office.time_zone });
 }
 
+/** A day with its time, on the clock of whoever reads: for when no office is known yet. */
+export function instant(time: string): string {
+  return new Date(time).toLocaleString(locale(), { dateStyle: 'full', timeStyle: 'short' });
+}
+
 function locale(): string {
   return language() === 'en' ? 'en-GB' : 'de-DE';
 }

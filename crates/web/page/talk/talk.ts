@@ -5,8 +5,8 @@ import type { Addition } from '../call';
 import { TextButton } from '../controls';
 import { el } from '../dom';
 import { setLabel, setText, type TextKey } from '../texts';
-import { SIGNING, type Tiles } from '../tiles';
-import { AskMute, isOf } from './ask-mute';
+import { personOf, SIGNING, type Tiles } from '../tiles';
+import { AskMute } from './ask-mute';
 import { button } from './office';
 import { BATCH_MS, difference, MOST_BYTES, Receiver, Sender } from './rtt';
 import type { Present } from './view';
@@ -21,10 +21,11 @@ const MOST_TYPED = 2_000;
 
 export class Talk implements Addition {
   readonly pins = true;
-  readonly above: HTMLElement;
+  readonly phone: string;
+  readonly below: HTMLElement;
   readonly beside: HTMLElement;
   readonly text: TextButton;
-  readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && isOf(identity, one.id)));
+  readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && personOf(identity) === one.id));
   readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
   readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
   readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
@@ -37,14 +38,16 @@ export class Talk implements Addition {
   #tiles: Tiles | undefined;
   #pinned = '';
 
-  constructor(options: { captions: boolean; extra?: HTMLElement }) {
+  constructor(options: { captions: boolean; phone: string; extra?: HTMLElement }) {
+    this.phone = options.phone;
     this.#rtt = new Written('rtt', true, (packet) => this.#send(packet, TOPICS.rtt), () => this.text.open());
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
     this.#signing.setAttribute('aria-pressed', 'false');
-    this.above = el('div', { class: 'talk' },
-      setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption'),
+    this.below = el('div', { class: 'talk' },
+      this.#signing, ...(options.extra ? [options.extra] : []),
       el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
-      this.#signing, ...(options.extra ? [options.extra] : []), this.#speaker, this.mute.element);
+      el('details', {}, setText(el('summary', { class: 'kern-body' }), 'talk.encryption.short'), setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption')),
+      this.#speaker, this.mute.element);
     const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
     form.addEventListener('submit', (event) => {
@@ -85,9 +88,10 @@ export class Talk implements Addition {
     // A pair is pinned once when it is there; whoever unpins it has the last word.
     const pair = this.#people.find((one) => one.role === 'interpreter' && one.linked_to !== null);
     if (!pair || !this.#tiles) return;
-    const both = [pair.linked_to ?? '', pair.id];
-    const there = new Set([...this.#tiles.element.children].map((tile) => (tile as HTMLElement).dataset['identity']));
-    if (this.#pinned === both.join() || !both.every((id) => there.has(id))) return;
+    // Whoever came by another device has another identity; the one that came last is the one that is there to stay.
+    const latest = this.#tiles.identities.reverse();
+    const both = [pair.linked_to, pair.id].flatMap((id) => latest.find((identity) => personOf(identity) === id) ?? []);
+    if (both.length < 2 || this.#pinned === both.join()) return;
     this.#pinned = both.join();
     this.#tiles.pinTogether(both);
   }

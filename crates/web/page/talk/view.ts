@@ -30,6 +30,14 @@ export interface Present {
   readonly linked_to: string | null;
 }
 
+export interface Notice {
+  readonly kind: 'notice' | 'consent';
+  readonly hash: string;
+  readonly title: string;
+  readonly text: string;
+  readonly details: string;
+}
+
 export interface View {
   readonly version: number;
   readonly server_time: string;
@@ -39,12 +47,13 @@ export interface View {
     readonly notice_agreed: boolean;
     readonly other_device: boolean;
     readonly waiting_since: string | null;
-    readonly ahead: number | null;
     readonly message: { readonly text: string; readonly at: string } | null;
   };
   readonly appointment: { readonly id: string; readonly subject: string; readonly starts_at: string; readonly ends_at: string; readonly opens_at: string; readonly closes_at: string; readonly state: string; readonly outcome: string | null };
   readonly authority: Office;
-  readonly notice: { readonly kind: 'notice' | 'consent'; readonly hash: string; readonly title: string; readonly text: string; readonly details: string };
+  readonly notice: Notice;
+  /** What is shown in its place to who reads that language. */
+  readonly notices: Readonly<Record<string, Notice>>;
   readonly present: readonly Present[];
   readonly grants: { readonly publish: boolean; readonly captions: boolean };
 }

@@ -5,12 +5,14 @@ import { isGranted, type DeviceKind } from '../devices';
 import { el, setState, showScreen } from '../dom';
 import { checkDevices, type Entry } from '../prejoin';
 import { probeMedia, type Way } from '../probe';
-import { offerLanguage, setText, setTitle, type TextKey } from '../texts';
+import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
-import { alertBox, button, dateIn, timeIn, useOffice } from '../talk/office';
+import { alertBox, button, dateIn, instant, timeIn, useOffice } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
-import type { Bye, Needs, Network, Seat, View } from '../talk/view';
+import type { Bye, Needs, Network, Office, Seat, View } from '../talk/view';
 
+/** An appointment that began so long ago begins late: then the page says so. */
+const LATE_MS = 2 * 60_000;
 const NEEDS = ['signing', 'live_text', 'interpreter', 'companion'] as const satisfies readonly (keyof Needs)[];
 
 export async function termin(content: HTMLElement, token: string): Promise<void> {
@@ -20,19 +22,21 @@ export async function termin(content: HTMLElement, token: string): Promise<void>
     history.replaceState(null, '', location.pathname);
     await useOffice(view.authority);
     await offerLanguage(view.me.language);
-    await attend(content, view);
+    await attend(content, view, token !== '');
   } catch (problem) {
     await refused(content, problem);
   }
 }
 
 const heading = (key: TextKey) => setText(el('h1', { class: 'kern-heading-medium' }), key);
-const line = (key: TextKey, args: Record<string, string> = {}) => setText(el('p', { class: 'kern-body' }), { key, args });
+const line = (key: TextKey, args: NonNullable<Message['args']> = {}) => setText(el('p', { class: 'kern-body' }), { key, args });
 
 /** Opening a page must not spend the link, which a mail scanner does too: only pressing the button does. */
 function landing(content: HTMLElement, token: string): Promise<View> {
   setState('start');
   setTitle('termin.title');
+  // Where there is one office only, it is known before the link is: its name and its help line stand there from the start.
+  void ask<Office>('office').then(useOffice).catch(() => undefined);
   return new Promise((opened, failed) => {
     const go = button('open', 'termin.open', 'primary');
     go.addEventListener('click', () => tell<View>('links/open', { token }).then(opened, failed), { once: true });
@@ -44,18 +48,20 @@ async function refused(content: HTMLElement, problem: unknown): Promise<void> {
   const { code, body, retryAfter } = problem instanceof Problem ? problem : new Problem('other', 0);
   setState('ended');
   setTitle('termin.title');
-  const opens = typeof body['opens_at'] === 'string' ? new Date(body['opens_at']).toLocaleString('de-DE', { dateStyle: 'medium', timeStyle: 'short' }) : undefined;
-  const box = alertBox('warning', problemText(code), ...(opens ? [line('problem.opens', { time: opens })] : []), ...(retryAfter ? [line('problem.retry', { seconds: String(retryAfter) })] : []));
+  const opens = body['opens_at'];
+  const box = alertBox('warning', problemText(code), ...(typeof opens === 'string' ? [line('problem.opens', { time: () => instant(opens) })] : []), ...(retryAfter ? [line('problem.retry', { seconds: String(retryAfter) })] : []));
   box.setAttribute('role', 'alert');
   showScreen(content, el('section', { class: 'card' }, heading('problem.title'), box, el('div', { class: 'actions' }, button('again', 'problem.again', 'secondary', () => location.reload()))));
 }
 
-async function attend(content: HTMLElement, first: View): Promise<void> {
+async function attend(content: HTMLElement, first: View, fresh: boolean): Promise<void> {
   let view = first;
   let entry: Entry | undefined;
-  if (!['waiting', 'admitted', 'in_call', 'held', 'denied', 'ended'].includes(view.me.stage)) {
-    const wanted = await notice(content, view);
-    if (!view.me.notice_agreed) view = await tell<View>('me/notice', { hash: view.notice.hash, agreed: true });
+  // Another device of the same person waits as soon as its link is open; its own camera and microphone are to be tried all the same.
+  const untried = fresh && view.me.other_device && view.me.stage === 'waiting';
+  if (untried || !['waiting', 'admitted', 'in_call', 'held', 'denied', 'ended'].includes(view.me.stage)) {
+    const { wanted, hash } = await notice(content, view);
+    if (!view.me.notice_agreed) view = await tell<View>('me/notice', { hash, agreed: true });
     entry = await prepare(content, view, wanted);
   }
   const granted = (kind: DeviceKind) => isGranted(kind);
@@ -66,7 +72,7 @@ async function attend(content: HTMLElement, first: View): Promise<void> {
     if (admitted.type === 'bye' || admitted.view.me.stage === 'denied' || admitted.view.me.stage === 'ended') return over(content, admitted.type === 'bye' ? view : admitted.view, admitted.type === 'bye' ? admitted.reason : admitted.view.me.stage, (performance.now() - began) / 1000);
     view = admitted.view;
     const seat = await tell<Seat>('me/seat');
-    const talk = new Talk({ captions: view.grants.captions });
+    const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
     talk.people(view.present);
     let bye: Bye | undefined;
     const stop = listen<View>('me/socket', (message) => {
@@ -89,19 +95,33 @@ async function attend(content: HTMLElement, first: View): Promise<void> {
 }
 
 /** What will happen, and why the browser is going to ask; agreeing and starting the check are one activation. */
-function notice(content: HTMLElement, view: View): Promise<readonly DeviceKind[]> {
+function notice(content: HTMLElement, view: View): Promise<{ wanted: readonly DeviceKind[]; hash: string }> {
   setState('prejoin');
   setTitle('termin.title');
   const { appointment, authority } = view;
   const consent = view.notice.kind === 'consent';
-  return new Promise((go) => {
+  const [title, text, more] = [el('h2', { class: 'kern-heading-small' }), el('p', { class: 'kern-body' }), el('p', { class: 'kern-body notice__details' })];
+  const details = el('details', {}, setText(el('summary', { class: 'kern-body' }), 'termin.details'), more);
+  const box = el('section', { class: 'notice', id: 'notice' }, title, text, details);
+  // What is agreed to is what was read: the text of the language in which the page stands when the button is pressed.
+  let read = view.notice;
+  const show = () => {
+    const tag = language();
+    const own = view.notices[tag];
+    read = own ?? (tag === 'de-leicht' ? view.notices['de'] : undefined) ?? view.notice;
+    [title.textContent, text.textContent, more.textContent] = [read.title, read.text, read.details];
+    details.hidden = read.details === '';
+  };
+  show();
+  onLanguage(show);
+  return new Promise((done) => {
+    const go = (wanted: readonly DeviceKind[]) => done({ wanted, hash: read.hash });
     const both = button('check', consent ? 'termin.consent.check' : 'termin.check', 'primary', () => go(['microphone', 'camera']));
     const audio = button('check-audio', consent ? 'termin.consent.audio' : 'termin.check.audio', 'secondary', () => go(['microphone']));
     showScreen(content, el('section', { class: 'card' }, heading('termin.yours'),
       el('p', { class: 'kern-body', id: 'subject' }, appointment.subject),
-      line('termin.when', { date: dateIn(authority, appointment.starts_at), from: timeIn(authority, appointment.starts_at), to: timeIn(authority, appointment.ends_at) }),
-      el('section', { class: 'notice' }, el('h2', { class: 'kern-heading-small' }, view.notice.title), el('p', { class: 'kern-body' }, view.notice.text),
-        el('details', {}, setText(el('summary', { class: 'kern-body' }), 'termin.details'), el('p', { class: 'kern-body notice__details' }, view.notice.details))),
+      line('termin.when', { date: () => dateIn(authority, appointment.starts_at), from: () => timeIn(authority, appointment.starts_at), to: () => timeIn(authority, appointment.ends_at) }),
+      box,
       line('termin.why'), el('div', { class: 'actions' }, both, audio)));
   });
 }
@@ -180,7 +200,11 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
   const note = line(entry.camera !== false ? 'wait.private' : 'wait.private.audio');
   showScreen(content, el('section', { class: 'card' }, heading('wait.title'), called, position, since, message, note, line('wait.stay'), link));
   let view = first;
+  // Honest is what is known: when it was to begin, and since when one waits. How long others take, nobody knows.
   const clock = () => {
+    const { authority, appointment: { starts_at } } = view;
+    const late = Date.now() > Date.parse(starts_at) + LATE_MS;
+    setText(position, view.me.stage === 'held' ? 'wait.held' : { key: late ? 'wait.late' : 'wait.at', args: { time: () => timeIn(authority, starts_at) } });
     if (!view.me.waiting_since) return;
     const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(view.me.waiting_since)) / 60_000));
     setText(since, minutes < 1 ? 'wait.since.short' : { key: 'wait.since', args: { minutes: String(minutes) } });
@@ -196,8 +220,7 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
       if (heard.type === 'bye') return finish(heard);
       if (heard.type !== 'view') return;
       view = heard.view;
-      const { stage, ahead, message: said } = view.me;
-      setText(position, stage === 'held' ? 'wait.held' : ahead ? { key: 'wait.ahead', args: { ahead: String(ahead) } } : 'wait.next');
+      const { stage, message: said } = view.me;
       clock();
       message.replaceChildren(...(said ? [alertBox('info', 'wait.message', el('p', { class: 'kern-body', id: 'message-text' }, said.text))] : []));
       if (stage === 'denied' || stage === 'ended') finish(heard);

@@ -2,6 +2,8 @@
 //!
 //! A citizen learns who else is there only when admitted; others' needs, devices and links never.
 
+use std::collections::BTreeMap;
+
 use schalter_model::AuthorityId;
 use serde::Serialize;
 use serde_json::Value;
@@ -9,7 +11,8 @@ use serde_json::Value;
 use super::embedding::OfficePages;
 use crate::Visitor;
 use crate::domain::{
-    Authority, Digest, LanguageTag, Message, Needs, Person, Refusal, Role, Session, Timestamp,
+    Authority, Digest, LanguageTag, Message, Needs, Notice, Person, Refusal, Role, Session,
+    Timestamp,
 };
 
 /// An office, as everybody may see it.
@@ -128,6 +131,8 @@ pub(super) struct View {
     appointment: AppointmentView,
     authority: OfficeView,
     notice: NoticeView,
+    /// By tag of a language: what is shown in its place to who reads that.
+    notices: BTreeMap<String, NoticeView>,
     present: Vec<Present>,
     grants: GrantsView,
 }
@@ -143,7 +148,6 @@ struct Me {
     notice_agreed: bool,
     other_device: bool,
     waiting_since: Option<Timestamp>,
-    ahead: Option<usize>,
     message: Option<Message>,
     linked_to: Option<String>,
 }
@@ -213,19 +217,30 @@ impl View {
                     .map(|code| code.as_str().to_owned()),
             },
             authority: office,
-            notice: NoticeView {
-                kind: authority.notice.kind.label(),
-                hash: authority.notice.hash(),
-                title: authority.notice.title.clone(),
-                text: authority.notice.text.clone(),
-                details: authority.notice.details.clone(),
-            },
+            notice: NoticeView::new(&authority.notice),
+            notices: authority
+                .notices
+                .iter()
+                .map(|(language, notice)| (language.clone(), NoticeView::new(notice)))
+                .collect(),
             present: visitor.present().into_iter().map(Present::new).collect(),
             grants: GrantsView {
                 publish: grants.publish,
                 captions: grants.captions,
             },
         })
+    }
+}
+
+impl NoticeView {
+    fn new(notice: &Notice) -> Self {
+        Self {
+            kind: notice.kind.label(),
+            hash: notice.hash(),
+            title: notice.title.clone(),
+            text: notice.text.clone(),
+            details: notice.details.clone(),
+        }
     }
 }
 
@@ -241,7 +256,6 @@ impl Me {
             notice_agreed: agreed(person, authority),
             other_device: visitor.is_other_device(),
             waiting_since: own.stage.waiting_since(),
-            ahead: visitor.ahead(),
             message: person.message.clone(),
             linked_to: person.linked_to.as_ref().map(ToString::to_string),
         }
@@ -251,7 +265,7 @@ impl Me {
 fn agreed(person: &Person, authority: &Authority) -> bool {
     person
         .agreed
-        .is_some_and(|agreed| agreed.notice == authority.notice.hash())
+        .is_some_and(|agreed| authority.reads(&agreed.notice))
 }
 
 impl Present {

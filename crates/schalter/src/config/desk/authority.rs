@@ -37,6 +37,7 @@ pub(crate) struct Office {
     pub(crate) opens_before_s: u64,
     pub(crate) closes_after_s: u64,
     pub(crate) notice: Notice,
+    pub(crate) notices: BTreeMap<String, Notice>,
     pub(crate) outcomes: Vec<OutcomeCode>,
     pub(crate) languages: Vec<String>,
     pub(crate) links: Links,
@@ -61,6 +62,7 @@ impl Office {
             opens_before_s: Authority::OPENS_BEFORE_S,
             closes_after_s: Authority::CLOSES_AFTER_S,
             notice: default_notice(),
+            notices: BTreeMap::new(),
             outcomes: Authority::default_outcomes(),
             languages: LANGUAGES.map(str::to_owned).to_vec(),
             links: Links::default(),
@@ -82,6 +84,7 @@ impl Office {
             opens_before_s: self.opens_before_s,
             closes_after_s: self.closes_after_s,
             notice: self.notice.clone(),
+            notices: self.notices.clone(),
             outcomes: self.outcomes.clone(),
             languages: self.languages.clone(),
             links: self.links.clone(),
@@ -121,9 +124,22 @@ pub(super) fn read(value: &Value<'_>) -> Result<Office, Complaint> {
     group.take("closes_after_s", &mut office.closes_after_s, |v| {
         v.number(0..=margin)
     })?;
-    group.take("notice", &mut office.notice, notice)?;
+    let mut notice = None;
+    group.take("notice", &mut notice, |v| notices(v).map(Some))?;
     group.take("outcomes", &mut office.outcomes, outcomes)?;
     group.take("languages", &mut office.languages, languages)?;
+    match notice {
+        Some(Notices::One(one)) => office.notice = one,
+        Some(Notices::ByLanguage(each)) => {
+            // Who reads a language without a file is shown the first language's that has one.
+            let first = office.languages.iter().find_map(|tag| each.get(tag));
+            if let Some(first) = first.or_else(|| each.values().next()) {
+                office.notice = first.clone();
+            }
+            office.notices = each;
+        }
+        None => {}
+    }
     group.take("links", &mut office.links, links)?;
     group.take("colours", &mut office.colours, colours)?;
     group.take("officials", &mut office.logins, officials::read)?;
@@ -174,7 +190,13 @@ fn notice_of(kind: NoticeKind, file: &str) -> Option<Notice> {
     (!notice.text.is_empty()).then_some(notice)
 }
 
-fn notice(value: &Value<'_>) -> Result<Notice, Complaint> {
+/// One text for everybody, or one for each language.
+enum Notices {
+    One(Notice),
+    ByLanguage(BTreeMap<String, Notice>),
+}
+
+fn notices(value: &Value<'_>) -> Result<Notices, Complaint> {
     let mut group = value.group()?;
     let mut kind = NoticeKind::Notice;
     group.take("kind", &mut kind, |v| {
@@ -184,12 +206,26 @@ fn notice(value: &Value<'_>) -> Result<Notice, Complaint> {
             _ => None,
         })
     })?;
-    let file = required(value, &mut group, "file")?;
-    group.finish(|_| None)?;
-    match notice_of(kind, &files::text(&file)?) {
+    let read = |file: &Value<'_>| match notice_of(kind, &files::text(file)?) {
         Some(notice) => Ok(notice),
         None => file.complain("the file has no heading with a text below"),
+    };
+    let mut each = BTreeMap::new();
+    for tag in LANGUAGES {
+        if let Some(file) = group.value(tag) {
+            each.insert(tag.to_owned(), read(&file)?);
+        }
     }
+    let found = match (group.value("file"), each.is_empty()) {
+        (Some(file), true) => Notices::One(read(&file)?),
+        (Some(file), false) => {
+            return file.complain("either one file is for everybody, or each language has its own");
+        }
+        (None, false) => Notices::ByLanguage(each),
+        (None, true) => Notices::One(read(&required(value, &mut group, "file")?)?),
+    };
+    group.finish(|_| None)?;
+    Ok(found)
 }
 
 fn outcomes(value: &Value<'_>) -> Result<Vec<OutcomeCode>, Complaint> {

@@ -212,6 +212,38 @@ fn no_other_key_opens_an_offices_rooms() {
 }
 
 #[test]
+fn each_language_may_have_a_notice_of_its_own() {
+    let folder = Folder::new("notices");
+    let german = folder.file("de.txt", b"Hinweis\nText\n");
+    let english = folder.file("en.txt", b"Notice\nText\n");
+    let read = |notice: &str| {
+        let desk = desk(&office(&format!(
+            "      languages: [en, de, de-leicht]\n      notice: {notice}\n"
+        )));
+        desk.authorities[0].clone()
+    };
+    let both = read(&format!("{{kind: consent, de: {german}, en: {english}}}"));
+    assert_eq!(both.notice, both.notices["en"]);
+    assert_eq!(both.notices["de"].title, "Hinweis");
+    assert_ne!(both.notices["de"].hash(), both.notices["en"].hash());
+    assert_eq!(both.notices.len(), 2);
+    assert_eq!(both.authority().notices, both.notices);
+    // Who reads English is shown the German one, where there is no other.
+    assert_eq!(read(&format!("{{de: {german}}}")).notice.title, "Hinweis");
+    assert!(read(&format!("{{file: {german}}}")).notices.is_empty());
+    complains(
+        &office(&format!(
+            "      notice: {{file: {german}, en: {english}}}\n"
+        )),
+        &["either one file is for everybody"],
+    );
+    complains(
+        &office(&format!("      notice: {{de: {german}, fr: {english}}}\n")),
+        &["fr"],
+    );
+}
+
+#[test]
 fn files_are_read_and_held_to_their_bounds() {
     let folder = Folder::new("files");
     let texts = folder.file("de.json", br#"{"landing.title": "<b>Willkommen</b>"}"#);

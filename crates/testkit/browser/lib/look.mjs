@@ -1,0 +1,65 @@
+// Looks at a screen as people of many kinds have it: each language, light and dark, narrow and wide, with text twice as large.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { violations } from './axe.mjs';
+
+export const LANGUAGES = ['de', 'en', 'de-leicht'];
+/** 320 is what 1280 is at 400 % (WCAG 1.4.10); the others are kept as pictures. */
+const WIDTHS = [1440, 768, 360, 320];
+const HEIGHT = 800;
+/** WCAG 2.2, 2.5.8, in CSS pixels. */
+const TARGET = 24;
+
+/** What sticks out sideways, or is cut off; empty if nothing. */
+const overflowing = (page) => page.evaluate(() => {
+  const root = document.documentElement;
+  if (root.scrollWidth <= root.clientWidth) return [];
+  const wide = [...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > root.clientWidth + 1);
+  return wide.map((one) => `${one.tagName}#${one.id}.${one.className}`).slice(-3).concat(`${root.scrollWidth} of ${root.clientWidth}`);
+});
+
+/** What can be pressed but is smaller than a finger; links inside of sentences may be. */
+const small = (page) => page.evaluate((least) => [...document.querySelectorAll('button, a, input, select, textarea, summary, [tabindex="0"]')]
+  .filter((one) => one.checkVisibility() && !one.matches('.skip') && !(one.matches('a') && one.closest('p')))
+  .map((one) => [one, (one.matches('[type=checkbox], [type=radio]') && one.labels[0]?.parentElement ? one.labels[0].parentElement : one).getBoundingClientRect()])
+  .filter(([, { width, height }]) => width < least || height < least)
+  .map(([one, { width, height }]) => `${one.tagName}#${one.id} ${Math.round(width)}x${Math.round(height)}`), TARGET);
+
+async function speak(page, language) {
+  if ((await page.evaluate(() => document.documentElement.dataset.language)) === language) return;
+  // What is modal makes everything else inert, for a person as well: the page's own way is used behind its back.
+  await page.evaluate((wanted) => {
+    const select = document.getElementById('language');
+    select.value = wanted;
+    select.dispatchEvent(new Event('change'));
+  }, language);
+  await page.waitForFunction((wanted) => document.documentElement.dataset.language === wanted, language);
+}
+
+/** Fails if anything is wrong with the screen; keeps pictures of it in German if `pictures` is a folder. Ends in German, light and wide. */
+export async function look(page, name, pictures) {
+  for (const language of [...LANGUAGES].reverse()) {
+    await speak(page, language);
+    for (const colorScheme of ['dark', 'light']) {
+      await page.emulateMedia({ colorScheme });
+      assert.deepEqual(await violations(page), [], `axe on ${name} ${language} ${colorScheme}`);
+    }
+    for (const width of WIDTHS) {
+      await page.setViewportSize({ width, height: HEIGHT });
+      assert.deepEqual(await overflowing(page), [], `${name} ${language} scrolls sideways at ${width}`);
+      assert.deepEqual(await small(page), [], `${name} ${language} has small targets at ${width}`);
+      if (pictures && language === 'de' && width > 320) {
+        fs.mkdirSync(pictures, { recursive: true });
+        await page.screenshot({ path: path.join(pictures, `${name}-${width}.jpg`), type: 'jpeg', quality: 50 });
+      }
+    }
+    // Text of 200 % on a screen of ordinary width.
+    await page.setViewportSize({ width: 1280, height: HEIGHT });
+    await page.evaluate(() => (document.documentElement.style.fontSize = '32px'));
+    assert.deepEqual(await overflowing(page), [], `${name} ${language} scrolls sideways with text of 200 %`);
+    await page.evaluate(() => (document.documentElement.style.fontSize = ''));
+  }
+  assert.equal(await page.evaluate(() => document.getAnimations().filter((one) => one.playState === 'running' && one.effect.getTiming().duration > 10).length), 0, `${name} moves although less motion is wanted`);
+  await page.setViewportSize({ width: 1440, height: HEIGHT });
+}

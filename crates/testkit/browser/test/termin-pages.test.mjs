@@ -1,0 +1,181 @@
+// The citizen's pages on a fake desk and a fake room: every screen as people of many kinds have it, what is announced, and what the page does
+// about a poor network.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { launchChromium } from '../lib/chromium.mjs';
+import { fakeDesk } from '../lib/fake-desk.mjs';
+import { bundleWithFake, DIST } from '../lib/fake-bundle.mjs';
+import { look } from '../lib/look.mjs';
+import { untilEnd } from '../lib/stage.mjs';
+
+const pictures = process.env.SCREENSHOTS;
+
+describe('pages of the citizen', { timeout: 180_000 }, () => {
+  let browser, script;
+  before(async () => {
+    [script, browser] = await Promise.all([bundleWithFake(), launchChromium()]);
+  });
+  after(() => browser?.close());
+
+  const press = async (page, id) => {
+    await page.waitForSelector(`#${id}`);
+    await page.focus(`#${id}`);
+    await page.keyboard.press('Enter');
+  };
+
+  /** A window in which less motion is wanted, at the landing. */
+  async function open(t, options = {}, { init, token = 'good', clock = false } = {}) {
+    const desk = await untilEnd(t, fakeDesk({ dist: DIST, script, ...options }));
+    const context = await untilEnd(t, browser.newContext({ reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } }));
+    const page = await context.newPage();
+    const errors = [];
+    page.on('pageerror', (error) => errors.push(error.message));
+    if (clock) await page.clock.install();
+    if (init) await page.addInitScript(init);
+    await page.goto(`${desk.url}/termin#${token}`);
+    await page.waitForSelector('#open');
+    return Object.assign(page, { desk, errors });
+  }
+
+  /** From the landing into the call. */
+  async function enter(page) {
+    await press(page, 'open');
+    await press(page, 'check');
+    await press(page, 'join');
+    await page.waitForSelector('#position:not(:empty)');
+    page.desk.change({ stage: 'admitted' });
+    await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
+    await page.evaluate(() => window.fakeRoom.finishConnecting());
+    await page.waitForSelector('html[data-state=connected]');
+    await page.evaluate(() => window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true }));
+  }
+
+  test('every screen in each language, light and dark, narrow and with large text', async (t) => {
+    const page = await open(t);
+    const shown = (name) => look(page, `termin-${name}`, pictures);
+    await page.waitForSelector('#help:not(:empty)'); // there is one office: its help line stands there before the link is spent
+    await shown('landing');
+    await press(page, 'open');
+    await page.waitForSelector('#check');
+    await shown('notice');
+    await press(page, 'check');
+    await page.waitForSelector('#prejoin-camera');
+    await shown('check');
+    await press(page, 'join');
+    await page.waitForSelector('#position:not(:empty)');
+    page.desk.change({ message: { text: 'Es dauert noch fünf Minuten.', at: new Date().toISOString() } });
+    await page.waitForSelector('#message-text');
+    await shown('waiting');
+    page.desk.change({ stage: 'admitted' });
+    await page.waitForSelector('#called .kern-alert');
+    assert.match(await page.locator('main').ariaSnapshot(), /- alert: Sie sind eingelassen\. Die Beratung beginnt\./);
+    await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
+    await page.evaluate(() => window.fakeRoom.finishConnecting());
+    await page.waitForSelector('html[data-state=connected]');
+    await page.evaluate(() => {
+      window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true });
+      window.fakeRoom.speak(['off']);
+    });
+    const snapshot = await page.locator('main').ariaSnapshot();
+    assert.match(snapshot, /- status: Frau Schröder spricht/);
+    assert.match(snapshot, /- 'button "Anheften: Frau Schröder"'/);
+    await shown('call');
+    await press(page, 'toggle-text');
+    await page.evaluate(() => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, 0, ...new TextEncoder().encode('Guten Tag, hören Sie mich?')]));
+    await shown('call-text');
+    await press(page, 'toggle-screen');
+    await page.waitForSelector('#share-hint[open]');
+    await shown('share');
+    await page.keyboard.press('Escape');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'toggle-screen', 'the focus is back where it was');
+    await press(page, 'leave');
+    await page.waitForSelector('html[data-state=ended]');
+    await shown('end');
+    assert.deepEqual(page.errors, []);
+  });
+
+  test('a poor network takes the pictures and not the sound, and the person has the last word', async (t) => {
+    const page = await open(t, {}, { clock: true });
+    await enter(page);
+    await page.evaluate(() => window.fakeRoom.localParticipant.setCameraEnabled(true));
+    const state = () => page.evaluate(() => ({ received: window.fakeRoom.remoteParticipants.get('off').subscribed, sent: window.fakeRoom.localParticipant.isCameraEnabled, said: document.querySelector('#quality').textContent }));
+    const be = (quality, ms) => page.evaluate((how) => window.fakeRoom.quality(how), quality).then(() => page.clock.fastForward(ms));
+
+    await be('poor', 9_000);
+    await be('good', 9_000); // it was for a moment only
+    await be('poor', 9_000);
+    assert.deepEqual(await state(), { received: undefined, sent: true, said: '' });
+    await be('poor', 2_000);
+    assert.deepEqual(await state(), { received: false, sent: false, said: 'Die Verbindung ist schlecht. Damit Sie sich weiter hören, sind die Bilder aus.' });
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: Die Verbindung ist schlecht/);
+    await look(page, 'termin-audio', pictures);
+    await be('excellent', 11_000);
+    assert.deepEqual(await state(), { received: false, sent: false, said: 'Die Verbindung ist wieder gut. Sie können die Bilder wieder einschalten.' }, 'no camera turns itself on');
+    await press(page, 'pictures');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'audio-only', 'the focus goes where the way back is');
+    assert.deepEqual(await state(), { received: true, sent: true, said: '' });
+    await be('lost', 11_000);
+    const { received, sent, said } = await state();
+    assert.deepEqual([received, sent], [true, true], 'who wanted the pictures back keeps them');
+    assert.match(said, /Nur Ton/);
+    await press(page, 'audio-only');
+    assert.deepEqual(await state(), { received: false, sent: false, said: 'Nur Ton: Sie sehen niemanden, und niemand sieht Sie.' });
+
+    // What does not come back says whom to call, in the page and to a screen reader.
+    await page.evaluate(() => window.fakeRoom.reconnecting(true));
+    assert.equal(await page.locator('.call__connection').textContent(), 'Verbindung wird wiederhergestellt');
+    await page.clock.fastForward(11_000);
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: "?Verbindung wird wiederhergestellt\. Wenn es nicht klappt, rufen Sie an: \+49 30 115/);
+    await look(page, 'termin-reconnecting', pictures);
+    await page.evaluate(() => window.fakeRoom.reconnecting(false));
+    assert.equal(await page.locator('.call__connection').textContent(), 'Verbindung ist wieder da');
+    assert.deepEqual(page.errors, []);
+  });
+
+  test('pictures are never taken while somebody signs', async (t) => {
+    const page = await open(t, {}, { clock: true });
+    await enter(page);
+    await page.evaluate(() => window.fakeRoom.change('off', { trackName: 'signing' }));
+    await page.evaluate(() => window.fakeRoom.quality('poor'));
+    await page.clock.fastForward(11_000);
+    assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('off').subscribed), undefined);
+    assert.match(await page.locator('#quality').textContent(), /Nur Ton/, 'it is said, and left to the person');
+    assert.deepEqual(page.errors, []);
+  });
+
+  test('consent is to what was read, in the language in which it was read', async (t) => {
+    const notices = { en: { kind: 'consent', hash: 'english', title: 'Consent', text: 'We process your data.', details: '' } };
+    const page = await open(t, { notice: { kind: 'consent' }, notices });
+    await press(page, 'open');
+    await page.getByRole('button', { name: 'Ich stimme zu: weiter mit Kamera und Mikrofon' }).waitFor();
+    await page.selectOption('#language', 'en');
+    await page.getByText('We process your data.').waitFor();
+    assert.equal(await page.locator('#notice details').isVisible(), false);
+    await look(page, 'termin-consent', pictures);
+    await page.selectOption('#language', 'en');
+    await page.getByRole('button', { name: 'I agree: continue without camera' }).press('Enter');
+    await page.waitForSelector('#join');
+    assert.deepEqual(page.desk.bodies['me/notice'], { hash: 'english', agreed: true });
+    assert.deepEqual(page.errors, []);
+  });
+
+  test('a camera that may not be used and a link that is too early are told as alerts', async (t) => {
+    const denied = () => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError')));
+    const page = await open(t, {}, { init: denied });
+    await press(page, 'open');
+    await press(page, 'check');
+    await page.waitForSelector('.problems .kern-alert');
+    assert.match(await page.locator('main').ariaSnapshot(), /- alert:\s+- text: Mikrofon\s+- paragraph: Der Browser darf das Mikrofon nicht benutzen/);
+    await look(page, 'termin-denied', pictures);
+    assert.deepEqual(page.errors, []);
+
+    const early = await open(t, {}, { token: 'early' });
+    await press(early, 'open');
+    const alert = early.getByRole('alert');
+    await alert.filter({ hasText: 'Geöffnet ab Montag, 7. Dezember 2026 um' }).waitFor();
+    await early.selectOption('#language', 'en');
+    await alert.filter({ hasText: 'Monday, 7 December 2026 at' }).waitFor();
+    await look(early, 'termin-problem', pictures);
+    assert.deepEqual(early.errors, []);
+  });
+});
