@@ -25,9 +25,13 @@ export class AskMute {
 
   begin(room: Room): void {
     this.#room = room;
-    room.on(RoomEvent.DataReceived, (_, participant, __, topic) => {
-      if (topic === ASK_MUTE && participant && this.#mayAsk(participant.identity)) this.#asked(participant);
-    });
+    room
+      .on(RoomEvent.DataReceived, (_, participant, __, topic) => {
+        if (topic === ASK_MUTE && participant && this.#mayAsk(participant.identity)) this.#asked(participant);
+      })
+      // What stands here must not outlive its being true.
+      .on(RoomEvent.TrackMuted, (_, participant) => void (participant.isLocal && !participant.isMicrophoneEnabled && !this.#answers.hidden && this.#close()))
+      .on(RoomEvent.TrackUnmuted, (_, participant) => void (participant.isLocal && participant.isMicrophoneEnabled && this.#close()));
   }
 
   /** Asks whoever has this person's seat. */
