@@ -87,7 +87,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
       assert.equal(await citizen.locator('#ask-mute-off').isVisible(), false);
       await citizen.evaluate(() => window.fakeRoom.receive('off', 'ask-mute', [0]));
       await citizen.waitForSelector('[role=status][data-text="lobby.mute.asked"]');
-      if (language === 'de') await shown('termin-asked');
+      if (language === 'de') await look(citizen, 'termin-asked', scheme);
       await press(citizen, 'ask-mute-off');
       assert.equal(await citizen.evaluate(() => window.fakeRoom.localParticipant.isMicrophoneEnabled), false);
       await citizen.evaluate(() => window.fakeRoom.part('stranger'));
