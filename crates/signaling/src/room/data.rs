@@ -116,6 +116,7 @@ impl Room {
         let Ok(packet) = splice::view(data) else {
             return false;
         };
+        self.introduce(key);
         let Some(sender) = self.participants.get_mut(&key) else {
             return false;
         };

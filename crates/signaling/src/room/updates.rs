@@ -103,6 +103,13 @@ impl Room {
         self.send_to(to, update(vec![info]));
     }
 
+    /// Tells now what waits for the next batch about a participant that speaks up: others would not know who says it.
+    pub(super) fn introduce(&mut self, key: ParticipantKey) {
+        if self.presence.changed.remove(&key) {
+            self.tell_everybody(key);
+        }
+    }
+
     fn tell_itself(&mut self, key: ParticipantKey) {
         let Some(info) = self.participants.get(&key).map(|p| self.info(p)) else {
             return;

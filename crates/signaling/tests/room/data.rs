@@ -1,6 +1,9 @@
 //! Data packets: sender, receivers, duplicates.
 
+use std::time::Duration;
+
 use livekit_protocol::participant_info::Kind;
+use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{
     ActiveSpeakerUpdate, ChatMessage, DataPacket, EncryptedPacket, MetricsBatch, RpcAck,
     RpcRequest, RpcResponse, SipDtmf, Transcription, UserPacket, data_packet::Value,
@@ -56,6 +59,31 @@ fn packets_reach_all_others_with_the_senders_own_name() {
     let sent = world.sent_data();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].0, [to_alice], "by the subscriber's transport");
+}
+
+/// Whether a client was told of `identity`.
+fn knows(messages: &[Response], identity: &str) -> bool {
+    messages.iter().any(|message| {
+        matches!(message, Response::Update(update)
+            if update.participants.iter().any(|info| info.identity == identity))
+    })
+}
+
+#[test]
+fn whoever_speaks_up_is_known_before_the_word_arrives() {
+    let mut world = World::new();
+    let alice = world.join("alice");
+    world.take(&alice);
+    world.join("bob");
+    assert!(
+        !knows(&world.take(&alice), "bob"),
+        "who sends nothing is told of in batches"
+    );
+    world.data(world.transports(1), "_reliable", user("hello", &[], 1));
+    assert_eq!(world.sent_data().len(), 1);
+    assert!(knows(&world.take(&alice), "bob"));
+    world.pass(Duration::from_secs(1));
+    assert!(!knows(&world.take(&alice), "bob"), "and not twice");
 }
 
 #[test]

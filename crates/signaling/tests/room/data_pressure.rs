@@ -52,6 +52,7 @@ fn reliable_packets_beyond_the_rate_wait_and_arrive_in_order() {
     let alice = world.join("alice");
     world.join("bob");
     let from_alice = world.transports(0);
+    world.pass(Duration::from_secs(1)); // everybody was told who is there
     world.take(&alice);
     for sequence in 1..=30 {
         world.data(from_alice, "_reliable", packet(sequence, 1, &[]));

@@ -41,6 +41,7 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
   async function enter(page) {
     await press(page, 'open');
     await press(page, 'check');
+    await page.waitForSelector('#prejoin-camera'); // with the camera on
     await press(page, 'join');
     await page.waitForSelector('#position:not(:empty)');
     page.desk.change({ stage: 'admitted' });
@@ -97,15 +98,15 @@ describe('pages of the citizen', { timeout: 180_000 }, () => {
   test('a poor network takes the pictures and not the sound, and the person has the last word', async (t) => {
     const page = await open(t, {}, { clock: true });
     await enter(page);
-    await page.evaluate(() => window.fakeRoom.localParticipant.setCameraEnabled(true));
+    assert.equal(await page.evaluate(() => window.fakeRoom.localParticipant.isCameraEnabled), true);
     const state = () => page.evaluate(() => ({ received: window.fakeRoom.remoteParticipants.get('off').subscribed, sent: window.fakeRoom.localParticipant.isCameraEnabled, said: document.querySelector('#quality').textContent }));
     const be = (quality, ms) => page.evaluate((how) => window.fakeRoom.quality(how), quality).then(() => page.clock.fastForward(ms));
 
-    await be('poor', 9_000);
-    await be('good', 9_000); // it was for a moment only
-    await be('poor', 9_000);
+    await be('poor', 5_000);
+    await be('good', 5_000); // it was for a moment only
+    await be('poor', 5_000);
     assert.deepEqual(await state(), { received: undefined, sent: true, said: '' });
-    await be('poor', 2_000);
+    await be('poor', 6_000);
     assert.deepEqual(await state(), { received: false, sent: false, said: 'Die Verbindung ist schlecht. Damit Sie sich weiter hören, sind die Bilder aus.' });
     assert.match(await page.locator('main').ariaSnapshot(), /- status: Die Verbindung ist schlecht/);
     await look(page, 'termin-audio', pictures);
