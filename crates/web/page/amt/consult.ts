@@ -33,7 +33,11 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
   }, 'lobby.ended'));
   const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby' });
   const talk = new Talk({ captions: false, phone: me.office.help.phone, extra: el('div', { class: 'talk__official' }, said, lobby, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
-  const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, { askMute: (id) => talk.mute.ask(id) }));
+  const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, {
+    askMute: (id) => talk.mute.ask(id),
+    // Pictures out of sight are not even sent: whoever lets somebody in wants to see them.
+    admitted: () => content.scrollIntoView({ block: 'start' }),
+  }));
   let waiting = new Set<string>();
   const show = (card: Card) => {
     talk.people(card.people.filter((one) => ['admitted', 'in_call'].includes(one.stage)));

@@ -22,6 +22,8 @@ export function badge(key: TextKey, kind: Kind): HTMLElement {
 export interface InCall {
   /** Asks somebody to turn their microphone off. */
   askMute(person: string): Promise<'asked' | 'off' | 'absent'>;
+  /** Somebody was let in from here. */
+  admitted(): void;
 }
 
 export class PersonRow {
@@ -50,7 +52,7 @@ export class PersonRow {
     this.#name = setText(el(call ? 'h2' : 'h3', { class: 'kern-title kern-title--small', tabindex: '-1', id: `person-${id}` }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } });
     this.#marks = el('ul', { class: 'marks' });
     this.#decide = el('div', { class: 'actions' },
-      named('admit', 'lobby.admit.name', 'primary', () => act(tell(`${path}/admit`), 'day.did.admit')),
+      named('admit', 'lobby.admit.name', 'primary', () => act(tell(`${path}/admit`), 'day.did.admit').then(() => call?.admitted())),
       named('deny', 'lobby.deny.name', 'secondary', async () => {
         const why = new Field(`why-${id}`, 'lobby.deny.why', el('textarea', { class: 'kern-form-input__input', rows: '3', maxlength: String(MAX_MESSAGE) }), 'lobby.deny.why.hint');
         if (!(await confirm({ key: 'lobby.deny.title', args }, 'lobby.deny.what', 'lobby.deny.yes', why.element))) return;
@@ -97,7 +99,7 @@ export class PersonRow {
     if (deny instanceof HTMLElement) deny.hidden = !waits;
     this.#message.hidden = over || !waits;
     this.#inside.hidden = over || !inside || !this.#inCall;
-    if (focused && focused.closest('[hidden]')) this.#name.focus();
+    if (focused && focused.closest('[hidden]')) this.#name.focus({ preventScroll: this.#inCall });
   }
 }
 
