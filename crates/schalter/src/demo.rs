@@ -83,6 +83,7 @@ pub(crate) async fn greet(running: &Running) -> Result<(), Failure> {
         role: Role::Citizen,
         name: Name::new(CITIZEN).expect(words),
         needs: Needs::default(),
+        language: None,
         linked_to: Partner::Nobody,
     };
     let done = running

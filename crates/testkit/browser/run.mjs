@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 /** What works, whatever else the machine does. */
 const TOGETHER = [
   'server', 'check', 'simulate', 'room-service', 'desk-pages', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'whip', 'login', 'red',
-  'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused',
+  'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused', 'officials',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [

@@ -8,7 +8,7 @@ import { preferredLanguage, useLanguage } from './texts';
 
 async function main(): Promise<void> {
   const content = required('content');
-  await useLanguage(preferredLanguage());
+  await useLanguage(preferredLanguage(), false);
   wireLanguages(required('language') as HTMLSelectElement, ['de', 'en', 'de-leicht']);
   wireSkipLink(content);
   // A link opened in a window that shows this page already changes the fragment only.

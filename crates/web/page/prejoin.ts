@@ -15,12 +15,12 @@ export interface Entry {
 }
 
 /** Shows the device check; resolves when the person joins. */
-export async function showPrejoin(content: HTMLElement, link: Link): Promise<Entry> {
+export async function showPrejoin(content: HTMLElement, link: Pick<Link, 'name' | 'mayRename' | 'mayPublish'>, addition: CheckAddition = {}): Promise<Entry> {
   setState('prejoin');
   setTitle('prejoin.title');
   if (!link.mayPublish) return watchOnly(content, link);
   const wanted = (await isGranted('microphone')) ? await grantedKinds() : await askFirst(content);
-  return checkDevices(content, who(link), wanted);
+  return checkDevices(content, who(link), wanted, addition);
 }
 
 /** What a page adds to the device check: fields between the devices and the way on, and other words on the buttons. */
@@ -42,7 +42,7 @@ export async function grantedKinds(): Promise<readonly DeviceKind[]> {
 }
 
 /** Somebody whose token does not let them send has no devices to check. */
-function watchOnly(content: HTMLElement, link: Link): Promise<Entry> {
+function watchOnly(content: HTMLElement, link: Pick<Link, 'name' | 'mayRename'>): Promise<Entry> {
   return new Promise((join) => {
     const button = action('prejoin.join', 'primary', 'join');
     button.addEventListener('click', () => join({ name: link.name, camera: false, microphone: false }), { once: true });
@@ -159,7 +159,7 @@ function labelOf(button: HTMLButtonElement): Element {
 }
 
 /** The name to enter with: a field where the token allows a change, otherwise a sentence. */
-function who(link: Link): { element: HTMLElement; name: () => string } {
+function who(link: Pick<Link, 'name' | 'mayRename'>): { element: HTMLElement; name: () => string } {
   if (!link.mayRename) {
     const name: string | Message = link.name || { key: 'participant.unnamed' };
     return { element: setText(el('p', { class: 'kern-body' }), { key: 'prejoin.name.shown', args: { name } }), name: () => link.name };

@@ -26,26 +26,26 @@ export function language(): Language {
 
 /** German unless this person chose otherwise here before. */
 export function preferredLanguage(): Language {
+  return chosenBefore() ?? 'de';
+}
+
+function chosenBefore(): Language | undefined {
   try {
-    return LANGUAGES.find((known) => known === localStorage.getItem(STORED)) ?? 'de';
+    return LANGUAGES.find((known) => known === localStorage.getItem(STORED));
   } catch {
-    return 'de'; // storage is switched off
+    return undefined; // storage is switched off
   }
 }
 
-/** Loads a language if needed and rewrites every text on the page. */
-export async function useLanguage(next: Language): Promise<void> {
-  if (!tables.has(next)) {
-    const answer = await fetch(`assets/texts/${next}.json`);
-    if (!answer.ok) throw new Error(`texts ${next}: ${answer.status}`);
-    tables.set(next, { ...((await answer.json()) as Record<string, string>), ...(await override?.(next)) });
-  }
+/** Loads a language if needed and rewrites every text on the page; `chosen` if a person asked for it, who then gets it next time. */
+export async function useLanguage(next: Language, chosen = true): Promise<void> {
+  await load(next);
   current = next;
   // Leichte Sprache is German, and has to be read out as German.
   document.documentElement.lang = next === 'de-leicht' ? 'de' : next;
   document.documentElement.dataset['language'] = next;
   try {
-    localStorage.setItem(STORED, next);
+    if (chosen) localStorage.setItem(STORED, next);
   } catch {
     // the choice holds for this page only
   }
@@ -54,11 +54,33 @@ export async function useLanguage(next: Language): Promise<void> {
   for (const listener of listeners) listener();
 }
 
+/** Speaks the language that the office knows of somebody, unless they chose one here. */
+export async function offerLanguage(tag: string | null): Promise<void> {
+  const known = LANGUAGES.find((language) => language === tag);
+  if (known && known !== current && !chosenBefore()) await useLanguage(known, false);
+}
+
+/** Words of a language other than the page's, such as for a letter to somebody who reads that one. */
+export async function wordsIn(language: Language): Promise<(message: Message | TextKey) => string> {
+  const table = await load(language);
+  return (message) => fill(message, table);
+}
+
+async function load(language: Language): Promise<Record<string, string>> {
+  const known = tables.get(language);
+  if (known) return known;
+  const answer = await fetch(`assets/texts/${language}.json`);
+  if (!answer.ok) throw new Error(`texts ${language}: ${answer.status}`);
+  const table = { ...((await answer.json()) as Record<string, string>), ...(await override?.(language)) };
+  tables.set(language, table);
+  return table;
+}
+
 /** Where an office's own words come from; what it does not know keeps ours. Tables are loaded anew with it. */
 export async function useOverrides(load: (language: Language) => Promise<Record<string, string>>): Promise<void> {
   override = load;
   tables.clear();
-  await useLanguage(current);
+  await useLanguage(current, false);
 }
 
 /** Calls `listener` after each change of language. */
@@ -67,12 +89,16 @@ export function onLanguage(listener: () => void): void {
 }
 
 export function translate(message: Message | TextKey): string {
+  return fill(message, tables.get(current));
+}
+
+function fill(message: Message | TextKey, table: Readonly<Record<string, string>> | undefined): string {
   const { key, args } = typeof message === 'string' ? { key: message, args: undefined } : message;
-  const template = tables.get(current)?.[key] ?? key;
+  const template = table?.[key] ?? key;
   return template.replace(/\{(\w+)\}/g, (blank, name: string) => {
     const value = args?.[name];
     if (typeof value === 'function') return value();
-    return value === undefined ? blank : typeof value === 'string' ? value : translate(value);
+    return value === undefined ? blank : typeof value === 'string' ? value : fill(value, table);
   });
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use schalter_model::AuthorityId;
 
+use super::error::Refusal;
 use super::ids::Digest;
-use super::text::OutcomeCode;
+use super::limits::MAX_NAME;
+use super::text::{LanguageTag, Name, OutcomeCode};
 use super::time::TimeZone;
 
 /// An official, as the authority's login or configuration calls them: 1 to 200 printable characters, no name.
@@ -49,6 +51,26 @@ impl Authority {
     pub const CLOSES_AFTER_S: u64 = 60 * 60;
     /// Outcomes of an authority that names none.
     pub const OUTCOMES: [&str; 4] = ["done", NO_SHOW, "reschedule", "technical"];
+
+    /// The office as others in a call see it, for whoever has no name of their own there.
+    pub fn seen_as(&self) -> Name {
+        let short: String = self.name.chars().take(MAX_NAME).collect();
+        // An id is always a name.
+        let name = Name::new(&short).or_else(|_| Name::new(self.id.as_str()));
+        name.expect("an authority's id has printable characters and is short")
+    }
+
+    /// Refuses a language in which the office writes to nobody.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongLanguage`].
+    pub fn check_language(&self, language: Option<&LanguageTag>) -> Result<(), Refusal> {
+        let known = |tag: &LanguageTag| self.languages.iter().any(|own| own == tag.as_str());
+        language
+            .is_none_or(known)
+            .then_some(())
+            .ok_or(Refusal::WrongLanguage)
+    }
 
     /// Whether the notice reads like this in any language: whoever agrees has read one of them.
     pub fn reads(&self, notice: &Digest) -> bool {

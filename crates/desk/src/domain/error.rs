@@ -76,6 +76,9 @@ pub enum Refusal {
         "an appointment lasts from 1 minute to 12 hours, starts at most two years ahead, and does not end in the past"
     )]
     WrongWindow,
+    /// No language of the authority.
+    #[error("language: none of this authority's")]
+    WrongLanguage,
     /// No outcome of the authority.
     #[error("the outcome is none of this authority's")]
     WrongOutcome,
@@ -109,6 +112,7 @@ impl Refusal {
             Self::NoCitizen => "no-citizen",
             Self::WrongPartner => "wrong-partner",
             Self::WrongWindow => "wrong-window",
+            Self::WrongLanguage => "wrong-language",
             Self::WrongOutcome => "wrong-outcome",
             Self::Stale => "stale",
         }
@@ -134,6 +138,7 @@ impl Refusal {
             | Self::NoCitizen
             | Self::WrongPartner
             | Self::WrongWindow
+            | Self::WrongLanguage
             | Self::WrongOutcome => 422,
         }
     }

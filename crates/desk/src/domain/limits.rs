@@ -10,6 +10,8 @@ pub const MAX_NAME: usize = 100;
 pub const MAX_EXTERNAL_REF: usize = 128;
 /// Characters of a message to somebody who waits: two sentences.
 pub const MAX_MESSAGE: usize = 500;
+/// Characters of a language's tag: what RFC 5646 (4.4.1) says is enough.
+pub const MAX_LANGUAGE: usize = 35;
 /// Characters of an outcome's code.
 pub const MAX_OUTCOME: usize = 32;
 /// Outcomes that an authority may define.

@@ -29,5 +29,7 @@ pub use person::{
     Stage,
 };
 pub use schedule::{NewAppointment, NewPerson, Patch};
-pub use text::{ExternalRef, InvalidText, Line, MessageText, Name, OutcomeCode, Subject, Words};
+pub use text::{
+    ExternalRef, InvalidText, LanguageTag, Line, MessageText, Name, OutcomeCode, Subject, Words,
+};
 pub use time::{Day, InvalidTime, TimeZone, Timestamp};

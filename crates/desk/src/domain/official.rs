@@ -62,12 +62,17 @@ impl Appointment {
         Ok(moved)
     }
 
-    /// Tells somebody no: the browser that waits.
+    /// Tells somebody no: the browser that waits. `why` is shown to them as a message.
     ///
     /// # Errors
     /// [`Refusal::NotWaiting`] (who has the seat is held or removed instead); [`Refusal::NoPerson`], [`Refusal::Cancelled`],
     /// [`Refusal::Ended`].
-    pub fn deny(&mut self, id: &PersonId) -> Result<Moved, Refusal> {
+    pub fn deny(
+        &mut self,
+        id: &PersonId,
+        why: Option<MessageText>,
+        now: Timestamp,
+    ) -> Result<Moved, Refusal> {
         self.check_not_over()?;
         let index = self.index(id)?;
         let person = &mut self.people[index];
@@ -89,6 +94,9 @@ impl Appointment {
                 }
                 Some(_) | None => return Err(Refusal::NotWaiting),
             }
+        }
+        if let Some(text) = why {
+            person.message = Some(Message { text, at: now });
         }
         moved.push(Fact::of(EventKind::Denied, person));
         Ok(moved)
@@ -224,6 +232,7 @@ impl Appointment {
             role: Role::Official,
             name,
             needs: Needs::default(),
+            language: None,
             linked_to: None,
             official,
             link,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Digest, PersonId};
-use super::text::{MessageText, Name};
+use super::text::{LanguageTag, MessageText, Name};
 use super::time::Timestamp;
 
 /// What somebody is there for.
@@ -277,6 +277,9 @@ pub struct Person {
     pub name: Name,
     /// What they need.
     pub needs: Needs,
+    /// In which the office writes to them, and the page speaks at first; the authority's first one where there is none.
+    #[serde(default)]
+    pub language: Option<LanguageTag>,
     /// Whom an interpreter or companion belongs to.
     pub linked_to: Option<PersonId>,
     /// The official who took a seat from the day list and has no link.

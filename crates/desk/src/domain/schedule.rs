@@ -10,7 +10,7 @@ use super::ids::{AppointmentId, Digest, PersonId};
 use super::limits::{MAX_AHEAD_S, MAX_DURATION_S, MAX_PEOPLE, MIN_DURATION_S};
 use super::official::Dismissal;
 use super::person::{Bye, Gone, Link, LinkState, Needs, Person, Role};
-use super::text::{ExternalRef, Name, OutcomeCode, Subject};
+use super::text::{ExternalRef, LanguageTag, Name, OutcomeCode, Subject};
 use super::time::Timestamp;
 
 /// Somebody to be added.
@@ -24,6 +24,8 @@ pub struct NewPerson {
     pub name: Name,
     /// What they need.
     pub needs: Needs,
+    /// One of the authority's.
+    pub language: Option<LanguageTag>,
     /// Whom an interpreter or companion belongs to.
     pub linked_to: Option<PersonId>,
     /// Digest of a fresh token.
@@ -97,6 +99,7 @@ impl NewPerson {
             role: self.role,
             name: self.name,
             needs: self.needs,
+            language: self.language,
             linked_to: self.linked_to,
             official: None,
             link: Some(Link {

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_EXTERNAL_REF, MAX_MESSAGE, MAX_NAME, MAX_OUTCOME, MAX_SUBJECT};
+use super::limits::{
+    MAX_EXTERNAL_REF, MAX_LANGUAGE, MAX_MESSAGE, MAX_NAME, MAX_OUTCOME, MAX_SUBJECT,
+};
 
 /// A text is not what is expected here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +89,14 @@ words!(
     |c| c.is_ascii_graphic()
 );
 words!(
+    LanguageWords,
+    LanguageTag,
+    MAX_LANGUAGE,
+    "of letters, digits and -",
+    "A language's tag (BCP 47). Whether an office speaks it, its authority knows.",
+    |c| c.is_ascii_alphanumeric() || c == '-'
+);
+words!(
     OutcomeWords,
     OutcomeCode,
     MAX_OUTCOME,
@@ -161,6 +171,9 @@ mod tests {
         assert!(ExternalRef::new(&"r".repeat(MAX_EXTERNAL_REF + 1)).is_err());
         assert!(OutcomeCode::new(&"o".repeat(MAX_OUTCOME)).is_ok());
         assert!(OutcomeCode::new(&"o".repeat(MAX_OUTCOME + 1)).is_err());
+        assert!(LanguageTag::new(&"l".repeat(MAX_LANGUAGE)).is_ok());
+        assert!(LanguageTag::new(&"l".repeat(MAX_LANGUAGE + 1)).is_err());
+        assert!(LanguageTag::new("de_DE").is_err());
         for bad in ["", "  ", "a\u{202e}b", "a\nb", "a\u{0}"] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
         }

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::domain::{
-    Appointment, Event, ExternalRef, LinkToken, Name, Needs, Patch, Person, PersonId, Role,
-    Subject, Timestamp, When,
+    Appointment, Event, ExternalRef, LanguageTag, LinkToken, Name, Needs, Patch, Person, PersonId,
+    Role, Subject, Timestamp, When,
 };
 use crate::{Partner, PersonInput};
 
@@ -43,6 +43,8 @@ pub struct PersonJson {
     #[serde(default)]
     needs: Object<Needs>,
     #[serde(default)]
+    language: Option<LanguageTag>,
+    #[serde(default)]
     linked_to: Option<PartnerJson>,
 }
 
@@ -52,6 +54,7 @@ impl From<PersonJson> for PersonInput {
             role: json.role,
             name: json.name,
             needs: json.needs.0,
+            language: json.language,
             linked_to: match json.linked_to {
                 None => Partner::Nobody,
                 Some(PartnerJson::Place(place)) => Partner::Place(place),
@@ -162,6 +165,7 @@ fn person(person: &Person) -> Value {
         "role": person.role,
         "name": person.name,
         "needs": person.needs,
+        "language": person.language,
         "linked_to": person.linked_to,
         "stage": stage.label(),
         "link": person.link_state(),

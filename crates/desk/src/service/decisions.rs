@@ -7,9 +7,6 @@ use crate::domain::{
 };
 use crate::seats::{Grants, SeatToken};
 
-/// What others see of a colleague who was asked to join.
-const COLLEAGUE: &str = "Kollegin oder Kollege";
-
 impl Desk {
     /// Admits somebody who waits, with their pair.
     ///
@@ -25,7 +22,7 @@ impl Desk {
             .await
     }
 
-    /// Tells somebody no.
+    /// Tells somebody no, and why if there are words for it.
     ///
     /// # Errors
     /// What [`crate::domain::Appointment::deny`] refuses.
@@ -34,9 +31,12 @@ impl Desk {
         caller: &Caller,
         id: &AppointmentId,
         person: &PersonId,
+        why: Option<MessageText>,
     ) -> Result<Done, DeskError> {
-        self.decide(caller, id, |appointment, _, _| appointment.deny(person))
-            .await
+        self.decide(caller, id, |appointment, _, now| {
+            appointment.deny(person, why.clone(), now)
+        })
+        .await
     }
 
     /// Sends somebody back to the waiting room, with their pair. When it answers, nothing of or for them is forwarded.
@@ -86,7 +86,7 @@ impl Desk {
         .await
     }
 
-    /// Makes a one-time link for a colleague; [`Done::links`] holds it.
+    /// Makes a one-time link for a colleague; [`Done::links`] holds it. Others see them under `name`, or else as the office.
     ///
     /// # Errors
     /// What [`crate::domain::Appointment::add_colleague`] refuses.
@@ -94,10 +94,14 @@ impl Desk {
         &self,
         caller: &Caller,
         id: &AppointmentId,
+        name: Option<Name>,
     ) -> Result<Done, DeskError> {
         let person = PersonId::from_random(self.random());
         let token = LinkToken::from_random(self.random());
-        let name = Name::new(COLLEAGUE).map_err(|_| DeskError::Busy)?;
+        let name = match name {
+            Some(name) => name,
+            None => self.authority(&caller.authority)?.seen_as(),
+        };
         let by = caller.by();
         self.change(Subject::of(caller, id, &by, None), |appointment, _, now| {
             let moved =

@@ -3,8 +3,8 @@
 use super::change::{Done, Keep, Step, Subject};
 use super::{Caller, Desk, DeskError};
 use crate::domain::{
-    Appointment, AppointmentId, ExternalRef, LinkToken, Name, Needs, NewAppointment, NewPerson,
-    Patch, PersonId, Refusal, Role, Subject as About, When,
+    Appointment, AppointmentId, ExternalRef, LanguageTag, LinkToken, Name, Needs, NewAppointment,
+    NewPerson, Patch, PersonId, Refusal, Role, Subject as About, When,
 };
 use crate::store::Filter;
 
@@ -17,6 +17,8 @@ pub struct PersonInput {
     pub name: Name,
     /// What they need.
     pub needs: Needs,
+    /// In which the office writes to them.
+    pub language: Option<LanguageTag>,
     /// Whom an interpreter or companion belongs to.
     pub linked_to: Partner,
 }
@@ -52,8 +54,11 @@ impl Desk {
         people: Vec<PersonInput>,
         keep: Option<&Keep<'_>>,
     ) -> Result<Done, DeskError> {
-        self.authority(&caller.authority)?;
+        let authority = self.authority(&caller.authority)?;
         self.check_kept(keep).await?;
+        for input in &people {
+            authority.check_language(input.language.as_ref())?;
+        }
         let (external_ref, subject, when) = about;
         let links: Vec<_> = people.iter().map(|_| self.fresh_person()).collect();
         let people = people
@@ -73,6 +78,7 @@ impl Desk {
                     role: input.role,
                     name: input.name,
                     needs: input.needs,
+                    language: input.language,
                     linked_to,
                     link: token.digest(),
                 })
@@ -208,6 +214,8 @@ impl Desk {
         input: PersonInput,
         keep: Option<&Keep<'_>>,
     ) -> Result<Done, DeskError> {
+        let authority = self.authority(&caller.authority)?;
+        authority.check_language(input.language.as_ref())?;
         let (person, token) = self.fresh_person();
         let linked_to = match input.linked_to {
             Partner::Nobody => None,
@@ -219,6 +227,7 @@ impl Desk {
             role: input.role,
             name: input.name,
             needs: input.needs,
+            language: input.language,
             linked_to,
             link: token.digest(),
         };

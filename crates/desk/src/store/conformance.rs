@@ -32,6 +32,7 @@ pub fn creation(authority: &AuthorityId, n: u8, starts_at: Timestamp) -> Commit 
             role: Role::Citizen,
             name: Name::new(&format!("Zaphod Musterfrau {n}")).expect("a name"),
             needs: Needs::default(),
+            language: None,
             linked_to: None,
             link: token.digest(),
         }],

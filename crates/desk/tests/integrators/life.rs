@@ -225,7 +225,11 @@ async fn a_colleagues_link_opens_one_browser_within_a_quarter_of_an_hour() {
     let made = made(&office).await;
     let id = made.json["id"].as_str().unwrap().parse().unwrap();
     let official = office.official();
-    let done = office.desk.add_colleague(&official, &id).await.unwrap();
+    let done = office
+        .desk
+        .add_colleague(&official, &id, None)
+        .await
+        .unwrap();
     let link = done.links[0].1.clone();
     let opened = office.desk.open(&link, None).await.unwrap();
     assert_eq!(stage(&opened.visitor), "admitted");
@@ -233,7 +237,11 @@ async fn a_colleagues_link_opens_one_browser_within_a_quarter_of_an_hour() {
         refused(office.desk.open(&link, None).await),
         Refusal::LinkRevoked
     );
-    let done = office.desk.add_colleague(&official, &id).await.unwrap();
+    let done = office
+        .desk
+        .add_colleague(&official, &id, None)
+        .await
+        .unwrap();
     office.pass(15 * 60);
     assert_eq!(
         refused(office.desk.open(&done.links[0].1, None).await),

@@ -139,6 +139,7 @@ pub(crate) fn person(role: Role, name: &str) -> PersonInput {
         role,
         name: Name::new(name).unwrap(),
         needs: Needs::default(),
+        language: None,
         linked_to: Partner::Nobody,
     }
 }

@@ -452,3 +452,62 @@ async fn a_list_is_no_object() {
         (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
     );
 }
+
+#[tokio::test]
+async fn whoever_is_denied_may_be_told_why() {
+    let office = Office::open().await;
+    let mut citizen = office.waiting().await;
+    let mut official = office.official("ulm").await;
+    let deny = office.decide("deny");
+    for bad in ["  ".to_owned(), "m".repeat(501)] {
+        let (status, _) = official.post(&deny, json!({ "text": bad })).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let (_, view) = citizen.get("/me").await;
+    assert_eq!(view["me"]["stage"], "waiting", "nothing is decided by half");
+    let why = json!({"text": "Bitte kommen Sie mit Ausweis wieder."});
+    assert_eq!(official.post(&deny, why).await.0, StatusCode::OK);
+    let (_, view) = citizen.get("/me").await;
+    assert_eq!(view["me"]["stage"], "denied");
+    assert_eq!(
+        view["me"]["message"]["text"],
+        "Bitte kommen Sie mit Ausweis wieder."
+    );
+}
+
+#[tokio::test]
+async fn a_colleague_is_seen_under_a_name_or_as_the_office() {
+    let office = Office::open().await;
+    let mut official = office.official("ulm").await;
+    let ask = format!("/appointments/{}/colleague", office.id);
+    let long = json!({"name": "n".repeat(101)});
+    let (status, _) = official.post(&ask, long).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    official.post(&ask, json!({})).await;
+    official.post(&ask, json!({"name": "Herr Öz"})).await;
+    let (_, day) = official.get("/appointments").await;
+    let people = day["appointments"][0]["people"].as_array().unwrap();
+    let names: Vec<_> = people.iter().map(|one| one["name"].as_str()).collect();
+    assert_eq!(names[1..], [Some("Stadt <b>ulm</b>"), Some("Herr Öz")]);
+}
+
+#[tokio::test]
+async fn somebody_is_spoken_to_in_a_language_of_the_office_only() {
+    let office = Office::open().await;
+    let mut official = office.official("ulm").await;
+    let people = format!("/appointments/{}/people", office.id);
+    let ask = |language| json!({"role": "citizen", "name": "Kim", "language": language});
+    let (status, problem) = official.post(&people, ask("fr")).await;
+    assert_eq!(
+        (status, code(&problem)),
+        (StatusCode::UNPROCESSABLE_ENTITY, "wrong-language")
+    );
+    let (status, card) = official.post(&people, ask("de")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let last = card["people"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["language"], "de");
+    let link = last["join_url"].as_str().unwrap().rsplit_once('#').unwrap();
+    let mut citizen = office.browser();
+    let (_, view) = citizen.post("/links/open", json!({"token": link.1})).await;
+    assert_eq!(view["me"]["language"], "de");
+}

@@ -13,24 +13,62 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
   const hour = 3_600_000;
   const at = (ms) => new Date(Date.now() + ms).toISOString();
   const needs = { signing: false, live_text: false, interpreter: false, companion: false };
-  const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null };
+  const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, language: null, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null };
   const apt = { id: 'apt_1', external_ref: 'A-1', subject: 'Personalausweis', starts_at: at(0), ends_at: at(hour / 2), state: 'scheduled', outcome: null, version: 1, late: false, people: [kim] };
   const calls = [];
   const bodies = {};
+  const requests = [];
   let version = 0;
   const view = () => ({ version: ++version, server_time: at(0), me: kim, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
     notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
-  const day = () => ({ day: at(0).slice(0, 10), appointments: [apt] });
+  const made = [];
+  const day = () => ({ day: at(0).slice(0, 10), appointments: [apt, ...made] });
   const sockets = new Set();
   const changed = () => { for (const { socket, citizen } of sockets) socket.send(JSON.stringify(citizen ? { type: 'view', view: view() } : { type: 'day', day: day() })); };
   let signedIn = false;
-  const change = (fields) => { Object.assign(kim, fields); changed(); return view(); };
+  const change = (fields) => { Object.assign(kim, fields); apt.version++; changed(); return view(); };
   const no = (status, code, more = {}) => ({ status, body: { type: `https://schalter.example/problems/${code}`, title: code, ...more } });
-  const answer = (method, where, body) => {
+  // The officials' part: a plan that can be changed, and people with links.
+  const refusals = new Map();
+  let count = 0;
+  const personOf = (body, people = []) => ({ ...kim, needs: { ...needs, ...body.needs }, id: `per_${++count}`, role: body.role, name: body.name, stage: 'invited', language: body.language, linked_to: typeof body.linked_to === 'number' ? people[body.linked_to]?.id : body.linked_to, link: 'unused', devices: null, waiting_since: null });
+  const url = (role) => `https://example.org/${role === 'official' ? 'amt#einladung=' : 'termin#'}token-${++count}`;
+  const replan = (fields) => { Object.assign(apt, fields); apt.version++; };
+  const plan = (method, rest, body, headers) => {
+    const told = (answer) => { apt.version++; changed(); return answer; };
+    const [, id, what] = rest.match(/^people\/(\w+)(?:\/(\w+))?$/) ?? [];
+    const one = apt.people.find((person) => person.id === id);
+    switch (`${method} ${what ?? (id ? 'person' : rest)}`) {
+      case 'GET ': return apt;
+      case 'PATCH ':
+        if (headers['if-match'] !== `"${apt.version}"`) return no(412, 'stale');
+        return told(Object.assign(apt, body));
+      case 'POST cancel': return told(Object.assign(apt, { state: 'cancelled' }));
+      case 'POST people': {
+        const person = personOf(body);
+        apt.people.push(person);
+        return told({ ...apt, people: apt.people.map((other) => (other === person ? { ...other, join_url: url(other.role) } : other)) });
+      }
+      case 'DELETE person': return told(apt.people.splice(apt.people.indexOf(one), 1) && apt);
+      case 'POST link': Object.assign(one, { link: 'unused', stage: 'invited' }); return told({ join_url: url(one.role) });
+      case 'DELETE link': return told(Object.assign(one, { link: 'revoked', stage: 'invited' }) && apt);
+      case 'POST deny': return told(Object.assign(one, { stage: 'denied', message: body.text ? { text: body.text, at: at(0) } : null }) && apt);
+      case 'POST admit': return told(Object.assign(one, { stage: 'admitted' }) && apt);
+      case 'POST hold': return told(Object.assign(one, { stage: 'held' }) && apt);
+      case 'POST remove': return told(Object.assign(one, { stage: 'invited', link: 'revoked' }) && apt);
+      case 'POST message': return told(Object.assign(one, { message: { text: body.text, at: at(0) } }) && apt);
+      default: return undefined;
+    }
+  };
+  const answer = (method, where, body, headers) => {
     calls.push(`${method} ${where}`);
     bodies[where] = body;
-    const own = where.match(/^appointments\/apt_1\/people\/per_kim\/(\w+)$/)?.[1];
-    if (own) return change({ admit: { stage: 'admitted' }, deny: { stage: 'denied' }, hold: { stage: 'held' }, message: { message: { text: body.text, at: at(0) } } }[own]);
+    requests.push([`${method} ${where}`, body]);
+    const refused = refusals.get(`${method} ${where}`);
+    if (refused) return no(...refused);
+    const own = where.match(/^appointments\/apt_1(?:\/(.*))?$/);
+    const planned = own && plan(method, own[1] ?? '', body, headers);
+    if (planned) return planned;
     switch (`${method} ${where}`) {
       case 'GET office': return office;
       case 'POST links/open': if (body.token === 'early') return no(409, 'too-early', { opens_at: '2026-12-07T08:30:00.000Z' }); return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
@@ -44,7 +82,14 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
       case 'GET official': return signedIn ? { official: { id: 'off', name: 'Frau Schröder', acr: null }, office, outcomes: ['done', 'no_show'], server_time: at(0) } : no(401, 'no-session');
       case 'POST login/demo': signedIn = true; return {};
       case 'POST login/link': return no(401, 'login-link-expired');
-      case 'POST appointments': return { ...apt, ...body, id: 'apt_2', people: [{ ...kim, join_url: 'https://example.org/termin#secret' }] };
+      case 'POST appointments': {
+        const people = [];
+        for (const one of body.people) people.push(personOf(one, people));
+        const card = { ...apt, ...body, id: 'apt_2', state: 'scheduled', late: false, version: 1, people };
+        made.push(card);
+        changed();
+        return { ...card, people: people.map((one) => ({ ...one, join_url: url(one.role) })) };
+      }
       case 'POST appointments/apt_1/colleague': return { join_url: 'https://example.org/amt#einladung=x' };
       case 'POST appointments/apt_1/end': apt.state = 'ended'; changed(); return apt;
       default: return where.startsWith('texts/') ? texts : no(404, 'not-found');
@@ -55,7 +100,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     if (pathname.startsWith('/desk/v1/')) {
       let text = '';
       for await (const chunk of request) text += chunk;
-      const result = answer(request.method, pathname.slice(9), text ? JSON.parse(text) : {});
+      const result = answer(request.method, pathname.slice(9), text ? JSON.parse(text) : {}, request.headers);
       return void response.writeHead(result.status ?? 200, { 'content-type': 'application/json' }).end(JSON.stringify(result.status ? result.body : result));
     }
     const file = pathname === '/termin' || pathname === '/amt' ? `${pathname}.html` : pathname;
@@ -72,5 +117,5 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     socket.send(JSON.stringify(entry.citizen ? { type: 'view', view: view() } : { type: 'day', day: day() }));
   });
   await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-  return { url: `http://127.0.0.1:${server.address().port}`, calls, bodies, kim, change, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
+  return { url: `http://127.0.0.1:${server.address().port}`, calls, bodies, requests, kim, apt, change, replan, refusals, close: () => new Promise((closed) => { for (const { socket } of sockets) socket.terminate(); hub.close(); server.closeAllConnections(); server.close(closed); }) };
 }

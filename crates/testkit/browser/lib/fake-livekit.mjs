@@ -44,7 +44,7 @@ class Person {
   }
   async setMicrophoneEnabled(on) { this.isMicrophoneEnabled = on; }
   async setCameraEnabled(on, _, { name } = {}) { Object.assign(this, { isCameraEnabled: on, trackName: name }); }
-  async publishData(packet, { topic }) { (window.sentData ??= []).push({ topic, bytes: [...packet], at: performance.now() }); }
+  async publishData(packet, { topic, destinationIdentities: to }) { (window.sentData ??= []).push({ topic, to, bytes: [...packet], at: performance.now() }); }
   async setScreenShareEnabled(on) { this.isScreenShareEnabled = on; }
   async setName(name) { this.name = name; }
 }

@@ -49,6 +49,14 @@ async function goWaiting(page) {
   await until(page, 'the waiting room', () => document.querySelector('#position')?.textContent);
 }
 
+/** The check of devices that comes before the first call of an official in a browser. */
+async function checkDevices(page) {
+  await until(page, 'the check', () => !!document.querySelector('#ask, #join'));
+  if (await page.evaluate(() => !!document.querySelector('#ask'))) await press(page, '#ask');
+  await until(page, 'the own picture', () => [...document.querySelectorAll('.stage video')].some((video) => video.videoWidth > 0));
+  await press(page, '#join');
+}
+
 /** Opens the text pane, which opens by itself when somebody writes. */
 async function openText(page) {
   if (await page.evaluate(() => document.querySelector('#toggle-text').getAttribute('aria-expanded') === 'false')) await press(page, '#toggle-text');
@@ -79,6 +87,7 @@ describe('a consultation of the demo', { timeout: 90_000 }, () => {
     const official = await visit(browser, officialLink, CHAIN.official);
     await press(official, '#demo-0');
     await press(official, '[id^=enter-]');
+    await checkDevices(official);
     await connected(official);
     await sleep(QUIET_MS);
     assert.equal(await forwarded(), 0, 'nothing is forwarded before somebody is admitted');
@@ -185,6 +194,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await Promise.all([connected(citizen), connected(interpreter)]); // a pair is admitted as one
     await reach(official, `#admit-${sam.id}`);
     await reach(official, `#enter-${appointment.id}`);
+    await checkDevices(official);
     await Promise.all([connected(captioner), connected(official)]);
 
     await Promise.all([sees(official, 2), sees(official, 3), sees(citizen, 1), sees(citizen, 3), sees(interpreter, 2)]);
@@ -237,10 +247,12 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await sees(official, 2);
 
     // A colleague comes by a link that works once.
+    await press(official, '#colleague-open > summary');
     await press(official, '#colleague');
     const invitation = await until(official, 'the invitation', () => document.querySelector('#colleague-link')?.value);
     const colleague = await visit(chromium, invitation, CHAIN.colleague);
     await press(colleague, '#open');
+    await checkDevices(colleague);
     await connected(colleague);
     const late = await visit(chromium, invitation, CHAIN.phone);
     await press(late, '#open');
@@ -279,6 +291,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await goWaiting(citizen);
     await reach(official, `#admit-${robin.id}`);
     await reach(official, `#enter-${made.id}`);
+    await checkDevices(official);
     await Promise.all([sees(official, 7), sees(citizen, 1)]);
     if (hasSound) await Promise.all([hears(official, 660), hears(citizen, 440)]);
     await press(official, '#end-call');

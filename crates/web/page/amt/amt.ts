@@ -1,15 +1,15 @@
 // The official's way: sign in, the day, the lobby, the call, the end with an outcome code.
 
 import { runCall } from '../call';
-import { isGranted } from '../devices';
 import { el, setState, showScreen } from '../dom';
-import type { Entry } from '../prejoin';
-import { setText, setTitle, translate, type TextKey } from '../texts';
+import { offerLanguage, setText, setTitle, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
 import { alertBox, button, useOffice } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
-import type { Card, Office, Official, Seat, View } from '../talk/view';
+import type { Office, Official, Seat, View } from '../talk/view';
+import { consult, failed } from './consult';
 import { showDay } from './day';
+import { checkAgain, entryFor } from './devices';
 
 /** The desk's codes for a sign-in that failed, and the words for each. */
 const LOGIN_ERRORS: Readonly<Record<string, TextKey>> = {
@@ -21,6 +21,7 @@ const LOGIN_ERRORS: Readonly<Record<string, TextKey>> = {
   'login-declined': 'login.error.denied',
   'login-invalid': 'login.error.state',
   'login-expired': 'login.error.state',
+  'no-session': 'amt.problem.no-session',
   'login-provider': 'login.error.provider',
   'login-assurance': 'login.error.acr',
 };
@@ -73,80 +74,22 @@ function loginText(code: string): TextKey {
 /** The day until a call is entered, and back again, until the session is over. */
 async function work(content: HTMLElement, me: Official): Promise<void> {
   await useOffice(me.office);
+  let said: TextKey | undefined;
   for (;;) {
-    const chosen = await showDay(content, me);
+    const chosen = await showDay(content, me, said);
+    said = undefined;
     if (chosen === 'over') return login(content, 'no-session');
     if (chosen === 'logout') {
       await tell('logout').catch(() => undefined);
       return login(content);
     }
-    await consult(content, me, chosen);
+    if (chosen === 'devices') {
+      await checkAgain(content, me.official.name);
+      said = 'amt.devices.kept';
+    } else {
+      await consult(content, me, chosen);
+    }
   }
-}
-
-/** The call of one appointment, with the lobby's buttons beside it. */
-async function consult(content: HTMLElement, me: Official, first: Card): Promise<void> {
-  const said = el('p', { class: 'kern-body', role: 'status', id: 'lobby-said' });
-  const lobby = el('div', { class: 'talk__lobby', id: 'lobby' });
-  const outcome = el('select', { class: 'kern-form-input__select', id: 'outcome' }, ...me.outcomes.map((code) => {
-    const known = ['done', 'no_show', 'reschedule', 'technical'].includes(code);
-    return known ? setText(el('option', { value: code }), `outcome.${code}` as TextKey) : el('option', { value: code }, code);
-  }));
-  const path = `appointments/${first.id}`;
-  const act = (work: () => Promise<unknown>, done: TextKey) => work().then(() => setText(said, done), (problem: unknown) => setText(said, problemText(problem instanceof Problem ? problem.code : 'other')));
-  const invite = button('colleague', 'lobby.colleague', 'secondary', () => act(async () => {
-    const { join_url } = await tell<{ join_url: string }>(`${path}/colleague`);
-    const field = el('input', { class: 'kern-form-input__input', id: 'colleague-link', readonly: '', 'aria-label': translate('lobby.colleague.link') });
-    field.value = join_url;
-    document.getElementById('colleague-link')?.remove();
-    invite.after(field);
-    field.focus();
-    field.select();
-  }, 'lobby.colleague.done'));
-  const end = button('end-call', 'lobby.end', 'primary', () => act(async () => {
-    await tell(`${path}/end`, { outcome: outcome.value });
-    document.getElementById('leave')?.click();
-  }, 'lobby.ended'));
-  const talk = new Talk({ captions: false, phone: me.office.help.phone, extra: el('div', { class: 'talk__official' }, said, lobby, invite,
-    el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: 'outcome' }), 'lobby.outcome'), el('div', { class: 'kern-form-input__select-wrapper' }, outcome)), end) });
-  const show = (card: Card) => {
-    const inside = card.people.filter((one) => ['admitted', 'in_call'].includes(one.stage));
-    talk.people(inside);
-    const rows = card.people.filter((one) => one.role !== 'official' && (['waiting', 'held'].includes(one.stage) || inside.includes(one))).map((one) => {
-      const waits = !inside.includes(one);
-      const made = button(`${waits ? 'admit' : 'hold'}-${one.id}`, waits ? 'lobby.admit' : 'lobby.hold', 'secondary', () => act(() => tell(`${path}/people/${one.id}/${waits ? 'admit' : 'hold'}`), waits ? 'lobby.admitted' : 'lobby.held'));
-      setText(made.querySelector('.kern-label') ?? made, { key: waits ? 'lobby.admit.name' : 'lobby.hold.name', args: { name: one.name } });
-      return made;
-    });
-    // The list is rebuilt at each change: whoever stands on one of its buttons keeps their place.
-    const focused = lobby.contains(document.activeElement) ? document.activeElement?.id : undefined;
-    lobby.replaceChildren(...rows);
-    if (focused) (document.getElementById(focused) ?? lobby.querySelector<HTMLElement>('button') ?? invite).focus();
-  };
-  show(first);
-  const day = new Date(first.starts_at).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
-  const stop = listen(`day/socket?day=${day}`, (message) => {
-    const card = message.type === 'day' ? message.day.appointments.find(({ id }) => id === first.id) : undefined;
-    if (card) show(card);
-  }, () => undefined);
-  try {
-    const entry: Entry = { name: me.official.name, camera: true, microphone: true };
-    const seat = await tell<Seat>(`${path}/seat`);
-    await runCall(content, { token: seat.token, mayRename: false, name: me.official.name }, entry, talk);
-  } catch (problem) {
-    await failed(content, problem);
-  } finally {
-    stop();
-  }
-}
-
-function failed(content: HTMLElement, problem: unknown): Promise<void> {
-  setState('ended');
-  return new Promise((back) => {
-    const box = alertBox('danger', problemText(problem instanceof Problem ? problem.code : 'other'));
-    box.setAttribute('role', 'alert');
-    showScreen(content, el('section', { class: 'card' }, heading('problem.title'), box, el('div', { class: 'actions' }, button('back', 'day.back', 'primary', () => back()))));
-  });
 }
 
 /** A colleague comes by a link that works once, straight into the call. */
@@ -158,11 +101,13 @@ async function colleague(content: HTMLElement, token: string): Promise<void> {
   try {
     const view = await tell<View>('links/open', { token });
     await useOffice(view.authority);
+    await offerLanguage(view.me.language);
+    const entry = await entryFor(content, view.me.name);
     const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
     talk.people(view.present);
     const stop = listen<View>('me/socket', (message) => void (message.type === 'view' && talk.people(message.view.present)), () => undefined);
     const seat = await tell<Seat>('me/seat');
-    await runCall(content, { token: seat.token, mayRename: false, name: view.me.name }, { name: view.me.name, camera: await isGranted('camera'), microphone: true }, talk);
+    await runCall(content, { token: seat.token, mayRename: false, name: view.me.name }, entry, talk);
     stop();
     setState('ended');
     showScreen(content, el('section', { class: 'card' }, heading('end.title'), setText(el('p', { class: 'kern-body' }), 'end.left')));

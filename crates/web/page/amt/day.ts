@@ -1,146 +1,132 @@
-// The list of a day with its lobby, and the form for a new appointment.
+// The list of a day: its appointments with everybody in them, and the form for a new one.
 
 import { el, setState, showScreen } from '../dom';
-import { setText, setTitle, translate, type TextKey } from '../texts';
-import { listen, Problem, tell } from '../talk/api';
-import { alertBox, button, dateIn, timeIn } from '../talk/office';
-import { problemText } from '../talk/talk';
-import type { Card, CardPerson, Day, Needs, Official } from '../talk/view';
-import { icsFile, instantIn, mailText } from './invitation';
+import { clearText, setText, setTitle, type Message, type TextKey } from '../texts';
+import { call, listen } from '../talk/api';
+import { button, timeIn } from '../talk/office';
+import type { Card, Day, Official } from '../talk/view';
+import { confirm } from './confirm';
+import { createForm } from './create';
+import { badge, People, PersonRow, type Say } from './person-row';
+import { PlanPanel } from './plan';
+import { officialText } from './problems';
 
-/** Shows the day until an appointment is entered or the session is over. */
-export function showDay(content: HTMLElement, me: Official): Promise<Card | 'over' | 'logout'> {
+export type Chosen = Card | 'over' | 'logout' | 'devices';
+
+/** Shows the day until an appointment is entered or the session is over. `said` is what happened before. */
+export function showDay(content: HTMLElement, me: Official, said?: Message | TextKey): Promise<Chosen> {
   setState('day');
   setTitle('day.title');
-  const { office } = me;
-  const list = el('ol', { class: 'day', id: 'day' });
-  const news = el('p', { class: 'kern-body', role: 'status', id: 'day-news' });
-  const made = el('div', { id: 'made' });
-  let today = new Date(me.server_time).toLocaleDateString('sv-SE', { timeZone: office.time_zone });
+  const list = el('ol', { class: 'day', id: 'day', tabindex: '-1' });
+  const none = setText(el('p', { class: 'kern-body', id: 'day-none', hidden: '' }), 'day.none');
+  const news = el('p', { class: 'kern-body day__news', role: 'status', id: 'day-news' });
+  const say: Say = (message) => {
+    clearText(news); // the same words twice are two announcements
+    setText(news, message);
+  };
+  const day = el('input', { type: 'date', class: 'kern-form-input__input', id: 'date' });
+  day.value = new Date(me.server_time).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
+  const cards = new Map<string, AppointmentCard>();
   let waiting = new Set<string>();
   return new Promise((done) => {
     let stop = () => {};
-    const leave = (what: Card | 'over' | 'logout') => {
+    const leave = (what: Chosen) => {
       stop();
       done(what);
     };
     const draw = ({ appointments }: Day) => {
       const now = appointments.flatMap((card) => card.people.filter((one) => one.stage === 'waiting'));
-      const come = now.find((one) => !waiting.has(one.id));
-      if (come) setText(news, { key: 'day.waits', args: { name: come.name } });
+      const come = now.filter((one) => !waiting.has(one.id));
+      if (come.length > 0) say({ key: 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
       waiting = new Set(now.map((one) => one.id));
-      // Rebuilding must take neither the focus nor a half-written message from anybody.
-      const focused = list.contains(document.activeElement) ? document.activeElement?.id : undefined;
-      const written = new Map([...list.querySelectorAll('input')].map((input) => [input.id, input.value]));
-      list.replaceChildren(...appointments.map((card) => cardOf(card)));
-      for (const input of list.querySelectorAll('input')) input.value = written.get(input.id) ?? '';
-      if (focused) (document.getElementById(focused) ?? document.getElementById('day'))?.focus();
-      if (appointments.length === 0) list.append(setText(el('li', { class: 'kern-body' }), 'day.none'));
-    };
-    const act = (path: string, body: object, said: TextKey, name: string) =>
-      tell(path, body).then(() => setText(news, { key: said, args: { name } }), (problem: unknown) => setText(news, problemText(problem instanceof Problem ? problem.code : 'other')));
-    const cardOf = (card: Card): HTMLElement => {
-      const enter = button(`enter-${card.id}`, 'day.enter', 'primary', () => leave(card));
-      const marks = [card.late ? badge('day.late', 'warning') : undefined, badge(`state.${card.state}`, 'info')].filter((mark) => mark !== undefined);
-      return el('li', { class: 'day__card', 'data-id': card.id },
-        el('h2', { class: 'kern-heading-small' }, `${timeIn(office, card.starts_at)}–${timeIn(office, card.ends_at)} ${card.subject}`), el('div', { class: 'marks' }, ...marks),
-        el('ul', { class: 'people' }, ...card.people.map((one) => personOf(card, one))),
-        ...(card.state === 'scheduled' || card.state === 'running' ? [enter] : []));
-    };
-    const personOf = (card: Card, one: CardPerson): HTMLElement => {
-      const path = `appointments/${card.id}/people/${one.id}`;
-      const needs = (Object.keys(one.needs) as (keyof Needs)[]).filter((need) => one.needs[need]).map((need) => badge(`need.${need}`, 'info'));
-      const row = el('li', { class: 'person', 'data-person': one.id },
-        setText(el('h3', { class: 'kern-title' }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } }),
-        el('div', { class: 'marks' }, badge(`stage.${one.stage}`, one.stage === 'waiting' ? 'success' : 'info'), badge(`linkstate.${one.link}`, 'info'), badge(one.devices ? `tested.${one.devices.network}` : 'tested.not', 'info'), ...(one.other_device ? [badge('day.otherdevice', 'warning')] : []), ...needs));
-      if (one.linked_to) row.append(setText(el('p', { class: 'kern-body' }), { key: 'day.pair', args: { name: card.people.find(({ id }) => id === one.linked_to)?.name ?? '' } }));
-      if (one.stage !== 'waiting' && one.stage !== 'held') return row;
-      const press = (what: 'admit' | 'deny', key: TextKey, style: 'primary' | 'secondary') => {
-        const made = button(`${what}-${one.id}`, key, style, () => act(`${path}/${what}`, {}, `day.did.${what}`, one.name));
-        setText(made.firstElementChild ?? made, { key, args: { name: one.name } });
-        return made;
-      };
-      const field = el('input', { class: 'kern-form-input__input', id: `text-${one.id}`, maxlength: '500', autocomplete: 'off' });
-      const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: field.id }), { key: 'day.message', args: { name: one.name } }), field,
-        el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: `send-${one.id}` }, setText(el('span', { class: 'kern-label' }), 'day.message.send')));
-      form.addEventListener('submit', (event) => {
-        event.preventDefault();
-        const text = field.value.trim();
-        if (!text) return;
-        field.value = '';
-        void act(`${path}/message`, { text }, 'day.did.message', one.name);
+      const wanted = new Set(appointments.map(({ id }) => id));
+      for (const [id, card] of cards) {
+        if (wanted.has(id)) continue;
+        if (card.element.contains(document.activeElement)) list.focus();
+        card.element.remove();
+        cards.delete(id);
+      }
+      appointments.forEach((card, place) => {
+        const shown = cards.get(card.id) ?? new AppointmentCard(me, card, say, leave);
+        cards.set(card.id, shown);
+        shown.update(card);
+        // Moving an element takes the focus from it: only what stands elsewhere than it should is moved.
+        if (list.children[place] !== shown.element) list.insertBefore(shown.element, list.children[place] ?? null);
       });
-      row.append(el('div', { class: 'actions' }, press('admit', 'lobby.admit.name', 'primary'), press('deny', 'lobby.deny.name', 'secondary')), form);
-      return row;
+      none.hidden = appointments.length > 0;
     };
     const follow = () => {
       stop();
-      stop = listen(`day/socket?day=${today}`, (message) => {
+      stop = listen(`day/socket?day=${day.value}`, (message) => {
         if (message.type === 'day') draw(message.day);
         if (message.type === 'bye') leave('over');
-      }, (yes) => yes || setText(news, 'wait.link.broken'));
+      }, (yes) => yes || say('amt.link.broken'));
     };
-    const day = el('input', { type: 'date', class: 'kern-form-input__input', id: 'date' });
-    day.value = today;
     day.addEventListener('change', () => {
-      if (!day.value) return;
-      today = day.value;
-      follow();
+      if (day.value) follow();
     });
     showScreen(content, el('section', { class: 'card card--wide' }, setText(el('h1', { class: 'kern-heading-medium' }), 'day.title'), setText(el('p', { class: 'kern-body' }), { key: 'day.official', args: { name: me.official.name } }), news,
-      el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: 'date' }), 'day.date'), day), list,
-      el('details', { id: 'create' }, setText(el('summary', { class: 'kern-body' }), 'create.title'), createForm(me, () => today, made)), made,
-      el('div', { class: 'actions' }, button('logout', 'day.logout', 'tertiary', () => leave('logout')))));
+      el('div', { class: 'kern-form-input day__date' }, setText(el('label', { class: 'kern-label', for: 'date' }), 'day.date'), day), list, none,
+      createForm(me, () => day.value, say),
+      el('div', { class: 'day__foot' }, button('devices', 'day.devices', 'tertiary', () => leave('devices')), button('logout', 'day.logout', 'tertiary', () => leave('logout')))));
+    if (said) say(said);
     follow();
   });
 }
 
-function badge(key: TextKey, kind: 'info' | 'warning' | 'success'): HTMLElement {
-  return el('span', { class: `kern-badge kern-badge--${kind}` }, setText(el('span', { class: 'kern-label kern-label--small' }), key));
-}
+class AppointmentCard {
+  readonly element: HTMLElement;
+  readonly #me: Official;
+  readonly #heading = el('h2', { class: 'kern-heading-small', tabindex: '-1' });
+  readonly #marks = el('ul', { class: 'marks' });
+  readonly #people: People;
+  readonly #plan: PlanPanel;
+  readonly #enter: HTMLButtonElement;
+  readonly #edit: HTMLButtonElement;
+  readonly #cancel: HTMLButtonElement;
+  #card: Card;
 
-function createForm(me: Official, day: () => string, made: HTMLElement): HTMLElement {
-  const row = (id: string, key: TextKey, attributes: Record<string, string>) => {
-    const input = el('input', { class: 'kern-form-input__input', id, required: '', ...attributes });
-    return { input, element: el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: id }), key), input) };
-  };
-  const subject = row('new-subject', 'create.subject', { maxlength: '200' });
-  const name = row('new-name', 'create.name', { maxlength: '100', autocomplete: 'off' });
-  const from = row('new-from', 'create.from', { type: 'time' });
-  const minutes = row('new-minutes', 'create.minutes', { type: 'number', min: '5', max: '480', value: '30' });
-  const error = el('div', { role: 'alert' });
-  const form = el('form', { class: 'create' }, subject.element, name.element, from.element, minutes.element, error,
-    el('button', { type: 'submit', class: 'kern-btn kern-btn--primary', id: 'new-create' }, setText(el('span', { class: 'kern-label' }), 'create.do')));
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    const starts = instantIn(me.office.time_zone, day(), from.input.value);
-    const ends = new Date(starts.getTime() + Number(minutes.input.value) * 60_000);
-    const body = { subject: subject.input.value, starts_at: starts.toISOString(), ends_at: ends.toISOString(), people: [{ role: 'citizen', name: name.input.value }] };
-    tell<Card>('appointments', body).then((card) => {
-      error.replaceChildren();
-      form.reset();
-      handOver(me, card, made);
-    }, (problem: unknown) => error.replaceChildren(alertBox('danger', problemText(problem instanceof Problem ? problem.code : 'other'))));
-  });
-  return form;
-}
+  constructor(me: Official, card: Card, say: Say, leave: (card: Card) => void) {
+    [this.#me, this.#card] = [me, card];
+    const { id } = card;
+    this.#people = new People(el('ul', { class: 'people' }), (now, one) => new PersonRow(me.office, now, one, say));
+    this.#plan = new PlanPanel(me, card, say);
+    this.#enter = button(`enter-${id}`, 'day.enter', 'primary', () => leave(this.#card));
+    this.#edit = button(`edit-${id}`, 'day.edit', 'secondary', () => this.#open(this.#plan.element.hidden));
+    this.#edit.setAttribute('aria-controls', this.#plan.element.id);
+    this.#edit.setAttribute('aria-expanded', 'false');
+    this.#cancel = button(`cancel-${id}`, 'day.cancel', 'secondary', async () => {
+      const args = { subject: this.#card.subject, time: timeIn(me.office, this.#card.starts_at) };
+      if (!(await confirm('day.cancel.title', { key: 'day.cancel.what', args }, 'day.cancel.yes'))) return;
+      call('POST', `appointments/${id}/cancel`, {}).then(() => say({ key: 'day.did.cancel', args }), (problem: unknown) => say(officialText(problem)));
+    });
+    this.element = el('li', { class: 'day__card', 'data-id': id }, this.#heading, this.#marks, this.#people.element, el('div', { class: 'actions' }, this.#enter, this.#edit, this.#cancel), this.#plan.element);
+  }
 
-/** The link is told once: to copy, for a calendar, and as a text for a mail. */
-function handOver(me: Official, card: Card, made: HTMLElement): void {
-  const url = card.people.find((one) => one.join_url)?.join_url ?? '';
-  const when = `${dateIn(me.office, card.starts_at)}, ${timeIn(me.office, card.starts_at)}`;
-  const mail = mailText({ office: me.office, when, url });
-  const said = el('p', { class: 'kern-body', role: 'status', id: 'copied' });
-  const field = (id: string, key: TextKey, input: HTMLInputElement | HTMLTextAreaElement, text: string) => {
-    Object.assign(input, { id, readOnly: true, value: text, className: 'kern-form-input__input' });
-    return el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: id }), key), input,
-      button(`copy-${id}`, 'create.copy', 'secondary', () => {
-        input.select();
-        return navigator.clipboard.writeText(text).then(() => setText(said, 'create.copied'), () => setText(said, 'check.copy.byhand'));
-      }));
-  };
-  const ics = el('a', { class: 'kern-btn kern-btn--secondary', id: 'ics', download: 'termin.ics', href: URL.createObjectURL(new Blob([icsFile(card, translate({ key: 'create.calendar', args: { office: me.office.name } }), url)], { type: 'text/calendar' })) }, setText(el('span', { class: 'kern-label' }), 'create.ics'));
-  made.replaceChildren(el('section', { class: 'made' }, setText(el('h2', { class: 'kern-heading-small', tabindex: '-1' }), 'create.made'),
-    field('join-link', 'create.link', el('input'), url), field('mail', 'create.mail', el('textarea', { rows: '6' }), mail), el('div', { class: 'actions' }, ics), said));
-  made.querySelector('h2')?.focus();
+  update(card: Card): void {
+    this.#card = card;
+    const focused = this.element.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
+    const { office } = this.#me;
+    const words = `${timeIn(office, card.starts_at)}–${timeIn(office, card.ends_at)} ${card.subject}`;
+    if (this.#heading.textContent !== words) this.#heading.textContent = words;
+    for (const [made, key] of [[this.#enter, 'day.enter'], [this.#edit, 'day.edit'], [this.#cancel, 'day.cancel']] as const)
+      made.setAttribute('aria-describedby', (this.#heading.id = `card-${card.id}`)), setText(made.firstElementChild ?? made, key);
+    this.#marks.replaceChildren(...(card.late ? [badge('day.late', 'warning')] : []), badge(`state.${card.state}`, 'info'));
+    this.#people.update(card, card.people);
+    const over = card.state === 'ended' || card.state === 'cancelled';
+    this.#enter.hidden = this.#edit.hidden = over;
+    this.#cancel.hidden = card.state !== 'scheduled';
+    if (over) this.#open(false);
+    this.#plan.update(card);
+    // A row that went on with the focus has put it on a name; otherwise what had it is gone, and reading goes on at the heading.
+    const lost = focused && (!focused.isConnected || focused.closest('[hidden]'));
+    if (lost && [focused, document.body].includes(document.activeElement as HTMLElement)) this.#heading.focus();
+  }
+
+  #open(yes: boolean): void {
+    if (yes) this.#plan.update(this.#card);
+    this.#plan.element.hidden = !yes;
+    this.#edit.setAttribute('aria-expanded', String(yes));
+    if (yes) this.#plan.focus();
+  }
 }

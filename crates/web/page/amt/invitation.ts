@@ -1,7 +1,8 @@
-// What a citizen is sent: the text of a mail and a calendar file (RFC 5545).
+// What people are sent, in their language: the text of a mail and a calendar file (RFC 5545).
 
-import { translate } from '../texts';
-import type { Card, Office } from '../talk/view';
+import { wordsIn, type Language } from '../texts';
+import { LANGUAGE_NAMES } from '../talk/office';
+import type { Card, Office, Role } from '../talk/view';
 
 /** The instant at which clocks in `zone` show `day` (`YYYY-MM-DD`) and `time` (`HH:MM`). */
 export function instantIn(zone: string, day: string, time: string): Date {
@@ -12,14 +13,37 @@ export function instantIn(zone: string, day: string, time: string): Date {
   return new Date(guess - (shown(guess) - wanted));
 }
 
-export function mailText({ office, when, url }: { office: Office; when: string; url: string }): string {
-  return translate({ key: 'create.mail.text', args: { office: office.name, when, url, phone: office.help.phone } });
+export interface Invitation {
+  readonly subject: string;
+  readonly mail: string;
+  readonly calendar: string;
 }
 
-export function icsFile(card: Pick<Card, 'id' | 'starts_at' | 'ends_at'>, summary: string, url: string): string {
+export async function invitation(office: Office, card: Pick<Card, 'id' | 'starts_at' | 'ends_at'>, person: { readonly id: string; readonly role: Role; readonly language: string | null; readonly join_url: string }): Promise<Invitation> {
+  const tags = Object.keys(LANGUAGE_NAMES) as Language[];
+  const language = tags.find((tag) => tag === (person.language ?? office.languages[0])) ?? 'de';
+  const words = await wordsIn(language);
+  const zone = { timeZone: office.time_zone };
+  const locale = language === 'en' ? 'en-GB' : 'de-DE';
+  const starts = new Date(card.starts_at);
+  const args = {
+    office: office.name,
+    date: starts.toLocaleDateString(locale, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', ...zone }),
+    time: starts.toLocaleTimeString(locale, { hour: '2-digit', minute: '2-digit', ...zone }),
+    url: person.join_url,
+    phone: office.help.phone,
+  };
+  const summary = words({ key: 'create.calendar', args: { office: office.name } });
+  return { subject: summary, mail: words({ key: 'edit.mail.text', args }), calendar: icsFile(card, person, summary, words({ key: 'edit.calendar.text', args })) };
+}
+
+/** One event; whoever gets a newer file for the same person and appointment has the old one replaced (RFC 5545, 3.8.4.7 and 3.8.7.4). */
+function icsFile(card: Pick<Card, 'id' | 'starts_at' | 'ends_at'>, person: { readonly id: string; readonly join_url: string }, summary: string, text: string): string {
   const time = (value: string) => new Date(value).toISOString().replace(/[-:]|\.\d+/g, '');
-  const lines = ['BEGIN:VCALENDAR', 'VERSION:2.0', 'PRODID:-//Schalter//Termin//DE', 'BEGIN:VEVENT', `UID:${card.id}@${location.host}`, `DTSTAMP:${time(new Date().toISOString())}`,
-    `DTSTART:${time(card.starts_at)}`, `DTEND:${time(card.ends_at)}`, `SUMMARY:${escaped(summary)}`, `DESCRIPTION:${escaped(url)}`, `URL:${url}`, 'END:VEVENT', 'END:VCALENDAR'];
+  const now = new Date();
+  const lines = ['BEGIN:VCALENDAR', 'VERSION:2.0', 'PRODID:-//Schalter//Termin//DE', 'CALSCALE:GREGORIAN', 'BEGIN:VEVENT', `UID:${card.id}-${person.id}@${location.hostname}`,
+    `SEQUENCE:${Math.floor(now.getTime() / 1000) % 2_147_483_647}`, `DTSTAMP:${time(now.toISOString())}`, `DTSTART:${time(card.starts_at)}`, `DTEND:${time(card.ends_at)}`,
+    `SUMMARY:${escaped(summary)}`, `DESCRIPTION:${escaped(text)}`, `URL:${person.join_url}`, 'END:VEVENT', 'END:VCALENDAR'];
   return lines.map(folded).join('\r\n') + '\r\n';
 }
 

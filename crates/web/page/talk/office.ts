@@ -7,7 +7,7 @@ import type { Office } from './view';
 
 /** WCAG 2.1, 1.4.3: what normal text needs. Colours below it are not used at all. */
 export const LOWEST_CONTRAST = 4.5;
-const NAMES: Readonly<Record<Language, string>> = { de: 'Deutsch', en: 'English', 'de-leicht': 'Leichte Sprache' };
+export const LANGUAGE_NAMES: Readonly<Record<Language, string>> = { de: 'Deutsch', en: 'English', 'de-leicht': 'Leichte Sprache' };
 const WHITE = '#ffffff';
 
 let shown: string | undefined;
@@ -59,8 +59,8 @@ function safe(target: string): string | undefined {
 }
 
 export function wireLanguages(select: HTMLSelectElement, offered: readonly string[]): void {
-  const known = (Object.keys(NAMES) as Language[]).filter((name) => offered.includes(name));
-  select.replaceChildren(...known.map((name) => el('option', { value: name, lang: name === 'en' ? 'en' : 'de' }, NAMES[name])));
+  const known = (Object.keys(LANGUAGE_NAMES) as Language[]).filter((name) => offered.includes(name));
+  select.replaceChildren(...known.map((name) => el('option', { value: name, lang: name === 'en' ? 'en' : 'de' }, LANGUAGE_NAMES[name])));
   setLabel(select, 'language.choose');
   const follow = () => (select.value = language());
   follow();

@@ -6,6 +6,7 @@ import { TextButton } from '../controls';
 import { el } from '../dom';
 import { setLabel, setText, type TextKey } from '../texts';
 import { personOf, SIGNING, type Tiles } from '../tiles';
+import { AskMute } from './ask-mute';
 import { button } from './office';
 import { BATCH_MS, difference, MOST_BYTES, Receiver, Sender } from './rtt';
 import type { Present } from './view';
@@ -24,6 +25,7 @@ export class Talk implements Addition {
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
   readonly text: TextButton;
+  readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && personOf(identity) === one.id));
   readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
   readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
   readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
@@ -45,7 +47,7 @@ export class Talk implements Addition {
       this.#signing, ...(options.extra ? [options.extra] : []),
       el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
       el('details', {}, setText(el('summary', { class: 'kern-body' }), 'talk.encryption.short'), setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption')),
-      this.#speaker);
+      this.#speaker, this.mute.element);
     const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
     form.addEventListener('submit', (event) => {
@@ -64,6 +66,7 @@ export class Talk implements Addition {
 
   begin(room: Room, tiles: Tiles): void {
     [this.#room, this.#tiles] = [room, tiles];
+    this.mute.begin(room);
     room
       .on(RoomEvent.DataReceived, (payload, participant, _, topic) => this.#receive(payload, participant, topic))
       .on(RoomEvent.ActiveSpeakersChanged, (speakers) => {
@@ -199,6 +202,8 @@ export function problemText(code: string): TextKey {
   switch (code) {
     case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'not-admitted': case 'offline':
       return `problem.${code}`;
+    case 'room': case 'busy': case 'store': case 'ended': case 'too-many-people':
+      return `amt.problem.${code}`;
     default:
       return 'problem.other';
   }

@@ -43,6 +43,7 @@ export interface View {
   readonly server_time: string;
   readonly me: Present & {
     readonly needs: Needs;
+    readonly language: string | null;
     readonly notice_agreed: boolean;
     readonly other_device: boolean;
     readonly waiting_since: string | null;
@@ -59,6 +60,7 @@ export interface View {
 
 export interface CardPerson extends Present {
   readonly needs: Needs;
+  readonly language: string | null;
   readonly link: 'unused' | 'bound' | 'revoked';
   readonly other_device: boolean;
   readonly notice_agreed: boolean;

@@ -5,7 +5,7 @@ import { isGranted, type DeviceKind } from '../devices';
 import { el, setState, showScreen } from '../dom';
 import { checkDevices, type Entry } from '../prejoin';
 import { probeMedia, type Way } from '../probe';
-import { language, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
+import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
 import { alertBox, button, dateIn, instant, timeIn, useOffice } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
@@ -21,6 +21,7 @@ export async function termin(content: HTMLElement, token: string): Promise<void>
     // The link is spent on this browser: it need not stay in the address, over a shoulder or in a picture of the screen.
     history.replaceState(null, '', location.pathname);
     await useOffice(view.authority);
+    await offerLanguage(view.me.language);
     await attend(content, view, token !== '');
   } catch (problem) {
     await refused(content, problem);
@@ -68,7 +69,7 @@ async function attend(content: HTMLElement, first: View, fresh: boolean): Promis
   const began = performance.now();
   for (;;) {
     const admitted = await wait(content, view, entry);
-    if (admitted.type === 'bye' || admitted.view.me.stage === 'denied' || admitted.view.me.stage === 'ended') return over(content, view, admitted.type === 'bye' ? admitted.reason : admitted.view.me.stage, (performance.now() - began) / 1000);
+    if (admitted.type === 'bye' || admitted.view.me.stage === 'denied' || admitted.view.me.stage === 'ended') return over(content, admitted.type === 'bye' ? view : admitted.view, admitted.type === 'bye' ? admitted.reason : admitted.view.me.stage, (performance.now() - began) / 1000);
     view = admitted.view;
     const seat = await tell<Seat>('me/seat');
     const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
@@ -246,6 +247,7 @@ function over(content: HTMLElement, view: View, why: string, seconds: number): v
   const known: Record<string, TextKey> = { left: 'end.left', ended: 'end.closed', denied: 'over.denied', moved: 'end.duplicate', revoked: 'end.refused', session_over: 'problem.no-session' };
   const minutes = String(Math.round(seconds / 60));
   showScreen(content, el('section', { class: 'card' }, heading('end.title'), line(known[why] ?? 'end.closed'),
+    ...(why === 'denied' && view.me.message ? [alertBox('info', 'wait.message', el('p', { class: 'kern-body', id: 'message-text' }, view.me.message.text))] : []),
     ...(seconds >= 60 ? [line('over.minutes', { minutes })] : []), line('over.next', { phone: view.authority.help.phone }), line('end.close'),
     ...(why === 'left' ? [el('div', { class: 'actions' }, button('rejoin', 'end.rejoin', 'secondary', () => location.reload()))] : [])));
 }

@@ -14,7 +14,7 @@ use super::Pages;
 use super::request::{Body, LoggedIn};
 use super::view::{DayView, OfficeView};
 use crate::domain::{
-    Appointment, AppointmentId, Day, MessageText, OutcomeCode, PersonId, Role, Timestamp,
+    Appointment, AppointmentId, Day, MessageText, Name, OutcomeCode, PersonId, Role, Timestamp,
 };
 use crate::http::location::{InPath, InQuery};
 use crate::http::{Problem, wire};
@@ -158,9 +158,29 @@ macro_rules! decision {
 }
 
 decision!(admit);
-decision!(deny);
 decision!(hold);
 decision!(remove);
+
+/// Why somebody is denied; nothing need be said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    text: Option<String>,
+}
+
+async fn deny(
+    State(pages): State<Pages>,
+    session: LoggedIn,
+    InPath((id, person)): InPath<(String, String)>,
+    Body(why): Body<Why>,
+) -> Result<Json<Value>, Problem> {
+    let caller = session.caller();
+    let (id, person) = (appointment_id(&id)?, person_id(&person)?);
+    let words = why.text.map(|text| MessageText::new(&text));
+    let words = words.transpose().map_err(bad)?;
+    let done = pages.desk.deny(&caller, &id, &person, words).await?;
+    Ok(Json(pages.card(&done.appointment)))
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,15 +201,24 @@ async fn message(
     Ok(Json(pages.card(&done.appointment)))
 }
 
+/// As others are to see the colleague; as the office where nothing is said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Colleague {
+    name: Option<String>,
+}
+
 async fn colleague(
     State(pages): State<Pages>,
     session: LoggedIn,
     InPath(id): InPath<String>,
-    Body(Nothing {}): Body<Nothing>,
+    Body(colleague): Body<Colleague>,
 ) -> Result<Json<Value>, Problem> {
     let caller = session.caller();
     let id = appointment_id(&id)?;
-    let done = pages.desk.add_colleague(&caller, &id).await?;
+    let name = colleague.name.map(|name| Name::new(&name));
+    let name = name.transpose().map_err(bad)?;
+    let done = pages.desk.add_colleague(&caller, &id, name).await?;
     // It is told once.
     let link = done.person.as_ref().and_then(|person| done.link_of(person));
     let url = link.map(|token| wire::join_url(pages.site.public_url(), Role::Official, token));

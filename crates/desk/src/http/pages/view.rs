@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::embedding::OfficePages;
 use crate::Visitor;
 use crate::domain::{
-    Authority, Digest, Message, Needs, Notice, Person, Refusal, Role, Session, Timestamp,
+    Authority, Digest, LanguageTag, Message, Needs, Notice, Person, Refusal, Role, Session,
+    Timestamp,
 };
 
 /// An office, as everybody may see it.
@@ -143,6 +144,7 @@ struct Me {
     name: String,
     stage: &'static str,
     needs: Needs,
+    language: Option<LanguageTag>,
     notice_agreed: bool,
     other_device: bool,
     waiting_since: Option<Timestamp>,
@@ -250,6 +252,7 @@ impl Me {
             name: person.name.as_str().to_owned(),
             stage: own.stage.label(),
             needs: person.needs,
+            language: person.language.clone(),
             notice_agreed: agreed(person, authority),
             other_device: visitor.is_other_device(),
             waiting_since: own.stage.waiting_since(),

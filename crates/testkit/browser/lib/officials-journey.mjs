@@ -1,0 +1,200 @@
+// What an official does in a day, by keyboard alone, on a fake desk: plan, look, decide, talk. `seen` looks at a screen.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import ICAL from 'ical.js';
+
+const focused = (page) => page.evaluate(() => document.activeElement?.id);
+const says = (page, key) => page.waitForSelector(`[data-text="${key}"]`);
+const last = (desk, call) => desk.requests.findLast(([name]) => name === call)?.[1];
+
+async function press(page, id) {
+  await page.waitForSelector(`#${id}:visible`);
+  await page.focus(`#${id}`);
+  await page.keyboard.press('Enter');
+}
+
+/** Types into a field as people do, in place of what is there. */
+async function type(page, id, text) {
+  await page.focus(`#${id}`);
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type(text);
+}
+
+const open = async (page, selector) => {
+  await page.focus(`${selector} > summary`);
+  await page.keyboard.press('Enter');
+};
+
+/** An appointment for two who belong together; errors are told at the field, and links in the language of each. */
+export async function creates(page, desk, seen) {
+  await open(page, '#create');
+  await press(page, 'new-create');
+  assert.equal(await focused(page), 'new-errors', 'the list of errors has the focus');
+  assert.equal(await page.getAttribute('#new-subject', 'aria-invalid'), 'true');
+  assert.match(await page.getAttribute('#new-subject', 'aria-describedby'), /new-subject-error/);
+  await seen('amt-create-errors');
+  await page.focus('#new-errors a');
+  await page.keyboard.press('Enter');
+  assert.equal(await focused(page), 'new-subject', 'an error leads to its field');
+  await page.keyboard.type('Wohngeld; Antrag, Teil 1');
+  await page.fill('#new-day', '2027-05-04');
+  await page.fill('#new-from', '09:30');
+  await type(page, 'new-minutes', '45');
+  await type(page, 'new-0-name', 'Toni Muster');
+  await page.selectOption('#new-0-language', 'en');
+  await page.focus('#new-0-need-signing');
+  await page.keyboard.press('Space');
+  await press(page, 'new-person');
+  assert.equal(await focused(page), 'new-1-role');
+  await type(page, 'new-1-name', 'Uli Beispiel');
+  await page.selectOption('#new-1-partner', { label: 'Toni Muster' });
+  await seen('amt-create');
+  await press(page, 'new-create');
+  await page.waitForSelector('#made [id^=link-]');
+  await seen('amt-links');
+  const { people, ...plan } = last(desk, 'POST appointments');
+  assert.deepEqual(plan, { subject: 'Wohngeld; Antrag, Teil 1', starts_at: '2027-05-04T07:30:00.000Z', ends_at: '2027-05-04T08:15:00.000Z' }, 'read in the time of the office');
+  assert.deepEqual(people.map(({ role, linked_to, language }) => [role, linked_to, language]), [['citizen', null, 'en'], ['interpreter', 0, 'de']]);
+  assert.equal(people[0].needs.signing, true);
+  assert.equal(await page.evaluate(() => document.activeElement?.tagName), 'H3', 'the links have the focus');
+  assert.match(await page.inputValue('#made [id^=mail-]'), /Tuesday, 4 May 2027 at 09:30[^]*https:/, 'the mail is in the language of its reader');
+  assert.match(decodeURIComponent(await page.getAttribute('#made [id^=mailto-]', 'href')), /^mailto:\?subject=[^]*https:/);
+  for (const { id } of await page.$$eval('#made [id^=ics-]', (links) => links.map(({ id }) => ({ id })))) {
+    const [file] = await Promise.all([page.waitForEvent('download'), press(page, id)]);
+    assert.equal(file.suggestedFilename(), 'termin.ics');
+    holdsCalendar(fs.readFileSync(await file.path(), 'utf8'));
+  }
+}
+
+/** RFC 5545, as a parser that is not ours reads it. */
+function holdsCalendar(file) {
+  assert.ok(file.split('\r\n').every((text) => Buffer.byteLength(text) <= 75), 'no line is longer than 75 octets');
+  assert.ok(!/[^\r]\n/.test(file), 'lines end with CR and LF');
+  const calendar = new ICAL.Component(ICAL.parse(file));
+  assert.equal(calendar.getFirstPropertyValue('version'), '2.0');
+  const event = new ICAL.Event(calendar.getFirstSubcomponent('vevent'));
+  assert.equal(event.startDate.toJSDate().toISOString(), '2027-05-04T07:30:00.000Z');
+  assert.equal(event.duration.toSeconds(), 45 * 60);
+  assert.ok(event.uid && event.summary);
+  const url = event.component.getFirstPropertyValue('url');
+  assert.ok(event.description.includes(url));
+  assert.match(url, /^https:/);
+}
+
+/** Another plan, two officials at once, people and links. */
+export async function replans(page, desk, seen) {
+  await press(page, 'edit-apt_1');
+  assert.equal(await focused(page), 'plan-apt_1-subject');
+  assert.equal(await page.getAttribute('#edit-apt_1', 'aria-expanded'), 'true');
+  await type(page, 'plan-apt_1-subject', 'Reisepass');
+  desk.change({}); // somebody else's appointment moved on, and not the plan
+  await press(page, 'plan-apt_1-save');
+  await says(page, 'edit.saved');
+  assert.equal(desk.apt.subject, 'Reisepass');
+  await page.waitForFunction(() => document.querySelector('[data-id=apt_1] h2')?.textContent.includes('Reisepass'));
+
+  desk.replan({ subject: 'Führerschein' }); // by a colleague, and the socket is slow
+  await type(page, 'plan-apt_1-subject', 'Meldung');
+  await press(page, 'plan-apt_1-save');
+  await says(page, 'edit.conflict');
+  assert.equal(desk.apt.subject, 'Führerschein', 'nobody is written over');
+  assert.equal(await page.inputValue('#plan-apt_1-subject'), 'Führerschein');
+  await seen('amt-plan');
+
+  await open(page, '#plan-apt_1-more');
+  await type(page, 'plan-apt_1-new-name', 'Sam Beispiel');
+  await page.selectOption('#plan-apt_1-new-partner', { index: 1 });
+  await press(page, 'plan-apt_1-add');
+  await page.waitForSelector('#plan-apt_1-made [id^=link-]');
+  const sam = desk.apt.people.at(-1);
+  assert.deepEqual([sam.role, sam.linked_to], ['interpreter', 'per_kim']);
+
+  await press(page, 'reissue-per_kim'); // the link is in use: that is asked
+  await page.waitForSelector('dialog[open]');
+  await seen('amt-confirm');
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('dialog', { state: 'detached' });
+  assert.equal(await focused(page), 'reissue-per_kim', 'the focus comes back');
+  assert.ok(!desk.calls.includes('POST appointments/apt_1/people/per_kim/link'));
+  await press(page, `reissue-${sam.id}`);
+  await page.waitForFunction((id) => document.querySelector(`#plan-apt_1-made [data-person="${id}"]`), sam.id);
+  await confirmed(page, `revoke-${sam.id}`, 'day.did.revoke');
+  assert.equal(sam.link, 'revoked');
+  await confirmed(page, `remove-${sam.id}`, 'day.did.remove');
+  assert.ok(!desk.apt.people.includes(sam));
+  await press(page, 'edit-apt_1');
+}
+
+async function confirmed(page, id, key) {
+  await press(page, id);
+  await press(page, 'confirm-yes');
+  await says(page, key);
+}
+
+/** A message, a refusal with its reason, and admission after all. */
+export async function decides(page, desk, seen) {
+  await press(page, 'send-per_kim');
+  assert.equal(await focused(page), 'text-per_kim', 'an empty message is none');
+  await page.keyboard.type('Gleich');
+  await page.keyboard.press('Enter');
+  await says(page, 'day.did.message');
+  assert.deepEqual(last(desk, 'POST appointments/apt_1/people/per_kim/message'), { text: 'Gleich' });
+  await press(page, 'deny-per_kim');
+  await type(page, 'why-per_kim', 'Bitte mit Ausweis');
+  await seen('amt-deny');
+  await press(page, 'confirm-yes');
+  await says(page, 'day.did.deny');
+  assert.deepEqual(last(desk, 'POST appointments/apt_1/people/per_kim/deny'), { text: 'Bitte mit Ausweis' });
+  await press(page, 'admit-per_kim');
+  await says(page, 'day.did.admit');
+  await page.waitForFunction(() => document.activeElement?.id === 'person-per_kim', undefined, { timeout: 5_000 });
+}
+
+/** No seat, then the check of devices, then the call with somebody to be asked; the second call takes the devices as chosen. */
+export async function talks(page, desk, seen) {
+  const seat = 'POST appointments/apt_1/seat';
+  desk.refusals.set(seat, [503, 'room']);
+  await press(page, 'enter-apt_1');
+  await checksDevices(page, seen);
+  await page.waitForSelector('[role=alert] [data-text="amt.problem.room"]');
+  await seen('amt-no-seat');
+  desk.refusals.delete(seat);
+  await press(page, 'back');
+  await press(page, 'enter-apt_1');
+  await page.waitForFunction(() => window.fakeRoom?.finishConnecting); // nothing is asked again
+  await page.evaluate(() => window.fakeRoom.finishConnecting());
+  await page.waitForSelector('html[data-state=connected]');
+  await press(page, 'ask-mute-per_kim');
+  await says(page, 'lobby.askmute.absent');
+  await page.evaluate(() => window.fakeRoom.join('per_kim.2', 'Kim Müller', { hue: 40 }));
+  await press(page, 'ask-mute-per_kim');
+  await says(page, 'lobby.askmute.asked');
+  assert.deepEqual(await page.evaluate(() => window.sentData.map(({ topic, to }) => [topic, to])), [['ask-mute', ['per_kim.2']]]);
+  desk.change({ stage: 'waiting', waiting_since: new Date().toISOString() });
+  await page.waitForSelector('#lobby #admit-per_kim:visible');
+  await seen('amt-call');
+  await press(page, 'admit-per_kim');
+  await confirmed(page, 'expel-per_kim', 'lobby.did.remove');
+  await open(page, '#colleague-open');
+  await type(page, 'colleague-name', 'Herr Öz');
+  await press(page, 'colleague');
+  await page.waitForFunction(() => document.activeElement?.id === 'colleague-link');
+  assert.deepEqual(last(desk, 'POST appointments/apt_1/colleague'), { name: 'Herr Öz' });
+  await press(page, 'leave');
+  await page.waitForSelector('html[data-state=day]');
+}
+
+async function checksDevices(page, seen) {
+  await page.waitForSelector('#ask:visible, #join:visible');
+  if (await page.$('#ask')) await press(page, 'ask');
+  await page.waitForSelector('#prejoin-microphone');
+  await seen('amt-check');
+  await press(page, 'join');
+}
+
+/** Called off, after a question. */
+export async function cancels(page, desk) {
+  await confirmed(page, 'cancel-apt_1', 'day.did.cancel');
+  assert.equal(desk.apt.state, 'cancelled');
+  await page.waitForSelector('#cancel-apt_1', { state: 'hidden' });
+}
