@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+    BuildInfo, DeskSnapshot, DeskWebhookSnapshot, Exporter, HttpSnapshot, SignalingSnapshot,
+    Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
@@ -52,6 +53,14 @@ impl Source for Fixed {
             waiting: 6_001,
             running: 6_002,
             admitted: 6_003,
+            webhooks: Some(DeskWebhookSnapshot {
+                delivered: 6_004,
+                failures: vec![("timeout", 6_005), ("status", 6_006)],
+                lost: 6_007,
+                log_failures: 6_008,
+                gone: 6_009,
+                backlogs: vec![6_010, 6_011],
+            }),
         })
     }
 }
