@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'check', 'room-service', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'login', 'sdk-python-node', 'data', 'revocation',
+  'check', 'room-service', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'desk-webhooks', 'login', 'sdk-python-node', 'data', 'revocation',
   'proxies', 'sdk-gstreamer', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
