@@ -11,6 +11,8 @@ pub struct DeskSnapshot {
     pub running: u64,
     /// Admissions.
     pub admitted: u64,
+    /// People who must leave, and rooms that must end, that signaling could not be told of yet, now.
+    pub owed: u64,
     /// What became of events; `None` where nobody is told of them.
     pub webhooks: Option<DeskWebhookSnapshot>,
 }
@@ -39,6 +41,7 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
         waiting,
         running,
         admitted,
+        owed,
         webhooks,
     } = snapshot;
     families.gauge(
@@ -55,6 +58,11 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
         "schalter_desk_admissions_total",
         "People admitted, officials who took their seat among them.",
         *admitted,
+    );
+    families.gauge(
+        "schalter_desk_dismissals_owed",
+        "People now who were sent away, and appointments that are over, whose tokens could not be withdrawn yet.",
+        *owed as f64,
     );
     if let Some(webhooks) = webhooks {
         add_webhooks(families, webhooks);

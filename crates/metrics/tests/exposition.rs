@@ -53,6 +53,7 @@ impl Source for Fixed {
             waiting: 6_001,
             running: 6_002,
             admitted: 6_003,
+            owed: 6_012,
             webhooks: Some(DeskWebhookSnapshot {
                 delivered: 6_004,
                 failures: vec![("timeout", 6_005), ("status", 6_006)],
@@ -372,6 +373,8 @@ fn only_bounded_labels_are_used() {
                 "direction",
                 "protocol",
                 "code",
+                // Places in a list of the configuration that has a bound.
+                "receiver",
                 // Fixed bounds.
                 "le",
             ];
@@ -445,6 +448,19 @@ fn every_number_about_the_consultation_is_exported_once() {
         ("schalter_desk_people_waiting", 6_001.0),
         ("schalter_desk_appointments_running", 6_002.0),
         ("schalter_desk_admissions_total", 6_003.0),
+        ("schalter_desk_webhook_events_delivered_total", 6_004.0),
+        (
+            r#"schalter_desk_webhook_failures_total{reason="status"}"#,
+            6_006.0,
+        ),
+        ("schalter_desk_webhook_events_lost_total", 6_007.0),
+        ("schalter_desk_webhook_log_failures_total", 6_008.0),
+        ("schalter_desk_webhook_receivers_gone", 6_009.0),
+        (
+            r#"schalter_desk_webhook_backlog_events{receiver="1"}"#,
+            6_011.0,
+        ),
+        ("schalter_desk_dismissals_owed", 6_012.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}");
         let same = samples.values().filter(|other| **other == value).count();

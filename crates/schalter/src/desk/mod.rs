@@ -157,10 +157,12 @@ pub(crate) async fn start(
     let secrets = reload::secrets_of(config);
     let mut tasks = JoinSet::new();
     let feed = telling::start(&desk, &config.webhooks, &secrets, &mut tasks)?;
-    let counts = Arc::new(Counts::new(feed.clone()));
+    let counts = Arc::new(Counts::new(Arc::clone(&desk), feed.clone()));
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));
     tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
     tasks.spawn(sweep(Arc::clone(&desk), login));
+    let settling = Arc::clone(&desk);
+    tasks.spawn(async move { settling.settle().await });
     Ok(Running {
         desk,
         counts,

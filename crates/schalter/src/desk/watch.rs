@@ -23,13 +23,16 @@ pub(crate) struct Counts {
     waiting: AtomicU64,
     running: AtomicU64,
     admitted: AtomicU64,
+    /// Of which the rest is read when it is shown.
+    desk: Option<Arc<Desk>>,
     feed: Option<Arc<Feed>>,
 }
 
 impl Counts {
     /// Numbers of a desk, and of who is told what happens there.
-    pub(super) fn new(feed: Option<Arc<Feed>>) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, feed: Option<Arc<Feed>>) -> Self {
         Self {
+            desk: Some(desk),
             feed,
             ..Self::default()
         }
@@ -41,6 +44,7 @@ impl Counts {
             waiting: self.waiting.load(Ordering::Relaxed),
             running: self.running.load(Ordering::Relaxed),
             admitted: self.admitted.load(Ordering::Relaxed),
+            owed: self.desk.as_ref().map_or(0, |desk| desk.owed() as u64),
             webhooks: self.feed.as_ref().map(|feed| told(feed.stats())),
         }
     }
