@@ -121,8 +121,12 @@ impl Config {
             None => String::new(),
             Some(desk) => {
                 let ids = desk.authorities.iter().map(|office| office.id.as_str());
+                let told = match desk.webhooks.len() {
+                    0 => String::new(),
+                    count => format!("; {count} receiver(s) are told of it"),
+                };
                 format!(
-                    "\n  consultation         {}",
+                    "\n  consultation         {}{told}",
                     ids.collect::<Vec<_>>().join(", ")
                 )
             }

@@ -213,7 +213,20 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     write_config(&server.folder, &rotated.replace("secret-path", "other"));
     let (_, _, body) = server.admin("POST /v1/reload").await;
     let told: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(told["needs_restart"], json!(["desk"]));
+    assert_eq!(
+        (&told["desk"], &told["needs_restart"]),
+        (&json!(false), &json!(["desk"]))
+    );
+    // An office that is gone has no keys any more, and one that is new none yet.
+    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 200);
+    write_config(&server.folder, &rotated.replace("ulm", "bonn"));
+    let (_, _, body) = server.admin("POST /v1/reload").await;
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&told["desk"], &told["needs_restart"]),
+        (&json!(true), &json!(["desk"]))
+    );
+    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 401);
     let log = server.log();
     for secret in ["secret-path", &port.to_string(), OLD, NEXT_KEY, "Erika"] {
         assert!(!log.contains(secret), "{secret}: {log}");

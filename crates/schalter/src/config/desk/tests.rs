@@ -274,7 +274,10 @@ fn receivers_have_one_or_two_secrets_and_a_known_authority() {
         format!("desk:\n  authorities: [{{id: ulm, name: x}}]\n  webhooks:\n    - {list}\n")
     };
     let good = format!("{{url: 'https://a.example/x', secret_files: [{secret}], authority: ulm}}");
-    let desk = desk(&receivers(&good));
+    let config = Config::parse("x", &receivers(&good)).unwrap();
+    let summary = config.summary();
+    assert!(summary.contains("ulm; 1 receiver(s)"), "{summary}");
+    let desk = config.desk.unwrap();
     assert_eq!(desk.webhooks[0].secrets.len(), 1);
     assert!(!format!("{desk:?}").contains("MDEy"));
     for (list, words) in [
