@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'check', 'room-service', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'desk-webhooks', 'login', 'sdk-python-node', 'data', 'revocation',
-  'proxies', 'sdk-gstreamer', 'sdk-refused',
+  'check', 'room-service', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'login', 'sdk-python-node', 'data', 'revocation',
+  'proxies', 'sdk-gstreamer', 'sdk-refused', 'desk-webhooks',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
