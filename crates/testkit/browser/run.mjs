@@ -7,19 +7,18 @@ import { fileURLToPath } from 'node:url';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'check', 'room-service', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'login', 'sdk-python-node', 'data', 'revocation',
-  'proxies', 'sdk-gstreamer', 'sdk-refused', 'desk-webhooks',
+  'server', 'check', 'simulate', 'room-service', 'desk-pages', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'desk-webhooks', 'whip', 'login', 'red',
+  'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
-  'kit', 'screens', 'desk-pages', 'consultation', 'server', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks',
-  'address-change', 'simulate', 'loss', 'adaptation', 'roles', 'layers', 'congestion-feedback', 'memory', 'page', 'e2ee', 'backup-codec', 'red', 'whip', 'whep',
-  'moderated', 'sdk-resume', 'forwarded', 'mute',
+  'kit', 'screens', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
+  'adaptation', 'roles', 'layers', 'congestion-feedback', 'page', 'e2ee', 'backup-codec', 'whep', 'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];
 const LISTS = {
   together: { names: TOGETHER, concurrency: 2, again: true },
   alone: { names: ALONE, again: true },
-  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers'], env: { SCHALTER_LONG: '1' } },
+  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers', 'outage', 'screens'], env: { SCHALTER_LONG: '1' } },
   offline: { names: ['kit', 'screens'] },
 };
 

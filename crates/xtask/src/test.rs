@@ -100,15 +100,19 @@ fn gate() -> Vec<Step> {
         step("reference: docs/api, tests and endpoints agree", || {
             reference::execute(true)
         }),
-        step("release build", release_build),
+        step("optimised build", || GATE.build()),
         step("clients and proxies: what works, two at a time", || {
-            node_tests("test:together")
+            node_tests(GATE, "test:together")
         }),
-        step("browsers: how well it works", || node_tests("test:alone")),
-        step("load: delivery and memory", || load(&["smoke", "--spawn"])),
-        step("load: rooms made and left", || load(&CHURN)),
+        step("browsers: how well it works", || {
+            node_tests(GATE, "test:alone")
+        }),
+        step("load: delivery and memory", || {
+            load(GATE, &["smoke", "--spawn"])
+        }),
+        step("load: rooms made and left", || load(GATE, &CHURN)),
         step("load: half-open transports and hostile packets", || {
-            load(&HALF_OPEN)
+            load(GATE, &HALF_OPEN)
         }),
     ]
 }
@@ -169,34 +173,47 @@ const SOAK: [&str; 7] = [
     "40",
 ];
 
-/// Runs the load generator against the release binary, both as [`release_build`] left them. `cargo run` would not do: for one
-/// package alone it resolves other features than for the two, and builds nearly everything a second time.
-fn load(arguments: &[&str]) -> Result<(), Failure> {
-    run(Command::new(release_folder()?.join("schalter-load"))
+/// The server and the load generator in a profile of Cargo.toml.
+#[derive(Clone, Copy)]
+struct Optimised(&'static str);
+
+const GATE: Optimised = Optimised("gate");
+/// What people run.
+const RELEASE: Optimised = Optimised("release");
+
+impl Optimised {
+    /// Both at once: for one package alone cargo resolves other features than for the two, and builds nearly everything a second
+    /// time.
+    fn build(self) -> Result<(), Failure> {
+        run(&mut cargo(&[
+            "build",
+            "--profile",
+            self.0,
+            "--locked",
+            "-p",
+            "schalter",
+            "-p",
+            "schalter-load",
+        ]))
+    }
+
+    /// A binary, which is beside the folder of this program: cargo has built both into the same target directory.
+    fn binary(self, name: &str) -> Result<PathBuf, Failure> {
+        let own =
+            std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+        let target = own
+            .ancestors()
+            .nth(2)
+            .ok_or("this program's folder has no parent")?;
+        Ok(target.join(self.0).join(name))
+    }
+}
+
+/// Runs the load generator against the server, as they were built.
+fn load(built: Optimised, arguments: &[&str]) -> Result<(), Failure> {
+    run(Command::new(built.binary("schalter-load")?)
         .args(arguments)
         .current_dir(root()))
-}
-
-/// Where release binaries are: beside the folder of this program, which cargo has built into the same target directory.
-fn release_folder() -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
-    let target = own
-        .ancestors()
-        .nth(2)
-        .ok_or("this program's folder has no parent")?;
-    Ok(target.join("release"))
-}
-
-fn release_build() -> Result<(), Failure> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "schalter",
-        "-p",
-        "schalter-load",
-    ]))
 }
 
 fn long_steps() -> Vec<Step> {
@@ -221,16 +238,18 @@ fn long_steps() -> Vec<Step> {
             ]);
             run(tests.env("PROPTEST_CASES", "20000"))
         }),
-        step("release build", release_build),
+        step("release build", || RELEASE.build()),
         step(
             "browsers: calls measured for longer, a minute of signing",
-            || node_tests("test:long"),
+            || node_tests(RELEASE, "test:long"),
         ),
-        step("load: 200 rooms made and left", || load(&CHURN_LONG)),
-        step("load: ten thousand half-open transports", || {
-            load(&HALF_OPEN_LONG)
+        step("load: 200 rooms made and left", || {
+            load(RELEASE, &CHURN_LONG)
         }),
-        step("load: soak, half an hour", || load(&SOAK)),
+        step("load: ten thousand half-open transports", || {
+            load(RELEASE, &HALF_OPEN_LONG)
+        }),
+        step("load: soak, half an hour", || load(RELEASE, &SOAK)),
     ]
 }
 
@@ -239,9 +258,11 @@ fn step(name: &'static str, work: impl Fn() -> Result<(), Failure> + 'static) ->
 }
 
 /// Runs a list of tests in Node, some of which drive clients in Python or GStreamer.
-fn node_tests(script: &str) -> Result<(), Failure> {
+fn node_tests(built: Optimised, script: &str) -> Result<(), Failure> {
     let (python, plugins) = (install::python()?, install::whipsink()?);
     let mut tests = program("crates/testkit/browser", "npm", &["run", script]);
+    tests.env("SCHALTER_BIN", built.binary("schalter")?);
+    tests.env("SCHALTER_LOAD_BIN", built.binary("schalter-load")?);
     tests.env("SCHALTER_TEST_PYTHON", python);
     run(tests.env("GST_PLUGIN_PATH", plugins))
 }

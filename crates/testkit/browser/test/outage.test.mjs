@@ -1,7 +1,7 @@
 // Signaling is cut again and again, media is blocked, the server restarts: what a call notices of it, in ms.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ask, figure, join, newRoom, sleep, stats } from '../lib/call.mjs';
+import { LONG, ask, figure, join, newRoom, sleep, stats } from '../lib/call.mjs';
 import { tcpRelay, udpRelay } from '../lib/network.mjs';
 import { VERSIONS, startSdk } from '../lib/sdk.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -44,8 +44,8 @@ describe(`outages, ${VERSIONS.browser}`, { timeout: 300_000 }, () => {
   const madeUp = async (page) => (await stats(page)).filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio').reduce((sum, s) => sum + (s.concealedSamples ?? 0), 0);
 
   for (const { singlePeerConnection, cuts, name } of [
-    { singlePeerConnection: true, cuts: 20, name: 'the WebSockets of publisher and viewer are cut 20 times, one connection' },
-    { singlePeerConnection: false, cuts: 6, name: 'the WebSockets of publisher and viewer are cut 6 times, two connections' },
+    { singlePeerConnection: true, cuts: LONG ? 20 : 9, name: 'the WebSockets of publisher and viewer are cut again and again, one connection' },
+    { singlePeerConnection: false, cuts: LONG ? 20 : 6, name: 'the WebSockets of publisher and viewer are cut again and again, two connections' },
   ]) {
     test(name, { timeout: 90_000 }, async (t) => {
       const { people } = await call(t, { singlePeerConnection });

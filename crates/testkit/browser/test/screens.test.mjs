@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { violations } from '../lib/axe.mjs';
+import { LONG } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { serve } from '../lib/static.mjs';
 import { token } from '../lib/token.mjs';
@@ -111,6 +112,8 @@ async function call(page, go) {
 }
 
 const WIDTHS = process.env.WIDTHS?.split(',').map(Number) ?? [1440, 768, 360, 320];
+/** Between the widest and the narrowest the same elements stand in other places: axe, which takes most of the time, looks at all of them with `--long`. */
+const AXE_WIDTHS = LONG ? WIDTHS : [Math.max(...WIDTHS), Math.min(...WIDTHS)];
 const SCHEMES = ['light', 'dark'];
 const LANGUAGES = ['de', 'en'];
 
@@ -149,7 +152,7 @@ describe('screens', { timeout: 600_000, concurrency: os.availableParallelism() }
             const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
             assert.ok(overflow <= 0, `${name} overflows by ${overflow} px at ${width}`);
             assert.deepEqual(await smallTargets(page), [], `targets of ${name} at ${width}`);
-            assert.deepEqual(await violations(page), [], `axe on ${name} at ${width} ${scheme} ${language}`);
+            if (AXE_WIDTHS.includes(width)) assert.deepEqual(await violations(page), [], `axe on ${name} at ${width} ${scheme} ${language}`);
           }
           assert.deepEqual(errors, []);
           await context.close();
