@@ -52,7 +52,8 @@ pub trait Seats: Send + Sync + 'static {
         grants: Grants,
     ) -> SeatAnswer<'a, SeatToken>;
 
-    /// Ends whatever `identity` has in the room, for good. When it answers, nothing of or for it is forwarded.
+    /// Ends whatever `identity` has in the room, for good. When it answers without an error, nothing of or for it is forwarded, and nothing will be;
+    /// after an error it is called again.
     fn dismiss<'a>(
         &'a self,
         authority: &'a AuthorityId,
@@ -60,7 +61,7 @@ pub trait Seats: Send + Sync + 'static {
         identity: &'a str,
     ) -> SeatAnswer<'a, ()>;
 
-    /// Ends the room.
+    /// Ends the room. After an error it is called again.
     fn close<'a>(
         &'a self,
         authority: &'a AuthorityId,

@@ -11,6 +11,27 @@ pub struct DeskSnapshot {
     pub running: u64,
     /// Admissions.
     pub admitted: u64,
+    /// People who must leave, and rooms that must end, that signaling could not be told of yet, now.
+    pub owed: u64,
+    /// What became of events; `None` where nobody is told of them.
+    pub webhooks: Option<DeskWebhookSnapshot>,
+}
+
+/// What the delivery of the consultation's events counts, over all receivers; absolute values since start unless a field says "now".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeskWebhookSnapshot {
+    /// Events that a receiver took.
+    pub delivered: u64,
+    /// Requests that failed, by reason. Every reason appears, also with 0, so that rates start at once.
+    pub failures: Vec<(&'static str, u64)>,
+    /// Events that were erased before their receiver took them.
+    pub lost: u64,
+    /// Times that the database could not tell or note how far a receiver is.
+    pub log_failures: u64,
+    /// Receivers that want nothing any more, now.
+    pub gone: u64,
+    /// Events that each receiver has still to take, now, in the order of the configuration.
+    pub backlogs: Vec<u64>,
 }
 
 /// Adds everything that the consultation counts.
@@ -20,6 +41,8 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
         waiting,
         running,
         admitted,
+        owed,
+        webhooks,
     } = snapshot;
     families.gauge(
         "schalter_desk_people_waiting",
@@ -35,5 +58,62 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
         "schalter_desk_admissions_total",
         "People admitted, officials who took their seat among them.",
         *admitted,
+    );
+    families.gauge(
+        "schalter_desk_dismissals_owed",
+        "People now who were sent away, and appointments that are over, whose tokens could not be withdrawn yet.",
+        *owed as f64,
+    );
+    if let Some(webhooks) = webhooks {
+        add_webhooks(families, webhooks);
+    }
+}
+
+fn add_webhooks(families: &mut Families, snapshot: &DeskWebhookSnapshot) {
+    let DeskWebhookSnapshot {
+        delivered,
+        failures,
+        lost,
+        log_failures,
+        gone,
+        backlogs,
+    } = snapshot;
+    families.counter(
+        "schalter_desk_webhook_events_delivered_total",
+        "Events of appointments that a receiver took, counted once for each receiver.",
+        *delivered,
+    );
+    let by_reason = failures
+        .iter()
+        .map(|(reason, count)| ([("reason", *reason)], *count as f64));
+    families.counters(
+        "schalter_desk_webhook_failures_total",
+        "Requests with an event of an appointment that failed and are made again, by what failed.",
+        by_reason.collect::<Vec<_>>(),
+    );
+    families.counter(
+        "schalter_desk_webhook_events_lost_total",
+        "Events of appointments that were erased for their age before their receiver took them.",
+        *lost,
+    );
+    families.counter(
+        "schalter_desk_webhook_log_failures_total",
+        "Times that the desk's database could not tell or note how far a receiver is.",
+        *log_failures,
+    );
+    families.gauge(
+        "schalter_desk_webhook_receivers_gone",
+        "Receivers now that answered 410 and are told nothing until a restart.",
+        *gone as f64,
+    );
+    let places: Vec<String> = (0..backlogs.len()).map(|place| place.to_string()).collect();
+    let backlogs = places
+        .iter()
+        .zip(backlogs)
+        .map(|(place, backlog)| ([("receiver", place.as_str())], *backlog as f64));
+    families.gauges(
+        "schalter_desk_webhook_backlog_events",
+        "Events of appointments that a receiver has still to take now, by its place in desk.webhooks, from 0.",
+        backlogs.collect::<Vec<_>>(),
     );
 }

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, DeskSnapshot, Exporter, HttpSnapshot, SignalingSnapshot, Source, WebhookSnapshot,
+    BuildInfo, DeskSnapshot, DeskWebhookSnapshot, Exporter, HttpSnapshot, SignalingSnapshot,
+    Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
@@ -52,6 +53,15 @@ impl Source for Fixed {
             waiting: 6_001,
             running: 6_002,
             admitted: 6_003,
+            owed: 6_012,
+            webhooks: Some(DeskWebhookSnapshot {
+                delivered: 6_004,
+                failures: vec![("timeout", 6_005), ("status", 6_006)],
+                lost: 6_007,
+                log_failures: 6_008,
+                gone: 6_009,
+                backlogs: vec![6_010, 6_011],
+            }),
         })
     }
 }
@@ -363,6 +373,8 @@ fn only_bounded_labels_are_used() {
                 "direction",
                 "protocol",
                 "code",
+                // Places in a list of the configuration that has a bound.
+                "receiver",
                 // Fixed bounds.
                 "le",
             ];
@@ -436,6 +448,19 @@ fn every_number_about_the_consultation_is_exported_once() {
         ("schalter_desk_people_waiting", 6_001.0),
         ("schalter_desk_appointments_running", 6_002.0),
         ("schalter_desk_admissions_total", 6_003.0),
+        ("schalter_desk_webhook_events_delivered_total", 6_004.0),
+        (
+            r#"schalter_desk_webhook_failures_total{reason="status"}"#,
+            6_006.0,
+        ),
+        ("schalter_desk_webhook_events_lost_total", 6_007.0),
+        ("schalter_desk_webhook_log_failures_total", 6_008.0),
+        ("schalter_desk_webhook_receivers_gone", 6_009.0),
+        (
+            r#"schalter_desk_webhook_backlog_events{receiver="1"}"#,
+            6_011.0,
+        ),
+        ("schalter_desk_dismissals_owed", 6_012.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}");
         let same = samples.values().filter(|other| **other == value).count();

@@ -1,5 +1,5 @@
-//! Reads the configuration anew while the server runs. Keys take effect, which of them signs webhooks, and the certificate; for
-//! the rest it tells what a restart would change. A file that is no good, or that would leave calls or webhooks without a key, changes
+//! Reads the configuration anew while the server runs. Keys take effect, which of them signs webhooks, the consultation's keys and
+//! secrets, and the certificate; for the rest it tells what a restart would change. A file that is no good, or that would leave calls or webhooks without a key, changes
 //! nothing. Calls go on whatever happens to the key that they began with.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use schalter_signaling::Signaling;
 use schalter_signaling::authority::{ApiKey, KeyError, KeyRing};
 use serde::Serialize;
 
-use crate::config::{Config, ConfigError, TlsSource};
+use crate::config::{Config, ConfigError, Desk, TlsSource};
+use crate::desk::Replaceable;
 use crate::keys;
 use crate::ports::turn_by_tls;
 use crate::tls::{Certificate, Tls};
@@ -29,6 +30,8 @@ pub(crate) struct Reloaded {
     pub(crate) removed: Vec<String>,
     /// Whether another certificate is shown from now on.
     pub(crate) certificate: bool,
+    /// Whether other keys of case systems, or other secrets of those who are told of appointments, are good from now on.
+    pub(crate) desk: bool,
     /// Parts of the file that are not as the server runs, and take a restart.
     pub(crate) needs_restart: Vec<&'static str>,
 }
@@ -71,6 +74,8 @@ pub(crate) struct Reloader {
     /// The port that TLS is on.
     pub(crate) tls_port: Option<u16>,
     pub(crate) signaling: Signaling,
+    /// What is replaced of the consultation, where there is one.
+    pub(crate) desk: Option<Arc<Replaceable>>,
 }
 
 impl Reloader {
@@ -93,6 +98,7 @@ impl Reloader {
         // Without keys in the file the certificate alone could change.
         if fresh.keys.is_empty() {
             reloaded.certificate = self.show_certificate(&running, &fresh);
+            reloaded.desk = self.replace_desk(&mut running, fresh.desk);
             return Ok(reloaded);
         }
         let ring = keys::beside(&self.own, &keys::ring(&fresh)?)?;
@@ -115,11 +121,21 @@ impl Reloader {
             running.webhook.api_key.clone_from(&fresh.webhook.api_key);
         }
         running.keys = fresh.keys;
+        reloaded.desk = self.replace_desk(&mut running, fresh.desk);
         drop(running);
         if !(reloaded.changed.is_empty() && reloaded.removed.is_empty()) {
             self.signaling.refresh_tokens();
         }
         Ok(reloaded)
+    }
+
+    /// Takes over the keys and secrets of `fresh`. Answers whether any is another one.
+    fn replace_desk(&self, running: &mut Config, fresh: Option<Desk>) -> bool {
+        let (Some(desk), Some(own), Some(fresh)) = (&self.desk, &mut running.desk, fresh) else {
+            return false;
+        };
+        desk.replace(&fresh);
+        own.take_secrets(&fresh)
     }
 
     /// Shows the certificate of `fresh`, and tells clients where TURN is by its name. Answers whether it is another one.
@@ -151,8 +167,14 @@ impl Reloader {
                 changed,
                 removed,
                 certificate,
+                desk,
                 needs_restart,
             }) => {
+                if desk {
+                    tracing::info!(
+                        "other keys or secrets of the consultation are good from now on"
+                    );
+                }
                 if certificate {
                     tracing::info!("another certificate is shown from now on");
                 }

@@ -176,18 +176,6 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         revocations,
     };
     let signaling = Signaling::with(signaling_config, ring.clone(), media, events, outside);
-    let reloader = Arc::new(Reloader {
-        path: args.config.clone(),
-        running: Mutex::new(as_in_the_file),
-        ring,
-        signer,
-        own: own_keys,
-        tls: tls.clone(),
-        acme: renewal.is_some(),
-        turn: told,
-        tls_port: port_of(secure_listeners),
-        signaling: signaling.clone(),
-    });
     let port = port_of(&listeners).unwrap_or(config.port);
     let bases = bases(
         &config,
@@ -208,6 +196,21 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         }
         None => None,
     };
+    let reloader = Arc::new(Reloader {
+        path: args.config.clone(),
+        running: Mutex::new(as_in_the_file),
+        ring,
+        signer,
+        own: own_keys,
+        tls: tls.clone(),
+        acme: renewal.is_some(),
+        turn: told,
+        tls_port: port_of(secure_listeners),
+        signaling: signaling.clone(),
+        desk: running
+            .as_ref()
+            .map(|running| Arc::clone(&running.replaceable)),
+    });
     let reloads = tokio::spawn(reload_on(hangup, Arc::clone(&reloader)));
 
     let ready = Arc::new(AtomicBool::new(true));

@@ -37,7 +37,7 @@ pub use guided::{Presence, RoomObserver};
 pub use ids::{ConnectionId, IdSource};
 pub use media::{MediaPlane, ShardInfo};
 pub use registry::Outside;
-pub use revoker::KeptRevocations;
+pub use revoker::{KeptRevocations, RevokeError};
 pub use signaling::{MediaEvents, Signaling};
 pub use stats::{Counters, HttpProtocol, JoinStage, ROOM_SERVICE_OUTCOMES, SignalingStats};
 pub use turn::{TurnServers, TurnUrls};

@@ -7,12 +7,12 @@ import { fileURLToPath } from 'node:url';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'server', 'check', 'simulate', 'room-service', 'desk-pages', 'tls', 'sdk-chromium-python', 'exchange', 'openapi', 'rotation', 'webhooks', 'whip', 'login', 'red',
-  'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused', 'officials',
+  'server', 'check', 'simulate', 'termin-pages', 'desk-pages', 'openapi', 'tls', 'room-service', 'exchange', 'sdk-chromium-python', 'webhooks', 'desk-webhooks', 'whip', 'red',
+  'rotation', 'login', 'officials', 'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
-  'kit', 'screens', 'termin-pages', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
+  'kit', 'screens', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
   'adaptation', 'roles', 'layers', 'congestion-feedback', 'page', 'e2ee', 'backup-codec', 'whep', 'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];
 const LISTS = {

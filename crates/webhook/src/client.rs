@@ -1,4 +1,4 @@
-//! One request: resolve, judge the address, connect to exactly that one, sign, send, read the answer's head.
+//! One request: resolve, judge the address, connect to exactly that one, send, read the answer's head.
 //!
 //! The address that is judged is the one that is connected to; the name is never looked up again, so nobody can answer
 //! the check with one address and the connection with another. Each request has a connection of its own.
@@ -7,15 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1;
-use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT,
-};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -27,10 +22,7 @@ use tokio_rustls::TlsConnector;
 use crate::config::Target;
 use crate::network::AddressPolicy;
 use crate::stats::RetryReason;
-use crate::webhooks::Signer;
 
-/// What LiveKit's receivers look for.
-const BODY_TYPE: &str = "application/webhook+json";
 /// How we call ourselves.
 const AGENT: &str = concat!("schalter/", env!("CARGO_PKG_VERSION"));
 /// Bytes of an answer's head; what follows it is never read.
@@ -58,6 +50,8 @@ pub fn system_roots() -> RootCertStore {
 pub(crate) enum Failure {
     /// The receiver will never take this body.
     Refused,
+    /// The receiver wants nothing any more (410).
+    Gone,
     /// To be made again, at the earliest after what the receiver asked for.
     Again(RetryReason, Option<Duration>),
 }
@@ -73,7 +67,6 @@ pub(crate) struct Client {
     target: Target,
     addresses: AddressPolicy,
     tls: TlsConnector,
-    signer: Arc<dyn Signer>,
     time: Duration,
 }
 
@@ -82,7 +75,6 @@ impl Client {
         target: Target,
         addresses: AddressPolicy,
         roots: Arc<RootCertStore>,
-        signer: Arc<dyn Signer>,
         time: Duration,
     ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -95,27 +87,27 @@ impl Client {
             target,
             addresses,
             tls: TlsConnector::from(Arc::new(tls)),
-            signer,
             time,
         }
     }
 
-    /// Makes one request.
-    pub(crate) async fn send(&self, body: &str) -> Result<(), Failure> {
-        match tokio::time::timeout(self.time, self.try_send(body)).await {
+    /// Makes one request with these fields beside those that every request has.
+    pub(crate) async fn send(&self, fields: HeaderMap, body: Bytes) -> Result<(), Failure> {
+        match tokio::time::timeout(self.time, self.try_send(fields, body)).await {
             Ok(result) => result,
             Err(_) => Err(RetryReason::Timeout.into()),
         }
     }
 
-    async fn try_send(&self, body: &str) -> Result<(), Failure> {
+    async fn try_send(&self, fields: HeaderMap, body: Bytes) -> Result<(), Failure> {
+        let request = self.request(fields, body).ok_or(RetryReason::Protocol)?;
         let stream = self.connect().await?;
         if !self.target.tls {
-            return self.exchange(stream, body).await;
+            return self.exchange(stream, request).await;
         }
         let name = ServerName::try_from(self.target.host.clone()).map_err(|_| RetryReason::Tls)?;
         let connected = self.tls.connect(name, stream).await;
-        self.exchange(connected.map_err(|_| RetryReason::Tls)?, body)
+        self.exchange(connected.map_err(|_| RetryReason::Tls)?, request)
             .await
     }
 
@@ -141,11 +133,10 @@ impl Client {
         Err(reason)
     }
 
-    async fn exchange<S>(&self, stream: S, body: &str) -> Result<(), Failure>
+    async fn exchange<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<(), Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let request = self.request(body).ok_or(RetryReason::Unsigned)?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(ANSWER_BYTES)
             .max_headers(ANSWER_FIELDS)
@@ -165,23 +156,20 @@ impl Client {
         judge(answer.status(), answer.headers())
     }
 
-    fn request(&self, body: &str) -> Option<Request<Full<Bytes>>> {
-        let hash = STANDARD.encode(digest::digest(&digest::SHA256, body.as_bytes()));
-        let token = self.signer.sign(&hash)?;
+    fn request(&self, mut fields: HeaderMap, body: Bytes) -> Option<Request<Full<Bytes>>> {
         let uri = &self.target.uri;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Request::builder()
+        let host = HeaderValue::try_from(uri.authority()?.as_str()).ok()?;
+        fields.insert(HOST, host);
+        fields.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_11)
-            .uri(path)
-            .header(HOST, uri.authority()?.as_str())
-            .header(CONTENT_TYPE, BODY_TYPE)
-            // Without "Bearer", as LiveKit's receivers expect it.
-            .header(AUTHORIZATION, token)
-            .header(USER_AGENT, AGENT)
-            .header(CONNECTION, "close")
-            .body(Full::from(Bytes::copy_from_slice(body.as_bytes())))
-            .ok()
+            .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
+            .body(Full::from(body))
+            .ok()?;
+        *request.headers_mut() = fields;
+        Some(request)
     }
 }
 
@@ -192,9 +180,11 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     if status.is_redirection() {
         return Err(RetryReason::Redirect.into());
     }
+    if status == StatusCode::GONE {
+        return Err(Failure::Gone);
+    }
     let verdict_on_body = [
         StatusCode::BAD_REQUEST,
-        StatusCode::GONE,
         StatusCode::PAYLOAD_TOO_LARGE,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -230,9 +220,10 @@ mod tests {
                 "{status}"
             );
         }
-        for status in [400, 410, 413, 415, 422] {
+        for status in [400, 413, 415, 422] {
             assert_eq!(verdict(status), Err(Failure::Refused), "{status}");
         }
+        assert_eq!(verdict(410), Err(Failure::Gone));
         for status in [
             401, 403, 404, 405, 408, 409, 421, 425, 429, 500, 502, 503, 504, 599,
         ] {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use hyper::Uri;
 use rustls::RootCertStore;
 
@@ -121,6 +122,13 @@ impl Target {
             tls,
             uri,
         })
+    }
+
+    /// A name for it that tells nothing of the URL: 16 characters, the same after each start.
+    pub fn fingerprint(&self) -> String {
+        let hash = digest::digest(&digest::SHA256, self.uri.to_string().as_bytes());
+        let short = &hash.as_ref()[..8];
+        short.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether `addresses` would let a request to it go out; a host that is a name shows that only when it is resolved.

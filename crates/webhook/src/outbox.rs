@@ -7,17 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use schalter_model::Time;
 
+use crate::backoff;
 use crate::config::Limits;
 use crate::stats::DropReason;
 
-/// Wait after the first failure. Receivers that restart are back within seconds.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Longest wait between two tries: an outage of hours costs a receiver a minute more at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Requests to one receiver at once: rooms don't wait for each other's answers, and a receiver is not flooded.
 const AT_ONCE: usize = 8;
 /// Failures in a row after which a receiver counts as down, and one request at a time looks whether it still is.
@@ -273,13 +270,8 @@ impl Outbox {
         else {
             return;
         };
-        let doublings = room.failures.min(16);
+        let wait = backoff::wait(room.failures, asked, &mut self.rng);
         room.failures = room.failures.saturating_add(1);
-        let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-        // Rooms that failed together shall not come back together.
-        let half = (wait / 2).as_millis() as u64;
-        let wait = Duration::from_millis(half + self.rng.random_range(0..=half));
-        let wait = wait.max(asked.unwrap_or_default().min(LONGEST_WAIT));
         room.due = Some(now + wait);
         self.due.insert((now + wait, sequence));
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use schalter_model::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
@@ -11,14 +12,15 @@ use tokio::time::Instant;
 
 use crate::client::{Client, Failure};
 use crate::outbox::{Delivery, Outbox, Outcome, Sequence, Waiting};
+use crate::signature;
 use crate::spool::Spool;
 use crate::stats::{Counters, DropReason, RetryReason};
-use crate::webhooks::Event;
+use crate::webhooks::{Event, Signer};
 
 /// Events that are noted together, so that a burst waits for the disk once.
 const BATCH: usize = 256;
 /// How long requests go on after the server was told to stop.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// Pause before a spool that could not be written is tried again.
 const SPOOL_PAUSE: Duration = Duration::from_secs(5);
 /// Shortest distance between two lines of the log about dropped events.
@@ -41,6 +43,7 @@ pub(crate) struct Receiver {
     /// When the spool may be written again, after it could not be.
     spool_retry: Option<Time>,
     client: Arc<Client>,
+    signer: Arc<dyn Signer>,
     counters: Arc<Counters>,
     /// Its share of what the counters say waits.
     counted: (u64, u64),
@@ -56,6 +59,7 @@ impl Receiver {
         outbox: Outbox,
         spool: Spool,
         client: Client,
+        signer: Arc<dyn Signer>,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
@@ -64,6 +68,7 @@ impl Receiver {
             spool: Some(spool),
             spool_retry: None,
             client: Arc::new(client),
+            signer,
             counters,
             counted: (0, 0),
             unlogged: [0; DropReason::ALL.len()],
@@ -98,8 +103,13 @@ impl Receiver {
             // First the disk: a crash during a request repeats it, and loses nothing.
             self.note().await;
             for Delivery { sequence, body } in due {
-                let client = Arc::clone(&self.client);
-                let request = requests.spawn(async move { client.send(&body).await });
+                let (client, signer) = (Arc::clone(&self.client), Arc::clone(&self.signer));
+                let request = requests.spawn(async move {
+                    let fields = signature::livekit(&*signer, &body);
+                    let fields = fields.ok_or(RetryReason::Unsigned)?;
+                    let body = Bytes::copy_from_slice(body.as_bytes());
+                    client.send(fields, body).await
+                });
                 sequences.insert(request.id(), sequence);
             }
             if let Some(stop_at) = stop_at
@@ -178,7 +188,7 @@ impl Receiver {
                 self.counters.delivered();
                 Outcome::Taken
             }
-            Err(Failure::Refused) => Outcome::Refused,
+            Err(Failure::Refused | Failure::Gone) => Outcome::Refused,
             Err(Failure::Again(reason, after)) => {
                 self.counters.retry(reason);
                 if !self.is_failing {

@@ -117,6 +117,23 @@ pub struct WebhookStats {
     pub spool_failures: u64,
 }
 
+/// What one [`crate::Feed`] counts, over its receivers; absolute since start unless a field says "now".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedStats {
+    /// Events that a receiver took.
+    pub delivered: u64,
+    /// Requests that failed, in the order of [`RetryReason::ALL`].
+    pub failures: [u64; RetryReason::ALL.len()],
+    /// Events that the log had forgotten before their receiver took them.
+    pub lost: u64,
+    /// Times that the log could not be read, or a cursor not be noted.
+    pub log_failures: u64,
+    /// Receivers that said that they want nothing any more, now.
+    pub gone: u64,
+    /// Events that each receiver has still to take, now, in the order of the receivers.
+    pub backlogs: Vec<u64>,
+}
+
 /// The live numbers behind [`WebhookStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

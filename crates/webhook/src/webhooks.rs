@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -96,7 +95,7 @@ impl Webhooks {
         spool::make_folder(folder).map_err(|source| at(folder, source))?;
         let lock = lock(&folder.join(LOCK))?;
         let counters = Arc::new(Counters::default());
-        let names: Vec<_> = config.targets.iter().map(spool_name).collect();
+        let names: Vec<_> = config.targets.iter().map(Target::fingerprint).collect();
         remove_orphans(folder, &names, &counters)?;
 
         let (closing, _) = watch::channel(false);
@@ -121,7 +120,6 @@ impl Webhooks {
                 target.clone(),
                 config.addresses.clone(),
                 Arc::clone(&config.roots),
-                Arc::clone(&signer),
                 config.limits.request,
             );
             let (inbox, events) = mpsc::channel(INBOX);
@@ -130,6 +128,7 @@ impl Webhooks {
                 Outbox::new(config.limits, rand::random()),
                 spool,
                 client,
+                Arc::clone(&signer),
                 Arc::clone(&counters),
             );
             tasks.spawn(receiver.run(waiting, events, closing.subscribe()));
@@ -200,13 +199,6 @@ fn lock(path: &Path) -> Result<File, StartError> {
         }),
         Err(std::fs::TryLockError::Error(source)) => Err(at(path, source)),
     }
-}
-
-/// A name for a receiver's spool that tells nothing of its URL.
-fn spool_name(target: &Target) -> String {
-    let hash = digest::digest(&digest::SHA256, target.uri.to_string().as_bytes());
-    let short = &hash.as_ref()[..8];
-    short.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What waits for a receiver that is configured no more must not stay on the disk for ever.

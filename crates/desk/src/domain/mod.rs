@@ -5,6 +5,7 @@
 
 mod appointment;
 mod authority;
+mod call;
 mod citizen;
 mod error;
 mod event;
@@ -18,6 +19,7 @@ mod time;
 
 pub use appointment::{Appointment, Moved, State, When};
 pub use authority::{Authority, Help, Links, Notice, NoticeKind, OfficialId};
+pub use call::Call;
 pub use citizen::OpenedSession;
 pub use error::Refusal;
 pub use event::{Event, EventKind, Fact};

@@ -73,6 +73,11 @@ impl DeskKey {
             seal_key,
         })
     }
+
+    /// Whose it is.
+    pub fn authority(&self) -> &AuthorityId {
+        &self.authority
+    }
 }
 
 /// The keys that are good now. Clones share them.

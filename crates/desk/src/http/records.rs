@@ -80,6 +80,11 @@ pub(super) async fn export<G: Gate>(
                 "appointment": wire::appointment(&record.appointment, &[], &front.public_url, now),
                 "created_at": record.appointment.created_at,
                 "over_at": record.appointment.over_at,
+                "call": record.call().map(|call| json!({
+                    "began_at": call.began_at,
+                    "ended_at": call.ended_at,
+                    "seconds": call.seconds(),
+                })),
                 "agreed": agreed,
                 "events": events,
             })

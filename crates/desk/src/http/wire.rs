@@ -176,6 +176,11 @@ fn person(person: &Person) -> Value {
     })
 }
 
+/// What receivers tell an event's repetitions by: visible ASCII.
+pub fn event_id(event: &Event) -> String {
+    format!("evt_{}_{}", event.authority, event.seq)
+}
+
 /// An event, in the answer to a replay and in the body of a webhook alike (Standard Webhooks: `type`, `timestamp`, `data`).
 pub fn event(event: &Event) -> Value {
     let mut data = json!({ "appointment": event.appointment, "by": event.by });
@@ -193,7 +198,7 @@ pub fn event(event: &Event) -> Value {
         data["outcome"] = json!(outcome);
     }
     json!({
-        "id": format!("evt_{}_{}", event.authority, event.seq),
+        "id": event_id(event),
         "seq": event.seq,
         "type": fact.kind,
         "timestamp": event.at,

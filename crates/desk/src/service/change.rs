@@ -2,6 +2,7 @@
 
 use schalter_model::AuthorityId;
 
+use super::owed::Order;
 use super::{Caller, Changed, Desk, DeskError};
 use crate::domain::{
     Appointment, AppointmentId, Authority, Digest, LinkToken, Moved, PersonId, Refusal, Timestamp,
@@ -203,16 +204,18 @@ impl Desk {
         dismissed: &[crate::domain::Dismissal],
         closes: bool,
     ) -> Result<(), DeskError> {
+        let order = |identity: Option<&String>| Order {
+            authority: subject.authority.clone(),
+            appointment: subject.id.clone(),
+            identity: identity.cloned(),
+        };
         let mut result = Ok(());
         // Everybody is dismissed even if one can't be.
         for dismissal in dismissed {
-            let identity = &dismissal.identity;
-            let asked = self.seats.dismiss(subject.authority, subject.id, identity);
-            result = result.and(asked.await);
+            result = result.and(self.tell(order(Some(&dismissal.identity))).await);
         }
         if closes {
-            let asked = self.seats.close(subject.authority, subject.id);
-            result = result.and(asked.await);
+            result = result.and(self.tell(order(None)).await);
         }
         Ok(result?)
     }

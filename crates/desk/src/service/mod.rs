@@ -6,6 +6,7 @@
 mod caller;
 mod change;
 mod decisions;
+mod owed;
 mod planning;
 mod records;
 mod sources;
@@ -66,7 +67,7 @@ pub enum DeskError {
     /// The store.
     #[error(transparent)]
     Store(StoreError),
-    /// The room. What was decided is stored all the same.
+    /// The room. What was decided is stored all the same, and [`Desk::settle`] tells the room until it knows.
     #[error(transparent)]
     Seats(#[from] SeatError),
 }
@@ -79,6 +80,7 @@ pub struct Desk {
     random: Arc<dyn Random>,
     authorities: Authorities,
     changes: broadcast::Sender<Changed>,
+    owed: owed::Owed,
 }
 
 impl std::fmt::Debug for Desk {
@@ -106,6 +108,7 @@ impl Desk {
             random,
             authorities,
             changes,
+            owed: owed::Owed::default(),
         }
     }
 

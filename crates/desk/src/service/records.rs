@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::owed::Order;
 use super::{Caller, Desk, DeskError};
-use crate::domain::{Appointment, Event, ExternalRef};
+use crate::domain::{Appointment, Call, Event, ExternalRef};
 use crate::store::{Filter, MAX_APPOINTMENTS};
 
 /// Everything that is kept of one appointment.
@@ -13,6 +14,13 @@ pub struct Record {
     pub appointment: Appointment,
     /// What happened in it, in order.
     pub events: Vec<Event>,
+}
+
+impl Record {
+    /// From when to when people talked, if they did.
+    pub fn call(&self) -> Option<Call> {
+        Call::of(&self.events)
+    }
 }
 
 impl Desk {
@@ -66,7 +74,12 @@ impl Desk {
         let erased = erased.map_err(DeskError::Store)?;
         let mut told = Ok(());
         for id in ids {
-            told = told.and(self.seats.close(&caller.authority, &id).await);
+            let order = Order {
+                authority: caller.authority.clone(),
+                appointment: id.clone(),
+                identity: None,
+            };
+            told = told.and(self.tell(order).await);
             // Nobody listens now: nobody misses it.
             let _ = self.changes.send(super::Changed {
                 authority: caller.authority.clone(),

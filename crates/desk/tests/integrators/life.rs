@@ -1,8 +1,12 @@
 //! An appointment's whole life by the service, with a clock that is set.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use schalter_desk::domain::{Bye, LinkToken, OutcomeCode, PersonId, Refusal, Secret, State};
 use schalter_desk::{DeskError, Standing, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::plan;
 use crate::office::{Answer, Office};
@@ -267,4 +271,79 @@ async fn doors_close_by_themselves_and_retention_erases() {
     office.pass(1);
     assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
     assert!(!office.holds("Zaphod") && !office.holds("Wohngeld"));
+}
+
+#[tokio::test]
+async fn who_could_not_be_sent_away_is_sent_away_later() {
+    let office = Office::open();
+    let made = made(&office).await;
+    let id = made.json["id"].as_str().unwrap().parse().unwrap();
+    let citizen = person(&made, 0);
+    let secret = arrive(&office, &token(&made, 0)).await;
+    let official = office.official();
+    office.desk.admit(&official, &id, &citizen).await.unwrap();
+    office.told.1.store(3, Ordering::SeqCst);
+    let held = office.desk.hold(&official, &id, &citizen).await;
+    assert!(matches!(held, Err(DeskError::Seats(_))), "{held:?}");
+    assert_eq!(stage(&office.desk.visitor(&secret).await.unwrap()), "held");
+    assert_eq!(office.desk.owed(), 1);
+    let desk = Arc::clone(&office.desk);
+    let settling = tokio::spawn(async move { desk.settle().await });
+    // Admitted since: another identity, which the room is never told to send away.
+    office.desk.admit(&official, &id, &citizen).await.unwrap();
+    until("told", || office.desk.owed() == 0).await;
+    let told = office.told.0.lock().unwrap().clone();
+    assert_eq!(told, vec![format!("dismiss {citizen}"); 4]);
+    // One that comes while nothing is owed is noticed as well.
+    office.told.1.store(1, Ordering::SeqCst);
+    let end = OutcomeCode::new("done").unwrap();
+    let ended = office.desk.end(&official, &id, end).await;
+    assert!(matches!(ended, Err(DeskError::Seats(_))), "{ended:?}");
+    until("ended", || office.desk.owed() == 0).await;
+    let told = office.told.0.lock().unwrap().clone();
+    assert_eq!(told[4..], vec![format!("close {id}"); 2]);
+    settling.abort();
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_record_says_how_long_people_talked() {
+    let office = Office::open();
+    let made = made(&office).await;
+    let id = made.json["id"].as_str().unwrap().parse().unwrap();
+    let citizen = person(&made, 0);
+    arrive(&office, &token(&made, 0)).await;
+    let official = office.official();
+    office.desk.admit(&official, &id, &citizen).await.unwrap();
+    let call = async || {
+        let record = office.call("GET", "/v1/records/case-1", &[], None).await;
+        record.json["records"][0]["call"].clone()
+    };
+    assert_eq!(call().await, Value::Null);
+    let presence = async |came| {
+        let noted =
+            office
+                .desk
+                .on_presence(&official.authority, id.as_str(), citizen.as_str(), came);
+        noted.await.unwrap();
+    };
+    office.pass(60);
+    presence(true).await;
+    let open = json!({"began_at": "2026-11-28T09:01:00.000Z", "ended_at": null, "seconds": null});
+    assert_eq!(call().await, open);
+    office.pass(754);
+    presence(false).await;
+    office.pass(100);
+    let end = OutcomeCode::new("done").unwrap();
+    office.desk.end(&official, &id, end).await.unwrap();
+    let over = json!({"began_at": "2026-11-28T09:01:00.000Z", "ended_at": "2026-11-28T09:13:34.000Z", "seconds": 754});
+    assert_eq!(call().await, over);
 }

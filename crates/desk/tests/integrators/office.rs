@@ -14,7 +14,7 @@ use schalter_desk::domain::{
 use schalter_desk::http::{DeskKey, DeskKeys, Scope, integrators};
 use schalter_desk::store::SqliteStore;
 use schalter_desk::{
-    Actor, Caller, Clock, Desk, Grants, SeatAnswer, SeatToken, Seats, SystemRandom,
+    Actor, Caller, Clock, Desk, Grants, SeatAnswer, SeatError, SeatToken, Seats, SystemRandom,
 };
 use schalter_model::AuthorityId;
 use serde_json::Value;
@@ -36,8 +36,25 @@ impl Clock for SetClock {
     }
 }
 
+/// What rooms were told; and how often they are not to be reached before they are again.
 #[derive(Clone, Default)]
-pub(crate) struct Told(pub(crate) Arc<Mutex<Vec<String>>>);
+pub(crate) struct Told(
+    pub(crate) Arc<Mutex<Vec<String>>>,
+    pub(crate) Arc<AtomicI64>,
+);
+
+impl Told {
+    fn tell(&self, words: String) -> SeatAnswer<'_, ()> {
+        self.0.lock().unwrap().push(words);
+        let fails = self.1.fetch_sub(1, Ordering::SeqCst) > 0;
+        let answer = if fails {
+            Err(SeatError("full".to_owned()))
+        } else {
+            Ok(())
+        };
+        Box::pin(async move { answer })
+    }
+}
 
 impl Seats for Told {
     fn token<'a>(
@@ -62,13 +79,11 @@ impl Seats for Told {
         _: &'a AppointmentId,
         identity: &'a str,
     ) -> SeatAnswer<'a, ()> {
-        self.0.lock().unwrap().push(format!("dismiss {identity}"));
-        Box::pin(async { Ok(()) })
+        self.tell(format!("dismiss {identity}"))
     }
 
     fn close<'a>(&'a self, _: &'a AuthorityId, id: &'a AppointmentId) -> SeatAnswer<'a, ()> {
-        self.0.lock().unwrap().push(format!("close {id}"));
-        Box::pin(async { Ok(()) })
+        self.tell(format!("close {id}"))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{AdminListen, Config, Webhook};
 use crate::addresses::AddressRule;
 
 impl Config {
-    /// The parts that are not the same in both, without keys and which of them signs webhooks.
+    /// The parts that are not the same in both, without keys, which of them signs webhooks, and the secrets of the desk's receivers.
     pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
         // Taken apart, so that a new part is not forgotten.
         let Self {
@@ -37,6 +37,10 @@ impl Config {
             (Some(own), Some(other)) => own.runs_as(other),
             (own, other) => own.is_none() && other.is_none(),
         };
+        let same_desk = match (desk, &other.desk) {
+            (Some(own), Some(other)) => own.runs_as(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
         let parts = [
             ("tls", same_tls),
             ("proxy_protocol", *proxy_protocol == other.proxy_protocol),
@@ -54,7 +58,7 @@ impl Config {
             ("crypto_profile", *crypto_profile == other.crypto_profile),
             ("region", *region == other.region),
             ("state_dir", *state_dir == other.state_dir),
-            ("desk", *desk == other.desk),
+            ("desk", same_desk),
         ];
         let other = parts.iter().filter(|(_, same)| !same);
         other.map(|(name, _)| *name).collect()
@@ -117,8 +121,12 @@ impl Config {
             None => String::new(),
             Some(desk) => {
                 let ids = desk.authorities.iter().map(|office| office.id.as_str());
+                let told = match desk.webhooks.len() {
+                    0 => String::new(),
+                    count => format!("; {count} receiver(s) are told of it"),
+                };
                 format!(
-                    "\n  consultation         {}",
+                    "\n  consultation         {}{told}",
                     ids.collect::<Vec<_>>().join(", ")
                 )
             }

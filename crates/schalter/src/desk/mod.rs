@@ -2,7 +2,9 @@
 //! for it in the background.
 
 mod presence;
+mod reload;
 mod seats;
+mod telling;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -20,7 +22,7 @@ use schalter_desk::{Clock, Desk, SystemClock, SystemRandom};
 use schalter_model::AuthorityId;
 use schalter_signaling::Signaling;
 use schalter_signaling::authority::ApiKey;
-use schalter_webhook::system_roots;
+use schalter_webhook::{Feed, system_roots};
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -28,6 +30,7 @@ use crate::config::{self, Office};
 use crate::state::StateDir;
 
 pub(crate) use presence::{Heard, Presences};
+pub(crate) use reload::Replaceable;
 pub(crate) use seats::keys;
 pub(crate) use watch::Counts;
 
@@ -63,10 +66,14 @@ pub(crate) struct Surroundings {
 pub(crate) struct Running {
     pub(crate) desk: Arc<Desk>,
     pub(crate) counts: Arc<Counts>,
+    /// What of it a reload replaces.
+    pub(crate) replaceable: Arc<Replaceable>,
     /// Where the pages are.
     pub(crate) public_url: String,
     routes: Router,
     embeddings: Embeddings,
+    /// Told of what happens; with nobody to tell there is none.
+    feed: Option<Arc<Feed>>,
     tasks: JoinSet<()>,
 }
 
@@ -79,6 +86,9 @@ impl Running {
 
     /// Ends what is done in the background. What was acknowledged is on the disk already.
     pub(crate) async fn shutdown(mut self) {
+        if let Some(feed) = &self.feed {
+            feed.shutdown().await;
+        }
         self.tasks.shutdown().await;
     }
 }
@@ -138,23 +148,29 @@ pub(crate) async fn start(
         .map(|office| (office.id.clone(), office.pages.clone()))
         .collect();
     let routes = pages::router(Pages::new(Arc::clone(&desk), Arc::clone(&login), site, own));
-    let keys = config.authorities.iter().flat_map(|office| {
-        let own = office.keys.iter();
-        own.filter_map(|key| key.of(&office.id))
-    });
-    let gate = DeskKeys::new(keys.collect());
-    let routes = routes.merge(integrators::router(Arc::clone(&desk), gate, &public_url));
-    let counts = Arc::new(Counts::default());
+    let gate = DeskKeys::new(reload::keys_of(config));
+    let routes = routes.merge(integrators::router(
+        Arc::clone(&desk),
+        gate.clone(),
+        &public_url,
+    ));
+    let secrets = reload::secrets_of(config);
     let mut tasks = JoinSet::new();
+    let feed = telling::start(&desk, &config.webhooks, &secrets, &mut tasks)?;
+    let counts = Arc::new(Counts::new(Arc::clone(&desk), feed.clone()));
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));
     tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
     tasks.spawn(sweep(Arc::clone(&desk), login));
+    let settling = Arc::clone(&desk);
+    tasks.spawn(async move { settling.settle().await });
     Ok(Running {
         desk,
         counts,
+        replaceable: Arc::new(Replaceable::new(gate, config, secrets)),
         public_url,
         routes,
         embeddings: embeddings(&config.authorities),
+        feed,
         tasks,
     })
 }

@@ -5,15 +5,16 @@
 //! that is given out after. A restart makes all of them worthless; pages ask for another.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use schalter_desk::domain::AppointmentId;
 use schalter_desk::{Grants, SeatAnswer, SeatError, SeatToken, Seats};
 use schalter_model::AuthorityId;
-use schalter_signaling::Signaling;
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 use schalter_signaling::token::{Claims, VideoClaims};
+use schalter_signaling::{RevokeError, Signaling};
 
 use super::KEY;
 use crate::Failure;
@@ -48,8 +49,31 @@ fn name_of(authority: &AuthorityId) -> String {
     format!("{KEY}.{authority}")
 }
 
-/// Who was given tokens, and how often they were sent away since: by appointment, by identity.
-type Given = HashMap<AppointmentId, HashMap<String, u64>>;
+/// The tokens that somebody was given, numbered by admission.
+#[derive(Clone, Copy, Debug, Default)]
+struct Admissions {
+    /// The number that tokens get now.
+    now: u64,
+    /// Whether one was given with that number.
+    given: bool,
+    /// Those with a smaller number are worthless.
+    withdrawn: u64,
+}
+
+impl Admissions {
+    /// What is to be withdrawn, all of it; tokens that are asked for meanwhile are of the next admission. After a failure it is the same once
+    /// more.
+    fn withdraw(&mut self) -> Range<u64> {
+        if self.given || self.withdrawn == self.now {
+            self.now += 1;
+            self.given = false;
+        }
+        self.withdrawn..self.now
+    }
+}
+
+/// By appointment, by identity.
+type Given = HashMap<AppointmentId, HashMap<String, Admissions>>;
 
 /// The desk's way into signaling.
 pub(crate) struct RoomSeats {
@@ -82,26 +106,36 @@ impl RoomSeats {
     fn admission(&self, appointment: &AppointmentId, identity: &str) -> String {
         let mut given = self.lock();
         let people = given.entry(appointment.clone()).or_default();
-        let times = people.entry(identity.to_owned()).or_default();
-        self.jti(*times)
+        let admissions = people.entry(identity.to_owned()).or_default();
+        admissions.given = true;
+        self.jti(admissions.now)
     }
 
     fn jti(&self, times: u64) -> String {
         format!("{}.{times}", self.boot)
     }
 
+    /// Ends a session, and makes the tokens of these admissions worthless.
     async fn withdraw(
         &self,
         authority: &AuthorityId,
         appointment: &AppointmentId,
         identity: &str,
-        times: u64,
+        admissions: Range<u64>,
     ) -> Result<(), SeatError> {
-        let jti = self.jti(times);
-        self.signaling
-            .dismiss(authority, appointment.as_str(), identity, (&jti, GOOD_FOR))
-            .await
-            .map_err(|error| SeatError(error.to_string()))
+        for number in admissions {
+            let jti = self.jti(number);
+            let told = self
+                .signaling
+                .dismiss(authority, appointment.as_str(), identity, (&jti, GOOD_FOR))
+                .await;
+            match told {
+                // Until a restart is as long as these tokens are good for anything: their key ends with the process.
+                Ok(()) | Err(RevokeError::NotKept) => {}
+                Err(error @ RevokeError::Full) => return Err(SeatError(error.to_string())),
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Given> {
@@ -161,14 +195,19 @@ impl Seats for RoomSeats {
         identity: &'a str,
     ) -> SeatAnswer<'a, ()> {
         Box::pin(async move {
-            // From here on tokens are of the next admission: one that is asked for meanwhile must not be withdrawn with the last ones.
-            let times = {
+            let due = {
                 let mut given = self.lock();
                 let people = given.entry(appointment.clone()).or_default();
-                let times = people.entry(identity.to_owned()).or_default();
-                std::mem::replace(times, *times + 1)
+                people.entry(identity.to_owned()).or_default().withdraw()
             };
-            self.withdraw(authority, appointment, identity, times).await
+            let end = due.end;
+            self.withdraw(authority, appointment, identity, due).await?;
+            let mut given = self.lock();
+            let people = given.get_mut(appointment);
+            if let Some(admissions) = people.and_then(|people| people.get_mut(identity)) {
+                admissions.withdrawn = admissions.withdrawn.max(end);
+            }
+            Ok(())
         })
     }
 
@@ -181,14 +220,44 @@ impl Seats for RoomSeats {
             // A join makes the room anew: what was given out must be worthless before the room ends.
             let people = self.lock().remove(appointment).unwrap_or_default();
             let mut result = Ok(());
-            for (identity, times) in people {
-                let withdrawn = self.withdraw(authority, appointment, &identity, times);
-                result = result.and(withdrawn.await);
+            for (identity, mut admissions) in people {
+                let due = admissions.withdraw();
+                let withdrawn = self.withdraw(authority, appointment, &identity, due).await;
+                if withdrawn.is_err() {
+                    // For the next time.
+                    let mut given = self.lock();
+                    let people = given.entry(appointment.clone()).or_default();
+                    people.insert(identity, admissions);
+                }
+                result = result.and(withdrawn);
             }
             self.signaling
                 .close_room(authority, appointment.as_str())
                 .await;
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_withdrawn_is_due_again_and_nothing_newer_with_it() {
+        let mut admissions = Admissions {
+            given: true,
+            ..Admissions::default()
+        };
+        assert_eq!(admissions.withdraw(), 0..1);
+        assert_eq!(admissions.withdraw(), 0..1, "it failed");
+        admissions.withdrawn = 1;
+        assert_eq!(
+            admissions.withdraw(),
+            1..2,
+            "who was given none may be there all the same"
+        );
+        admissions.given = true;
+        assert_eq!(admissions.withdraw(), 1..3, "two admissions, both due");
     }
 }

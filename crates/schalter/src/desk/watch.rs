@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use schalter_desk::domain::{Appointment, AppointmentId, EventKind};
 use schalter_desk::store::{Filter, MAX_APPOINTMENTS, MAX_EVENTS};
 use schalter_desk::{Changed, Desk};
-use schalter_metrics::DeskSnapshot;
+use schalter_metrics::{DeskSnapshot, DeskWebhookSnapshot};
 use schalter_model::AuthorityId;
+use schalter_webhook::{Feed, FeedStats, RetryReason};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How far from now appointments are looked at for people who wait, in seconds: doors are open no longer.
@@ -22,16 +23,50 @@ pub(crate) struct Counts {
     waiting: AtomicU64,
     running: AtomicU64,
     admitted: AtomicU64,
+    /// Of which the rest is read when it is shown.
+    desk: Option<Arc<Desk>>,
+    feed: Option<Arc<Feed>>,
 }
 
 impl Counts {
+    /// Numbers of a desk, and of who is told what happens there.
+    pub(super) fn new(desk: Arc<Desk>, feed: Option<Arc<Feed>>) -> Self {
+        Self {
+            desk: Some(desk),
+            feed,
+            ..Self::default()
+        }
+    }
+
     /// For the exporter.
     pub(crate) fn snapshot(&self) -> DeskSnapshot {
         DeskSnapshot {
             waiting: self.waiting.load(Ordering::Relaxed),
             running: self.running.load(Ordering::Relaxed),
             admitted: self.admitted.load(Ordering::Relaxed),
+            owed: self.desk.as_ref().map_or(0, |desk| desk.owed() as u64),
+            webhooks: self.feed.as_ref().map(|feed| told(feed.stats())),
         }
+    }
+}
+
+fn told(stats: FeedStats) -> DeskWebhookSnapshot {
+    let FeedStats {
+        delivered,
+        failures,
+        lost,
+        log_failures,
+        gone,
+        backlogs,
+    } = stats;
+    let failures = RetryReason::ALL.iter().zip(failures);
+    DeskWebhookSnapshot {
+        delivered,
+        failures: failures.map(|(r, count)| (r.label(), count)).collect(),
+        lost,
+        log_failures,
+        gone,
+        backlogs,
     }
 }
 

@@ -162,6 +162,49 @@ async fn the_demos_links_work_and_seats_follow_admission() {
 }
 
 #[tokio::test]
+async fn who_is_held_leaves_also_while_no_more_tokens_can_be_withdrawn() {
+    let mut server = Server::start("desk-owed", "desk: demo\nlimits: {revocations: 1}\n");
+    let printed = server.until_printed("made up");
+    let link = printed.split("/termin#").nth(1).unwrap();
+    let link = link.split_whitespace().next().unwrap().to_owned();
+    let mut citizen = Browser::new(&server);
+    wait(&mut citizen, &link).await;
+    let mut official = official(&server).await;
+    let (_, day) = official.get("/desk/v1/appointments").await;
+    let card = &day["appointments"][0];
+    let (id, person) = (&card["id"], &card["people"][0]["id"]);
+    let people = format!("/desk/v1/appointments/{}/people", id.as_str().unwrap());
+    let decide = |what: &str| format!("{people}/{}/{what}", person.as_str().unwrap());
+    let leave = |message| {
+        matches!(
+            message,
+            livekit_protocol::signal_response::Message::Leave(_)
+        )
+        .then_some(())
+    };
+    let mut tokens = Vec::new();
+    // The first fills what may be remembered.
+    for status in [200, 503] {
+        assert_eq!(official.post(&decide("admit"), json!({})).await.0, 200);
+        let (_, seat) = citizen.post("/desk/v1/me/seat", json!({})).await;
+        let token = seat["token"].as_str().unwrap().to_owned();
+        let (mut socket, _) = server.join_with(&token).await.unwrap();
+        assert_eq!(official.post(&decide("hold"), json!({})).await.0, status);
+        socket.until(leave).await;
+        tokens.push(token);
+    }
+    server
+        .until_metric("schalter_desk_dismissals_owed", 1.0)
+        .await;
+    assert_eq!(server.join_with(&tokens[0]).await.err().unwrap().0, 401);
+    // It could not be withdrawn; whoever comes by it is sent away again.
+    let (mut socket, _) = server.join_with(&tokens[1]).await.unwrap();
+    socket.until(leave).await;
+    assert_eq!(citizen.post("/desk/v1/me/seat", json!({})).await.0, 409);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn pages_of_other_sites_and_names_are_refused() {
     let server = Server::start("desk-origin", "desk: demo\n");
     let mut browser = Browser::new(&server);

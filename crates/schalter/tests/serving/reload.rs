@@ -192,7 +192,7 @@ async fn what_takes_a_restart_is_told_and_changes_nothing() {
     assert_eq!(status, 200, "{body}");
     let told: serde_json::Value = serde_json::from_str(&body).unwrap();
     let expected = serde_json::json!({
-        "added": ["next"], "changed": [], "removed": [], "certificate": false,
+        "added": ["next"], "changed": [], "removed": [], "certificate": false, "desk": false,
         "needs_restart": ["room", "limits"],
     });
     assert_eq!(told, expected);

@@ -160,6 +160,12 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
+    /// Ends it without a warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn livekit(&self) -> LiveKit {
         LiveKit {
             url: format!("ws://127.0.0.1:{}", self.port),

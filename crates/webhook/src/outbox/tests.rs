@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::backoff::{FIRST_WAIT, LONGEST_WAIT};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// When the tests play, in milliseconds since 1970.

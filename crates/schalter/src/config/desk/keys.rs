@@ -1,10 +1,8 @@
-//! `desk.authorities[].keys`: what an office's case systems may do over `/v1`; and the form of webhook secrets.
+//! `desk.authorities[].keys`: what an office's case systems may do over `/v1`.
 
 use std::fmt;
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use schalter_desk::http::{DeskKey, Scope};
 use schalter_model::AuthorityId;
 
@@ -16,8 +14,6 @@ use crate::config::read::secret_from;
 const MOST_KEYS: usize = 50;
 /// Longest name of a key, in characters. It stands in events.
 const MAX_ID_LEN: usize = 64;
-/// Bytes of a webhook secret (Standard Webhooks).
-const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// One key. Never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,11 +91,4 @@ fn one(value: &Value<'_>) -> Result<Key, Complaint> {
         secret,
         scopes,
     })
-}
-
-/// Whether a text is a secret as Standard Webhooks writes it: `whsec_` and base64.
-pub(super) fn is_webhook_secret(text: &str) -> bool {
-    text.strip_prefix("whsec_")
-        .and_then(|rest| STANDARD.decode(rest).ok())
-        .is_some_and(|bytes| WEBHOOK_SECRET_BYTES.contains(&bytes.len()))
 }

@@ -98,12 +98,6 @@ impl Desk {
         bound: impl IntoIterator<Item = &'a IpAddr>,
         keys: &BTreeMap<String, ApiKey>,
     ) -> Result<(), Complaint> {
-        if !self.webhooks.is_empty() {
-            return Err(Complaint::new(
-                Place::of("desk.webhooks"),
-                "this version does not deliver events of the consultation yet: ask for them at /v1/events",
-            ));
-        }
         // Whoever has such a key lets anybody into the rooms of the authority, past the waiting room.
         for (index, office) in self.authorities.iter().enumerate() {
             let development = keys.is_empty() && office.id == AuthorityId::default();
@@ -133,6 +127,43 @@ impl Desk {
             ));
         }
         Ok(())
+    }
+}
+
+impl Desk {
+    /// Whether a server that runs by this one would run by `other` with nothing but a reload, which takes over the secrets of keys and
+    /// receivers.
+    pub(super) fn runs_as(&self, other: &Self) -> bool {
+        self.without_secrets() == other.without_secrets()
+    }
+
+    /// Takes over the secrets of `other`, of offices and receivers that are in both. Answers whether any is another one.
+    pub(crate) fn take_secrets(&mut self, other: &Self) -> bool {
+        let before = self.clone();
+        for office in &mut self.authorities {
+            let fresh = other.authorities.iter().find(|one| one.id == office.id);
+            office.keys = fresh.map_or_else(Vec::new, |fresh| fresh.keys.clone());
+        }
+        for webhook in &mut self.webhooks {
+            let same = |one: &&DeskWebhook| {
+                one.authority == webhook.authority && one.target == webhook.target
+            };
+            if let Some(fresh) = other.webhooks.iter().find(same) {
+                webhook.secrets.clone_from(&fresh.secrets);
+            }
+        }
+        *self != before
+    }
+
+    fn without_secrets(&self) -> Self {
+        let mut desk = self.clone();
+        for office in &mut desk.authorities {
+            office.keys.clear();
+        }
+        for webhook in &mut desk.webhooks {
+            webhook.secrets.clear();
+        }
+        desk
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::Config;
-use crate::config::document::Node;
 
 /// A folder of this test, gone with it.
 struct Folder(PathBuf);
@@ -307,11 +306,10 @@ fn receivers_have_one_or_two_secrets_and_a_known_authority() {
         format!("desk:\n  authorities: [{{id: ulm, name: x}}]\n  webhooks:\n    - {list}\n")
     };
     let good = format!("{{url: 'https://a.example/x', secret_files: [{secret}], authority: ulm}}");
-    // What is read is right; that nobody delivers it yet is told after.
-    complains(&receivers(&good), &["desk.webhooks", "/v1/events"]);
-    let node: Node = serde_yaml::from_str(&receivers(&good)).unwrap();
-    let mut root = Value::root(&node).group().unwrap();
-    let desk = Desk::read(&root.value("desk").unwrap()).unwrap();
+    let config = Config::parse("x", &receivers(&good)).unwrap();
+    let summary = config.summary();
+    assert!(summary.contains("ulm; 1 receiver(s)"), "{summary}");
+    let desk = config.desk.unwrap();
     assert_eq!(desk.webhooks[0].secrets.len(), 1);
     assert!(!format!("{desk:?}").contains("MDEy"));
     for (list, words) in [

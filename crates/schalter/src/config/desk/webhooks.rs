@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use schalter_model::AuthorityId;
-use schalter_webhook::{AddressPolicy, Network, Target};
+use schalter_webhook::{AddressPolicy, Network, Secret, Target};
 
 use super::{Office, bounded, required};
 use crate::config::document::{Complaint, Value};
@@ -22,7 +22,7 @@ pub(crate) struct DeskWebhook {
     /// Which addresses it may have beside public ones.
     pub(crate) addresses: AddressPolicy,
     /// What signs, each a signature of its own (Standard Webhooks, `whsec_…`).
-    pub(crate) secrets: Vec<String>,
+    pub(crate) secrets: Vec<Secret>,
     /// Whose appointments.
     pub(crate) authority: AuthorityId,
 }
@@ -70,12 +70,12 @@ fn one(value: &Value<'_>, offices: &[Office]) -> Result<DeskWebhook, Complaint> 
     let files = required(value, &mut group, "secret_files")?;
     let mut secrets = Vec::new();
     for file in bounded(&files, MOST_SECRETS)? {
-        let secret = secret_from(&file, Path::new(file.text()?))?;
-        if !super::keys::is_webhook_secret(&secret) {
-            return file.complain(
-                "the file has no secret of Standard Webhooks: whsec_ and base64 of 24 to 64 bytes",
-            );
-        }
+        let text = secret_from(&file, Path::new(file.text()?))?;
+        let secret = Secret::parse(&text).or_else(|error| {
+            file.complain(format!(
+                "{error}; `echo \"whsec_$(openssl rand -base64 32)\"` makes one"
+            ))
+        })?;
         secrets.push(secret);
     }
     if secrets.is_empty() {

@@ -1,0 +1,235 @@
+//! Case systems are told what happens in appointments: by the built server, over a kill and a reload.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use schalter_desk::{Clock, SystemClock};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::server::{PATIENCE, Server, folder, write_config};
+
+const OLD: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+const NEW: &str = "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXct";
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const NEXT_KEY: &str = "next-key-0123456789abcdef0123456789";
+
+/// A request that came: head and body.
+struct Got(String, String);
+
+impl Got {
+    fn field(&self, name: &str) -> &str {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(':'));
+        let found = lines.find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.unwrap().1.trim()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.1).unwrap()
+    }
+
+    /// Which of the secrets signed it.
+    fn signers(&self) -> Vec<&'static str> {
+        let (id, at) = (self.field("webhook-id"), self.field("webhook-timestamp"));
+        let signed = format!("{id}.{at}.{}", self.1);
+        let signatures: Vec<_> = self.field("webhook-signature").split(' ').collect();
+        let signer = |signature: &&str| {
+            let signature = STANDARD
+                .decode(signature.strip_prefix("v1,").unwrap())
+                .unwrap();
+            let good = |secret: &&&str| {
+                let bytes = STANDARD
+                    .decode(secret.strip_prefix("whsec_").unwrap())
+                    .unwrap();
+                let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+                hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
+            };
+            *[OLD, NEW].iter().find(good).unwrap()
+        };
+        signatures.iter().map(signer).collect()
+    }
+}
+
+/// Takes requests one after the other. The first `deaf` of them get no answer.
+fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for (nth, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let mut text = String::new();
+            let mut buffer = [0; 4096];
+            let got = loop {
+                let read = stream.read(&mut buffer).unwrap();
+                assert!(read > 0, "half a request: {text}");
+                text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+                let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                    continue;
+                };
+                let got = Got(head.to_owned(), body.to_owned());
+                if body.len() == got.field("content-length").parse::<usize>().unwrap() {
+                    break got;
+                }
+            };
+            if nth < deaf {
+                kept.push(stream);
+            } else {
+                let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            if sender.send(got).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Sends a request with a key; answers status and body.
+async fn v1(server: &Server, request: &str, key: &str, body: &str) -> (u16, Value) {
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let address = ("127.0.0.1", server.port);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+async fn create(server: &Server) -> Value {
+    let starts_at = SystemClock.now().plus_s(3_600);
+    let body = json!({
+        "subject": "Geheimes Wohngeld", "starts_at": starts_at, "ends_at": starts_at.plus_s(1_800),
+        "people": [{"role": "citizen", "name": "Erika Beispiel"}]
+    });
+    let (status, made) = v1(server, "POST /v1/appointments", KEY, &body.to_string()).await;
+    assert_eq!(status, 201, "{made}");
+    made
+}
+
+/// A configuration with these secrets of the receiver and this key of the case system.
+fn desk(folder: &Path, port: u16, secrets: &[&str], key: &str) -> String {
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let secrets: Vec<_> = (0..)
+        .zip(secrets)
+        .map(|(n, text)| file(&format!("secret{n}"), text))
+        .collect();
+    let (key, database) = (file("key", key), folder.join("desk.db"));
+    format!(
+        "desk:\n  database: {}\n  authorities:\n    - {{id: ulm, name: Amt, keys: [{{id: case, secret_file: {key}, \
+         scopes: ['appointments:write', 'events:read']}}]}}\n  webhooks:\n    - {{url: 'http://127.0.0.1:{port}/hook?x=secret-path', \
+         allow_private: ['127.0.0.1'], secret_files: [{}], authority: ulm}}\n",
+        database.display(),
+        secrets.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got = receiver(listener, 1);
+    // Outlives the first server's own folder.
+    let files = folder("told-files");
+    let config = desk(&files, port, &[OLD], KEY);
+    let mut server = Server::start("told", &config);
+    let made = create(&server).await;
+    let first = got.recv_timeout(PATIENCE).unwrap();
+    let backlog = r#"schalter_desk_webhook_backlog_events{receiver="0"}"#;
+    server.until_metric(backlog, 2.0).await;
+    // Taken, for all it knows; never noted.
+    server.kill();
+    drop(server);
+
+    let server = Server::start("told", &config);
+    let all: Vec<Got> = (0..2)
+        .map(|_| got.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    let again = &all[0];
+    assert_eq!(
+        (again.field("webhook-id"), &again.1),
+        (first.field("webhook-id"), &first.1)
+    );
+    server.until_metric(backlog, 0.0).await;
+    let (status, told) = v1(&server, "GET /v1/events", KEY, "").await;
+    assert_eq!(status, 200);
+    for (got, (event, seq)) in all
+        .iter()
+        .zip(told["events"].as_array().unwrap().iter().zip(1..))
+    {
+        assert_eq!(&got.json(), event, "told as the replay tells it");
+        assert_eq!(
+            (&event["seq"], event["id"].as_str().unwrap()),
+            (&json!(seq), got.field("webhook-id"))
+        );
+        assert_eq!(event["data"]["appointment"], made["id"]);
+        assert_eq!(got.signers(), [OLD]);
+        for name in ["Erika", "Wohngeld", "join_url"] {
+            assert!(!got.1.contains(name), "{name} in {}", got.1);
+        }
+    }
+
+    // Both secrets for a while, and another key of the case system, without a restart.
+    let rotated = desk(&files, port, &[OLD, NEW], NEXT_KEY);
+    write_config(&server.folder, &rotated);
+    let (status, _, body) = server.admin("POST /v1/reload").await;
+    assert_eq!(status, 200, "{body}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&told["desk"], &told["needs_restart"]),
+        (&json!(true), &json!([])),
+        "{body}"
+    );
+    assert_eq!(v1(&server, "GET /v1/events", KEY, "").await.0, 401);
+    let path = format!(
+        "POST /v1/appointments/{}/cancel",
+        made["id"].as_str().unwrap()
+    );
+    let (status, answer) = v1(&server, &path, NEXT_KEY, "").await;
+    assert_eq!(status, 200, "{answer}");
+    let cancelled = got.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(cancelled.json()["type"], "appointment.cancelled");
+    assert_eq!(cancelled.signers(), [OLD, NEW]);
+    server
+        .until_metric("schalter_desk_webhook_events_delivered_total", 3.0)
+        .await;
+    // What a reload can't do is said.
+    write_config(&server.folder, &rotated.replace("secret-path", "other"));
+    let (_, _, body) = server.admin("POST /v1/reload").await;
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&told["desk"], &told["needs_restart"]),
+        (&json!(false), &json!(["desk"]))
+    );
+    // An office that is gone has no keys any more, and one that is new none yet.
+    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 200);
+    write_config(&server.folder, &rotated.replace("ulm", "bonn"));
+    let (_, _, body) = server.admin("POST /v1/reload").await;
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&told["desk"], &told["needs_restart"]),
+        (&json!(true), &json!(["desk"]))
+    );
+    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 401);
+    let log = server.log();
+    for secret in ["secret-path", &port.to_string(), OLD, NEXT_KEY, "Erika"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    std::fs::remove_dir_all(files).unwrap();
+}
