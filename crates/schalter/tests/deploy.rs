@@ -1,13 +1,16 @@
 //! What `deploy/` and `docs/deploy.md` promise: configurations that are right, a unit that systemd takes, a Compose file that
-//! names what is there.
+//! names what is there, a binary that starts with what the image has.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test that can't go on should stop there"
 )]
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -145,4 +148,121 @@ fn the_compose_file_names_what_is_there() {
         .iter()
         .any(|volume| volume.as_str().unwrap().starts_with("state:"));
     assert!(state && compose["volumes"].get("state").is_some());
+}
+
+/// What the image for the binary has of libraries (distroless `cc`), and it needs no other.
+const LIBRARIES: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux"];
+
+/// The libraries that the binary is loaded with, by `ldd`.
+fn libraries() -> Vec<PathBuf> {
+    let output = Command::new("ldd")
+        .arg(env!("CARGO_BIN_EXE_schalter"))
+        .output()
+        .unwrap();
+    text(&output.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// A process that ends with the test.
+struct Contained(Child);
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder of the image that is to be.
+fn make(root: &Path, inner: &str) -> PathBuf {
+    let path = root.join(inner.trim_start_matches('/'));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn as_in_the_image_it_starts_with_its_libraries_and_nothing_else() {
+    let dockerfile = repository().join("deploy/container/Dockerfile");
+    let dockerfile = std::fs::read_to_string(dockerfile).unwrap();
+    let line = |word: &str| {
+        let mut lines = dockerfile
+            .lines()
+            .filter_map(|line| line.strip_prefix(word));
+        lines.next_back().unwrap().trim().to_owned()
+    };
+    let words = |word| serde_json::from_str::<Vec<String>>(&line(word)).unwrap();
+    let (program, arguments) = (words("ENTRYPOINT"), words("CMD"));
+
+    let root = folder("deploy-image");
+    std::fs::set_permissions(&root, PermissionsExt::from_mode(0o755)).unwrap();
+    let put = |from: &Path, to: &str| {
+        let path = Path::new(to);
+        make(&root, path.parent().unwrap().to_str().unwrap());
+        std::fs::copy(from, root.join(to.trim_start_matches('/'))).unwrap();
+    };
+    put(Path::new(env!("CARGO_BIN_EXE_schalter")), &program[0]);
+    for library in libraries() {
+        let name = library.file_name().unwrap().to_str().unwrap();
+        assert!(
+            LIBRARIES.iter().any(|known| name.starts_with(known)),
+            "the image has no {name}"
+        );
+        put(&library, library.to_str().unwrap());
+    }
+    make(&root, "/etc/schalter");
+    let config = "port: 8443\nbind_addresses: ['0.0.0.0']\nkeys: {video: Vb2o0Nd3lq8m2k+Xy7rTtPzKfJ0sQe1u}\nrtc: {node_ip: 192.0.2.10}\n";
+    std::fs::write(root.join("etc/schalter/schalter.yaml"), config).unwrap();
+    let state = line("VOLUME");
+    let state: Vec<String> = serde_json::from_str(&state).unwrap();
+    let (state, run) = (make(&root, &state[0]), make(&root, "/run"));
+    let manager = UnixDatagram::bind(run.join("notify")).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    for open in [&state, &run, &run.join("notify")] {
+        std::fs::set_permissions(open, PermissionsExt::from_mode(0o777)).unwrap();
+    }
+
+    // Namespaces of its own, and as root nonroot's number in the image: no privileges at all.
+    let whom = if rustix::process::geteuid().is_root() {
+        ["--setuid=65532", "--setgid=65532"]
+    } else {
+        ["--user", "--map-root-user"]
+    };
+    let (name, value) = line("ENV")
+        .split_once('=')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let mut server = Command::new("unshare");
+    server
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
+        .args(whom)
+        .arg(format!("--root={}", root.display()))
+        .args(&program)
+        .args(&arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env(name, value)
+        .env("NOTIFY_SOCKET", "/run/notify")
+        .stdin(Stdio::null());
+    let log = root.join("log");
+    server.stderr(std::fs::File::create(&log).unwrap());
+    server.stdout(Stdio::null());
+    let _server = Contained(server.spawn().expect("unshare: apt-get install util-linux"));
+    let mut buffer = [0; 1_024];
+    loop {
+        let said = manager.recv(&mut buffer);
+        let log = || std::fs::read_to_string(&log).unwrap();
+        let len = said.unwrap_or_else(|error| panic!("{error}: {}", log()));
+        if text(&buffer[..len]).lines().any(|line| line == "READY=1") {
+            break;
+        }
+    }
+    assert!(
+        state.read_dir().unwrap().next().is_some(),
+        "its state is kept"
+    );
 }

@@ -31,6 +31,10 @@ const MAX_EVENTS: usize = 8;
 /// How long a nomination keeps a path of lower priority from taking over. Long enough to span the checks of an agent
 /// that nominates every pair (RFC 5245 §8.1.1.2), short enough not to matter to one that moves.
 const NOMINATION_HOLD: Duration = Duration::from_secs(1);
+/// Silence after which the first check of a new generation is followed before anything is nominated: whoever restarts because it
+/// moved nominates one round of checks later, some 50 ms. Longer than media of a path in use pauses, shorter than a client takes to
+/// notice that it moved.
+const MOVED_AFTER: Duration = Duration::from_secs(1);
 
 /// Limits and timeouts of one [`IceLite`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +226,8 @@ impl IceLite {
     }
 
     /// Starts a new generation (RFC 8445 §9). Checks for both are answered and the selected path stays in use until the
-    /// peer nominates one with the new credentials.
+    /// peer nominates one with the new credentials, or checks one after a second in which nothing came: the old path is dead then,
+    /// and the first check is followed as that of a new call is.
     pub fn restart(&mut self, local: &LocalIce) {
         let replaced = std::mem::replace(&mut self.current, Generation::new(local));
         // A second restart before the first was finished must not lose the generation that works.
@@ -478,6 +483,7 @@ impl IceLite {
             .is_none_or(|s| now >= self.paths[s].last_check + self.limits.disconnect_after);
         let (index, was_nominated) =
             self.validate(now, path, message.priority().unwrap_or(0), nominates);
+        let has_moved = is_current && self.previous.is_some() && now >= self.heard_at + MOVED_AFTER;
         self.heard_at = self.heard_at.max(now);
         if nominates {
             self.last_nomination = Some(now);
@@ -490,7 +496,7 @@ impl IceLite {
             None => true,
             Some(selected) if selected == index => false,
             Some(selected) if nominates => !self.holds_against(now, selected, index, was_nominated),
-            Some(_) => was_quiet,
+            Some(_) => was_quiet || has_moved,
         };
         if takes_over {
             let is_first = self.selected.is_none() && self.lost_with.take().is_none();

@@ -260,6 +260,33 @@ fn a_restart_keeps_the_path_until_the_new_generation_nominates() {
 }
 
 #[test]
+fn a_restart_after_silence_follows_the_first_check() {
+    for (silent_ms, followed) in [(999, false), (1_000, true)] {
+        let mut pair = Pair::new();
+        let old = pair.ice.clone();
+        let new = local(2);
+        pair.check(at(0), path(1), NOMINATION);
+        pair.agent.on_traffic(at(40));
+        pair.agent.restart(&new);
+        pair.check_as(at(40 + silent_ms), path(2), &new, PLAIN);
+        let expected = if followed { path(2) } else { path(1) };
+        assert_eq!(pair.agent.selected(), Some(expected), "{silent_ms} ms");
+        // Not nominated: the old credentials still work, and the peer's own choice comes at once.
+        assert!(pair.agent.serves(&old.ufrag));
+        pair.check_as(at(1_100), path(3), &new, NOMINATION);
+        assert_eq!(pair.agent.selected(), Some(path(3)));
+    }
+}
+
+#[test]
+fn silence_alone_moves_nothing_without_a_restart() {
+    let mut pair = Pair::new();
+    pair.check(at(0), path(1), NOMINATION);
+    pair.check(at(2_000), path(2), PLAIN);
+    assert_eq!(pair.agent.selected(), Some(path(1)));
+}
+
+#[test]
 fn two_restarts_in_a_row_keep_the_generation_that_works() {
     let mut pair = Pair::new();
     let old = pair.ice.clone();

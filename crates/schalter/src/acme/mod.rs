@@ -1,11 +1,14 @@
 //! Certificates from a certificate authority (ACME, RFC 8555): got, kept in the state directory, and got anew in time.
 //!
+//! The authority is asked when it wants a certificate renewed (RFC 9773), and told which one an order replaces.
+//!
 //! Runs beside everything else and stops nothing: without a certificate TLS handshakes fail, with an old one they go on. A
 //! trouble is told once, and again only if it becomes another.
 
 mod client;
 mod http;
 mod order;
+mod window;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,11 +24,10 @@ use crate::tls::{Certificate, Tls, unix_now};
 use client::Client;
 pub(crate) use http::{Tokens, router};
 use order::{Issued, Proofs};
+use window::Suggestion;
 
 /// Key and chain in the state directory.
 const FILE: &str = "acme-certificate.pem";
-/// A certificate is renewed when less than a third of its time is left, as authorities recommend: 30 days of 90.
-const LEFT: i64 = 3;
 /// Between two tries that fail; doubled each time, since authorities count them.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(6 * 3_600);
@@ -95,8 +97,10 @@ impl Renewal {
     pub(crate) async fn run(self) {
         let mut retry = FIRST_RETRY;
         let mut told = None;
+        let mut suggestion = Suggestion::default();
         loop {
-            if let Some(wait) = self.wait() {
+            self.ask(&mut suggestion).await;
+            if let Some(wait) = self.wait(&suggestion) {
                 tokio::time::sleep(wait.min(NAP)).await;
                 continue;
             }
@@ -118,17 +122,52 @@ impl Renewal {
         }
     }
 
-    /// How long the certificate is good enough; `None` if another is needed now.
-    fn wait(&self) -> Option<Duration> {
+    /// Asks the authority when it wants the certificate renewed, if it is time to ask. What goes wrong is no trouble: then the
+    /// certificate's age decides.
+    async fn ask(&self, suggestion: &mut Suggestion) {
+        let Some(certificate) = self.tls.certificate() else {
+            return;
+        };
+        let Some(id) = certificate.acme_id() else {
+            return;
+        };
+        if !suggestion.is_due(&id.to_string(), unix_now()) {
+            return;
+        }
+        let answer = order::renewal_info(&self.config, &self.client, &self.state, &id).await;
+        let is_new =
+            suggestion.on_answer(&id.to_string(), unix_now(), answer.answer, rand::random());
+        if is_new {
+            let at = suggestion.renew_at(
+                Some(&id.to_string()),
+                certificate.begins_at(),
+                certificate.ends_at(),
+            );
+            let hours = (at - unix_now()).max(0) / 3_600;
+            let why = answer.explanation.unwrap_or_default();
+            tracing::info!(%why, "the certificate authority suggests to renew the certificate in {hours} h");
+        }
+    }
+
+    /// How long nothing is to be done for the certificate; `None` if another is needed now.
+    fn wait(&self, suggestion: &Suggestion) -> Option<Duration> {
         let certificate = self.tls.certificate()?;
         let mut own = certificate.names().to_vec();
         let mut wanted = self.config.domains.clone();
         own.sort();
         wanted.sort();
-        let lifetime = certificate.ends_at() - certificate.begins_at();
-        let wait = certificate.ends_at() - lifetime / LEFT - unix_now();
-        let wait = u64::try_from(wait).ok().filter(|wait| *wait > 0)?;
-        (own == wanted).then(|| Duration::from_secs(wait))
+        if own != wanted {
+            return None;
+        }
+        let id = certificate.acme_id().map(|id| id.to_string());
+        let (begins, ends) = (certificate.begins_at(), certificate.ends_at());
+        let now = unix_now();
+        let left = suggestion.renew_at(id.as_deref(), begins, ends) - now;
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        let asked = id.map_or(u64::MAX, |_| {
+            u64::try_from(suggestion.ask_at() - now).map_or(1, |wait| wait.max(1))
+        });
+        Some(Duration::from_secs(left.min(asked)))
     }
 
     async fn renew(&self) -> Result<(), String> {
@@ -136,7 +175,10 @@ impl Renewal {
             tls: &self.tls,
             http: self.config.http_port.map(|_| &self.tokens),
         };
-        let issued = order::certificate(&self.config, &self.client, &self.state, &proofs).await;
+        let replaced = self.tls.certificate();
+        let replaced = replaced.and_then(|certificate| certificate.acme_id());
+        let issued =
+            order::certificate(&self.config, &self.client, &self.state, &proofs, replaced).await;
         let Issued { chain, key } = issued.map_err(|trouble| trouble.to_string())?;
         let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes())
             .and_then(|certificate| certificate.fit_for(self.profile))

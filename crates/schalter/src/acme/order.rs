@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey,
-    Identifier, KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error,
+    ExternalAccountKey, Identifier, KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus,
+    Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 
 use super::client::Client;
 use super::http::Tokens;
+use super::window::{Answer, Window};
 use crate::config::Acme;
 use crate::state::StateDir;
 use crate::tls::{Tls, proof_key};
@@ -45,12 +47,59 @@ pub(super) struct Issued {
     pub(super) key: String,
 }
 
-/// Gets a certificate for the names of the configuration.
+/// What an authority said of renewal.
+pub(super) struct Advice {
+    pub(super) answer: Answer,
+    /// Where it explains that.
+    pub(super) explanation: Option<String>,
+}
+
+impl From<Answer> for Advice {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            explanation: None,
+        }
+    }
+}
+
+/// Asks when a certificate is to be renewed (RFC 9773 §4.2). Makes no account for that: who has none asks nobody.
+pub(super) async fn renewal_info(
+    config: &Acme,
+    client: &Client,
+    state: &StateDir,
+    certificate: &CertificateIdentifier<'_>,
+) -> Advice {
+    let account = match kept_account(config, client, state).await {
+        Ok(Some(account)) => account,
+        Ok(None) => return Answer::Unsupported.into(),
+        Err(_) => return Answer::Failed.into(),
+    };
+    match account.renewal_info(certificate).await {
+        Ok((info, again)) => {
+            let window = info.suggested_window;
+            let window = Window::new(window.start.unix_timestamp(), window.end.unix_timestamp());
+            let again = i64::try_from(again.as_secs()).unwrap_or(i64::MAX);
+            Advice {
+                answer: window.map_or(Answer::Failed, |window| Answer::Window(window, again)),
+                explanation: info.explanation_url,
+            }
+        }
+        Err(Error::Unsupported(_)) => Answer::Unsupported.into(),
+        Err(error) => {
+            tracing::debug!(%error, "the certificate authority says nothing of renewal");
+            Answer::Failed.into()
+        }
+    }
+}
+
+/// Gets a certificate for the names of the configuration, in place of the one named, if any.
 pub(super) async fn certificate(
     config: &Acme,
     client: &Client,
     state: &StateDir,
     proofs: &Proofs<'_>,
+    replaced: Option<CertificateIdentifier<'static>>,
 ) -> Result<Issued, Trouble> {
     let account = account(config, client, state).await?;
     let names: Vec<_> = config
@@ -59,7 +108,7 @@ pub(super) async fn certificate(
         .cloned()
         .map(Identifier::Dns)
         .collect();
-    let order = account.new_order(&NewOrder::new(&names)).await;
+    let order = new_order(&account, &names, replaced).await;
     let mut order = order.map_err(|error| config.trouble("the order was refused", &error))?;
     let validated = validate(config, &mut order, proofs).await;
     for domain in &config.domains {
@@ -76,22 +125,64 @@ pub(super) async fn certificate(
     Ok(Issued { chain, key })
 }
 
-/// The account of the state directory, made at the first time. One for each directory and external account.
-async fn account(config: &Acme, client: &Client, state: &StateDir) -> Result<Account, Trouble> {
+/// Orders, and says which certificate that is to replace (RFC 9773 §5). To whom this says nothing, or who sees it in another way
+/// (it was replaced before, it is another authority's), is asked without: a certificate comes before good order.
+async fn new_order(
+    account: &Account,
+    names: &[Identifier],
+    replaced: Option<CertificateIdentifier<'static>>,
+) -> Result<Order, Error> {
+    let plain = NewOrder::new(names);
+    let Some(replaced) = replaced else {
+        return account.new_order(&plain).await;
+    };
+    match account
+        .new_order(&NewOrder::new(names).replaces(replaced))
+        .await
+    {
+        Err(Error::Api(problem)) if is_rate_limit(&problem) => Err(Error::Api(problem)),
+        Err(_) => account.new_order(&plain).await,
+        Ok(order) => Ok(order),
+    }
+}
+
+fn is_rate_limit(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    kind.ends_with(":rateLimited")
+}
+
+/// The account of the state directory, if there is one for this directory and external account.
+async fn kept_account(
+    config: &Acme,
+    client: &Client,
+    state: &StateDir,
+) -> Result<Option<Account>, Trouble> {
     let file = config.account_file();
     let kept = state.read(&file);
     let kept = kept.map_err(|error| Trouble(format!("{file} in state_dir: {error}")))?;
+    let Some(text) = kept else {
+        return Ok(None);
+    };
+    let unreadable = |_| {
+        Trouble(format!(
+            "{file} in state_dir can't be read: remove it for a new account"
+        ))
+    };
+    let credentials: AccountCredentials = serde_json::from_str(&text).map_err(unreadable)?;
     let builder = Account::builder_with_http(Box::new(client.clone()));
-    if let Some(text) = kept {
-        let unreadable = |_| {
-            Trouble(format!(
-                "{file} in state_dir can't be read: remove it for a new account"
-            ))
-        };
-        let credentials: AccountCredentials = serde_json::from_str(&text).map_err(unreadable)?;
-        let restored = builder.from_credentials(credentials).await;
-        return restored.map_err(|error| config.trouble("the directory can't be read", &error));
+    let restored = builder.from_credentials(credentials).await;
+    let restored =
+        restored.map_err(|error| config.trouble("the directory can't be read", &error))?;
+    Ok(Some(restored))
+}
+
+/// The account of the state directory, made at the first time.
+async fn account(config: &Acme, client: &Client, state: &StateDir) -> Result<Account, Trouble> {
+    if let Some(account) = kept_account(config, client, state).await? {
+        return Ok(account);
     }
+    let file = config.account_file();
+    let builder = Account::builder_with_http(Box::new(client.clone()));
     let contact = config.email.as_ref().map(|email| format!("mailto:{email}"));
     let contact: Vec<&str> = contact.as_deref().into_iter().collect();
     let new = NewAccount {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use instant_acme::CertificateIdentifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
@@ -117,6 +118,12 @@ impl Certificate {
             ends_at,
             rsa_bits,
         })
+    }
+
+    /// By which its authority knows it in renewals (RFC 9773 §4.1); `None` if it names no key of an authority.
+    pub(crate) fn acme_id(&self) -> Option<CertificateIdentifier<'static>> {
+        let id = CertificateIdentifier::try_from(self.key.cert.first()?).ok()?;
+        Some(id.into_owned())
     }
 
     /// Reads both files.

@@ -60,10 +60,14 @@ impl Authority {
         trusting(self.issuer.der(), provider, &[b"h2", b"http/1.1"])
     }
 
+    /// A client that knows HTTP/1.1 only.
+    pub(crate) fn client_http1(&self) -> TlsConnector {
+        trusting(self.issuer.der(), None, &[b"http/1.1"])
+    }
+
     /// Connects for HTTP/1.1 to `localhost`.
     pub(crate) async fn connect_http1(&self, port: u16) -> TlsStream<TcpStream> {
-        let client = trusting(self.issuer.der(), None, &[b"http/1.1"]);
-        connect(&client, port).await.unwrap()
+        connect(&self.client_http1(), port).await.unwrap()
     }
 
     pub(crate) async fn connect(&self, port: u16) -> TlsStream<TcpStream> {

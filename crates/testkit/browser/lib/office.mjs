@@ -137,10 +137,12 @@ export async function openOffice() {
         at.run(`ip route replace default via ${v6(place, 1)}`);
       }
     },
+    /** The router's rules are those of the network `name` from now on, and nobody's address changes. */
+    rules: (name) => router.run('nft -f -', { input: ROUTERS[name] }),
     /** Sets up the network `name` for everybody. */
     become(name, kinds = ['v4']) {
       outside();
-      router.run('nft -f -', { input: ROUTERS[name] });
+      office.rules(name);
       for (const place of Object.keys(places)) {
         office.address(place, { kinds });
         if (Number(place) !== DMZ) places[place].run('nft -f -', { input: `flush ruleset\n${watching}` });

@@ -18,6 +18,8 @@ export const firefoxSound = (hz) => (hasSound ? { hz } : { deviceAudio: true });
 /** Where Chromium's page is, which its driver answers for; a secure context. */
 const PAGE = 'http://localhost:8000/';
 const BLANK = '<!doctype html><meta charset="utf-8"><title>client</title><body><script src="client.js"></script></body>';
+/** The server is at no address of these hosts. Each pair of candidates more has the check that matters wait for 50 ms, and outside of tests there are none on loopback. */
+const PREFS = { 'media.peerconnection.ice.loopback': false };
 const PROXY_PREFS = {
   'network.proxy.type': 1, 'network.proxy.http': PROXY.address, 'network.proxy.http_port': PROXY.port,
   'network.proxy.ssl': PROXY.address, 'network.proxy.ssl_port': PROXY.port,
@@ -53,7 +55,7 @@ export function setOffice() {
 
     /** The page in Firefox; in one of its own behind the proxy. */
     async fox(t, { proxied = false } = {}) {
-      const browser = proxied ? await untilEnd(t, launchFirefox({ acceptInsecureCerts: true, prefs: PROXY_PREFS })) : firefox;
+      const browser = proxied ? await untilEnd(t, launchFirefox({ acceptInsecureCerts: true, prefs: { ...PREFS, ...PROXY_PREFS } })) : firefox;
       const page = await untilEnd(t, browser.newPage(), async (it) => {
         await ask(it, 'leave').catch(() => undefined);
         await it.close();
@@ -81,8 +83,8 @@ export function setOffice() {
       stage.office = await opened.add(openOffice(), (it) => it.close());
       stage.office.become('open', ['v4', 'v6']);
       authority = await opened.add(makeAuthority([SERVER_NAME, INNER_NAME]), (it) => it.close());
-      chromium = await opened.add(launchChromium({ inside: stage.office.chris, extra: [authority.chromium] }), (it) => it.close());
-      firefox = await opened.add(launchFirefox({ acceptInsecureCerts: true }), (it) => it.close());
+      chromium = await opened.add(launchChromium({ inside: stage.office.chris, extra: [authority.chromium], replace: { '--allow-loopback-in-peer-connection': null } }), (it) => it.close());
+      firefox = await opened.add(launchFirefox({ acceptInsecureCerts: true, prefs: PREFS }), (it) => it.close());
       client = await opened.add(serveClientPage(), (it) => it.close());
       script = await bundle('client.js');
     } catch (failure) {

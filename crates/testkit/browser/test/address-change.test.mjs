@@ -14,7 +14,7 @@ import { KEY, SECRET } from '../lib/server.mjs';
 const skip = await enterNamespaces(HOSTS) ?? (hasSound ? undefined : 'needs pulseaudio, to hear in Firefox');
 
 const SEEN_MS = 15_000;
-/** The aim is 3 s, and measured were 2.1 to 2.9 s. The client's timers may add up to 3.05 s: 2 s of notice, 0.25 s for its dead WebSocket, up to 0.5 s at random, 0.3 s to connect. */
+/** The aim is 3 s, and by chance it takes 2.1 to 2.9 s. The client's constants may add up to 2.75 s (2 s of notice, 0.25 s for its dead WebSocket, up to 0.5 s at random), and on a busy machine it takes up to 0.42 s to connect and to be heard: docs/adr/0011. */
 const BACK_MS = 3_200;
 /** Longer than that is watched, so that sound that goes again is noticed, too. */
 const WATCH_MS = 4_000;

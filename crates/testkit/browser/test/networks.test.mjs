@@ -2,7 +2,7 @@
 // how long the first picture took and which path media takes is printed. And nobody but the server is ever spoken to.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ask, figure, newRoom } from '../lib/call.mjs';
+import { ask, figure, newRoom, sleep } from '../lib/call.mjs';
 import { hasSound } from '../lib/firefox.mjs';
 import { enterNamespaces } from '../lib/namespaces.mjs';
 import { HOSTS, INNER, INNER_NAME, SERVER } from '../lib/office.mjs';
@@ -83,6 +83,18 @@ describe(`networks, ${VERSIONS.browser}`, { timeout: 300_000, skip }, () => {
       }
       await Promise.all([checkSeesAndHears(name, chris, { from: 'fox', id: 2, hz: 880 }), checkSeesAndHears(name, fox, { from: 'chris', id: 3, hz: 660 })]);
       figure(name, 'ICE servers', await stage.checkNobodyElse(name, [chris, fox]));
+      if (name === 'only TCP 443') {
+        // UDP is let through after all: with the next restart of ICE, as after any change, media leaves TURN for the direct way.
+        office.rules('open');
+        const opened = Date.now();
+        await Promise.all([chris, fox].map((page) => ask(page, 'simulate', 'signal-reconnect')));
+        while (!(await Promise.all([chris, fox].map(paths))).flatMap(({ all }) => all).every(directly)) {
+          assert.ok(Date.now() - opened < SEEN_MS, `${name}: somebody stays on TURN`);
+          await sleep(50);
+        }
+        figure(name, 'opened to all: both take the direct way after, ms', Date.now() - opened);
+        await Promise.all([checkSeesAndHears(`${name}, opened`, chris, { from: 'fox', id: 2, hz: 880 }), checkSeesAndHears(`${name}, opened`, fox, { from: 'chris', id: 3, hz: 660 })]);
+      }
       if (name === 'MTU 1280') {
         figure(name, 'packets of the browsers too long for the link', office.counted('long_of_clients'));
         assert.equal(office.counted('long_of_server'), 0, 'the server sends nothing that is too long for the link');

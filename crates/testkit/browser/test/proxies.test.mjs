@@ -9,13 +9,19 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
 import tls from 'node:tls';
-import { newRoom, sleep } from '../lib/call.mjs';
+import { ask, newRoom, openPage, sleep } from '../lib/call.mjs';
 import { makeAuthority } from '../lib/certificates.mjs';
+import { launchChromium } from '../lib/chromium.mjs';
+import { serveClientPage } from '../lib/pages.mjs';
+import { SMALL, checkSeesAndHears, paths } from '../lib/people.mjs';
 import { freeTcpPorts, startServer } from '../lib/server.mjs';
 import { untilEnd } from '../lib/stage.mjs';
 
 const shipped = (name) => fs.readFileSync(fileURLToPath(new URL(`../../../../deploy/proxies/${name}`, import.meta.url)), 'utf8');
 const READY_MS = 10_000;
+/** The balancer's address and name: Schalter's own are 127.0.0.1 and localhost. */
+const BALANCER = '127.0.0.2';
+const BALANCER_NAME = 'video.example.org';
 
 async function freePort() {
   const listener = net.createServer();
@@ -35,14 +41,14 @@ function replaced(file, pairs) {
 
 /**
  * Each proxy with the shipped configuration: only addresses, certificates and the places of logs are those of the test.
- * TLS is left to the proxies' own tests.
+ * TLS is left to the proxies' own tests, but where a browser comes: nginx with a `certificate`, at the balancer's address.
  */
 const PROXIES = {
-  nginx: ({ folder, port, upstream }) => {
+  nginx: ({ folder, port, upstream, certificate }) => {
     const server = replaced(shipped('nginx.conf'), [
-      ['listen 443 ssl;', `listen 127.0.0.1:${port};`],
-      ['ssl_certificate     /etc/nginx/video.example.org.pem;', ''],
-      ['ssl_certificate_key /etc/nginx/video.example.org.key;', ''],
+      ['listen 443 ssl;', certificate ? `listen ${BALANCER}:${port} ssl;` : `listen 127.0.0.1:${port};`],
+      ['ssl_certificate     /etc/nginx/video.example.org.pem;', certificate ? `ssl_certificate ${certificate.cert_file};` : ''],
+      ['ssl_certificate_key /etc/nginx/video.example.org.key;', certificate ? `ssl_certificate_key ${certificate.key_file};` : ''],
       ['/var/log/nginx/', `${folder}/`],
       ['127.0.0.1:7880', `127.0.0.1:${upstream}`],
     ]);
@@ -130,6 +136,36 @@ describe('proxies', { timeout: 90_000 }, () => {
       for (const secret of ['access_token', token, token.split('.')[1]]) assert.ok(!text.includes(secret), `${name} logs a token: ${text}`);
     });
   }
+
+  test('behind nginx, which ends TLS, media takes TURN over TLS at an address of its own', { timeout: 45_000 }, async (t) => {
+    const authority = await untilEnd(t, Promise.resolve(makeAuthority(['localhost', BALANCER_NAME])));
+    const certificate = authority.issue();
+    fs.chmodSync(authority.folder, 0o777);
+    const [port, turnPort] = await freeTcpPorts(2);
+    // As in docs/deploy.md.
+    const server = await untilEnd(t, startServer({ tls: { ...certificate, port: turnPort, bind_addresses: ['127.0.0.1'] } }), (it) => it.stop());
+    const { check, run } = PROXIES.nginx({ folder: authority.folder, port, upstream: server.port, certificate });
+    execFileSync(...check, { stdio: 'pipe' });
+    await untilEnd(t, Promise.resolve(spawn(...run, { stdio: 'ignore' })), (it) => it.kill('SIGTERM'));
+    const chromium = await untilEnd(t, launchChromium({ extra: [authority.chromium, `--host-resolver-rules=MAP ${BALANCER_NAME} ${BALANCER}`] }));
+    const client = await untilEnd(t, serveClientPage());
+    const room = newRoom('balancer');
+    const [anna, ben] = await Promise.all(['anna', 'ben'].map(async (identity) => {
+      const page = await untilEnd(t, openPage(chromium, client.url), (it) => it.closeAll());
+      const wish = { url: `wss://${BALANCER_NAME}:${port}`, token: server.token({ room, identity }), connect: { rtcConfig: { iceTransportPolicy: 'relay' } } };
+      await page.evaluate((it) => window.client.join(it), wish);
+      return page;
+    }));
+    await ask(anna, 'publish', { id: 1, hz: 440, ...SMALL });
+    await ask(ben, 'seen', 'anna', 15_000);
+    await ask(ben, 'level', 'anna', 0.05, 1, 15_000);
+    await checkSeesAndHears('behind nginx', ben, { from: 'anna', id: 1, hz: 440 });
+    for (const page of [anna, ben]) {
+      const { all, lines } = await paths(page);
+      assert.ok(all.length > 0 && all.every(({ local, relayProtocol }) => local === 'relay' && relayProtocol === 'tls'), lines.join('; '));
+    }
+    assert.ok((await server.metrics()).get('schalter_turn_allocations') >= 2);
+  });
 
   test('haproxy passes TLS on unopened, with a PROXY header that only it may send', { timeout: 30_000 }, async (t) => {
     const authority = await untilEnd(t, Promise.resolve(makeAuthority()));
