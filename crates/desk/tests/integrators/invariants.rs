@@ -189,7 +189,7 @@ impl Model {
                 }
                 done
             }
-            Op::Deny(person) => did(desk.deny(&official, &id, &self.people[person]).await),
+            Op::Deny(person) => did(desk.deny(&official, &id, &self.people[person], None).await),
             Op::Hold(person) => {
                 let done = did(desk.hold(&official, &id, &self.people[person]).await);
                 if done {
@@ -222,7 +222,7 @@ impl Model {
                     .await);
                 self.withdrawn(person, done)
             }
-            Op::Colleague => did(desk.add_colleague(&official, &id).await),
+            Op::Colleague => did(desk.add_colleague(&official, &id, None).await),
             Op::Presence(person, came) => {
                 // Also of somebody who was sent away meanwhile, or never was there.
                 let person = &self.people[person];
