@@ -1,7 +1,6 @@
 //! Certificates from a certificate authority: Debian's `pebble`, the small one of Let's Encrypt's own tests, with a DNS
 //! server that says 127.0.0.1 to everything.
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -18,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream, client};
 use x509_parser::extensions::ParsedExtension;
 
 use crate::authority::{Authority, NAME, connect, files, trusting};
-use crate::server::{PATIENCE, Server, folder};
+use crate::server::{PATIENCE, Server, folder, free_ports};
 
 const KID: &str = "kid-1";
 /// 32 bytes in base64url.
@@ -51,12 +50,6 @@ impl Drop for Pebble {
     }
 }
 
-/// Free ports, each another one.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 fn start(command: &mut Command, log: &Path) -> Process {
     let log = std::fs::File::create(log).unwrap();
     let command = command
@@ -74,10 +67,7 @@ impl Pebble {
         let (chain, key) = files(&own);
         let ca_file = own.join("ca.pem");
         std::fs::write(&ca_file, authority.pem()).unwrap();
-        let [api, management] = free_ports();
-        let dns = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let dns_port = dns.local_addr().unwrap().port();
-        drop(dns);
+        let [api, management, dns_port] = free_ports();
         let config = json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{api}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),
@@ -114,7 +104,12 @@ impl Pebble {
         while std::net::TcpStream::connect(("127.0.0.1", api)).is_err()
             || std::net::TcpStream::connect(("127.0.0.1", management)).is_err()
         {
-            assert!(Instant::now() < deadline, "pebble does not answer");
+            let said = || std::fs::read_to_string(own.join("pebble.log"));
+            assert!(
+                Instant::now() < deadline,
+                "pebble does not answer: {:?}",
+                said()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Self {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::server::{Server, folder};
+use crate::server::{Server, folder, free_ports};
 
 /// Runs the doctor; answers its exit code and its JSON.
 fn doctor(arguments: &[&str]) -> (i32, Value) {
@@ -95,7 +95,7 @@ async fn addresses_that_nobody_reaches_are_an_error_that_names_the_keys() {
 #[tokio::test]
 async fn every_port_for_turn_is_looked_at_from_both_sides() {
     let folder = folder("doctor-turn");
-    let [media, turn_udp] = udp_ports();
+    let [media, turn_udp] = free_ports();
     let config = format!(
         "rtc: {{udp_port: {media}, tcp_port: 0, node_ip: 127.0.0.1, pin_workers: false}}\n\
          turn: {{udp_port: {turn_udp}, tcp_port: 0}}\n"
@@ -124,12 +124,6 @@ async fn every_port_for_turn_is_looked_at_from_both_sides() {
         text.contains(&format!("port {turn_udp} (turn.udp_port) is in use")),
         "{text}"
     );
-}
-
-/// Free UDP ports, each another one.
-fn udp_ports<const N: usize>() -> [u16; N] {
-    let sockets = [(); N].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! A server process with a folder of its own, its admin listener on a Unix socket, and clients of both.
 
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -29,6 +31,25 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
+}
+
+/// Free ports for TCP and UDP, each another one. They are below those that the kernel gives to connections and to who asks for any port: between here
+/// and whoever binds them nobody else gets them.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const LOWEST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let own = u16::try_from(std::process::id() % u32::from(COUNT)).expect("below 12,000");
+    [(); N].map(|()| {
+        loop {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = LOWEST + (own + next % COUNT) % COUNT;
+            let address = ("127.0.0.1", port);
+            if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 /// Writes the configuration: what is needed to serve beside others, and `more`. Answers where it is.

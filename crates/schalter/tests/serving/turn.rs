@@ -17,7 +17,7 @@ use schalter_load::tunnel::{Connect, Tunnel, TurnLogin, Way, Wire};
 use schalter_model::SrtpProfile;
 
 use crate::authority::{Authority, connect};
-use crate::server::{PATIENCE, Server, folder};
+use crate::server::{PATIENCE, Server, folder, free_ports};
 
 /// Messages of one run of the client.
 const MESSAGES: u32 = 10;
@@ -58,10 +58,7 @@ impl Turn {
         let authority = Authority::new();
         let folder = folder(name);
         let keys = authority.issue(&folder);
-        let media_port = UdpSocket::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .unwrap()
-            .port();
+        let [media_port] = free_ports();
         let rtc = format!(
             "rtc: {{udp_port: {media_port}, tcp_port: 0, node_ip: 127.0.0.1, pin_workers: false}}"
         );
