@@ -5,8 +5,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,6 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustls::RootCertStore;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::backoff;
@@ -25,6 +24,7 @@ use crate::network::AddressPolicy;
 use crate::receiver::{LAST_REQUESTS, unix_ms};
 use crate::signature::Secrets;
 use crate::stats::{FeedStats, RetryReason};
+use crate::tasks::Tasks;
 use crate::webhooks::StartError;
 
 /// Events that are read at once.
@@ -96,9 +96,7 @@ impl std::fmt::Debug for FeedReceiver {
 /// Delivers until it is shut down.
 pub struct Feed {
     counters: Arc<Counters>,
-    closing: watch::Sender<bool>,
-    // Held only to take the tasks out.
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Feed {
@@ -140,8 +138,7 @@ impl Feed {
 
     fn run<P: Post>(receivers: Vec<(String, P, Secrets, Arc<dyn EventLog>)>) -> Self {
         let counters = Arc::new(Counters::of(receivers.len()));
-        let (closing, _) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let tasks = Tasks::new();
         for (index, (name, post, secrets, log)) in receivers.into_iter().enumerate() {
             let reader = Reader {
                 index,
@@ -158,13 +155,9 @@ impl Feed {
                 log_is_failing: false,
                 rng: StdRng::from_seed(rand::random()),
             };
-            tasks.spawn(reader.run(closing.subscribe()));
+            tasks.spawn(|closing| reader.run(closing));
         }
-        Self {
-            counters,
-            closing,
-            tasks: Mutex::new(tasks),
-        }
+        Self { counters, tasks }
     }
 
     /// What was counted until now.
@@ -174,16 +167,7 @@ impl Feed {
 
     /// Makes no more requests, and gives those under way a moment.
     pub async fn shutdown(&self) {
-        self.closing.send_replace(true);
-        let mut tasks = {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *tasks)
-        };
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "delivery of the consultation's events ended early");
-            }
-        }
+        self.tasks.shutdown().await;
     }
 }
 

@@ -21,6 +21,7 @@ mod receiver;
 mod signature;
 mod spool;
 mod stats;
+mod tasks;
 mod webhooks;
 
 pub use client::system_roots;

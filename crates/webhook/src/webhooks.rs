@@ -3,10 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::config::{Target, WebhookConfig};
@@ -14,6 +13,7 @@ use crate::outbox::Outbox;
 use crate::receiver::{Receiver, unix_ms};
 use crate::spool::{self, Restored, Spool};
 use crate::stats::{Counters, DropReason, WebhookStats};
+use crate::tasks::Tasks;
 
 /// Events that one receiver's task has not noted yet. A disk that stalls for a moment costs nothing; one that stalls for
 /// long must not fill the memory.
@@ -65,9 +65,7 @@ pub enum StartError {
 pub struct Webhooks {
     inboxes: Vec<mpsc::Sender<(u64, Event)>>,
     counters: Arc<Counters>,
-    closing: watch::Sender<bool>,
-    // Held only to take the tasks out.
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
     _lock: File,
 }
 
@@ -98,9 +96,8 @@ impl Webhooks {
         let names: Vec<_> = config.targets.iter().map(Target::fingerprint).collect();
         remove_orphans(folder, &names, &counters)?;
 
-        let (closing, _) = watch::channel(false);
         let mut inboxes = Vec::new();
-        let mut tasks = JoinSet::new();
+        let tasks = Tasks::new();
         for (index, (target, name)) in config.targets.iter().zip(&names).enumerate() {
             let (spool, restored) = Spool::open(folder, name)
                 .map_err(|source| at(&spool::path(folder, name), source))?;
@@ -131,14 +128,13 @@ impl Webhooks {
                 Arc::clone(&signer),
                 Arc::clone(&counters),
             );
-            tasks.spawn(receiver.run(waiting, events, closing.subscribe()));
+            tasks.spawn(|closing| receiver.run(waiting, events, closing));
             inboxes.push(inbox);
         }
         Ok(Self {
             inboxes,
             counters,
-            closing,
-            tasks: Mutex::new(tasks),
+            tasks,
             _lock: lock,
         })
     }
@@ -164,16 +160,7 @@ impl Webhooks {
 
     /// Takes no more events, gives those under way a moment, and leaves what is undelivered in the spools.
     pub async fn shutdown(&self) {
-        self.closing.send_replace(true);
-        let mut tasks = {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *tasks)
-        };
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "delivery of webhooks ended early");
-            }
-        }
+        self.tasks.shutdown().await;
     }
 }
 

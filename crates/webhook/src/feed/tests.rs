@@ -1,6 +1,7 @@
 //! Order, repetition and restarts, in virtual time over a log in memory.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use rand::RngExt;
 
