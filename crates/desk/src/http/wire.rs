@@ -176,9 +176,9 @@ fn person(person: &Person) -> Value {
     })
 }
 
-/// What receivers tell an event's repetitions by: visible ASCII.
+/// What receivers tell an event's repetitions by: visible ASCII. Numbers alone would come again after a database was begun anew.
 pub fn event_id(event: &Event) -> String {
-    format!("evt_{}_{}", event.authority, event.seq)
+    format!("evt_{}_{}", event.appointment, event.seq)
 }
 
 /// An event, in the answer to a replay and in the body of a webhook alike (Standard Webhooks: `type`, `timestamp`, `data`).
