@@ -7,18 +7,18 @@ import { fileURLToPath } from 'node:url';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'server', 'check', 'simulate', 'termin-pages', 'desk-pages', 'openapi', 'tls', 'room-service', 'exchange', 'sdk-chromium-python', 'webhooks', 'desk-webhooks', 'whip', 'red',
+  'server', 'check', 'simulate', 'termin-pages', 'desk-pages', 'openapi', 'tls', 'room-service', 'exchange', 'sdk-chromium-python', 'webhooks', 'desk-webhooks', 'whip',
   'rotation', 'login', 'officials', 'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [
   'kit', 'screens', 'consultation', 'call', 'firefox', 'turn', 'ice-tcp', 'three', 'codecs', 'loudest', 'reconnect', 'outage', 'networks', 'address-change', 'loss',
-  'adaptation', 'roles', 'layers', 'congestion-feedback', 'page', 'e2ee', 'backup-codec', 'whep', 'moderated', 'sdk-resume', 'forwarded', 'mute',
+  'adaptation', 'roles', 'layers', 'congestion-feedback', 'page', 'e2ee', 'backup-codec', 'red', 'whep', 'moderated', 'sdk-resume', 'forwarded', 'mute',
 ];
 const LISTS = {
   together: { names: TOGETHER, concurrency: 2, again: true },
   alone: { names: ALONE, again: true },
-  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers', 'outage', 'screens'], env: { SCHALTER_LONG: '1' } },
+  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers', 'roles', 'outage', 'screens', 'termin-pages'], env: { SCHALTER_LONG: '1' } },
   offline: { names: ['kit', 'screens'] },
 };
 

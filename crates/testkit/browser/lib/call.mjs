@@ -59,7 +59,7 @@ export async function untilSize(page, identity, size, ms) {
 }
 
 /** Lets everything warm up (bandwidth estimation takes its time), then measures all receivers over the same span. */
-export async function measure(pages, { warmMs = LONG ? 12_000 : 4_000, ms = LONG ? 20_000 : 8_000 } = {}) {
+export async function measure(pages, { warmMs = LONG ? 12_000 : 3_000, ms = LONG ? 20_000 : 6_000 } = {}) {
   await sleep(warmMs);
   await Promise.all(pages.map((page) => ask(page, 'resetMeters')));
   const before = cpuTimes();

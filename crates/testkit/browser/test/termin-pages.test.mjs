@@ -10,7 +10,7 @@ import { untilEnd } from '../lib/stage.mjs';
 
 const pictures = process.env.SCREENSHOTS;
 
-describe('pages of the citizen', { timeout: 180_000 }, () => {
+describe('pages of the citizen', { timeout: 300_000 }, () => {
   let browser, script;
   before(async () => {
     [script, browser] = await Promise.all([bundleWithFake(), launchChromium()]);
