@@ -66,11 +66,20 @@ fn gate() -> Vec<Step> {
         step("install: cargo-deny", || {
             install::cargo_tool(install::CARGO_DENY)
         }),
-        step("install: npm packages", install::node),
-        step("install: Python packages", || install::python().map(|_| ())),
-        step("install: GStreamer's whipsink", || {
-            install::whipsink().map(|_| ())
-        }),
+        // Registries are waited for, whipsink is compiled: together they take as long as one.
+        step(
+            "install: npm and Python packages, GStreamer's whipsink",
+            || {
+                each_on_a_core(
+                    &[
+                        || install::whipsink().map(|_| ()),
+                        || install::python().map(|_| ()),
+                        install::node as fn() -> Result<(), Failure>,
+                    ],
+                    |install| install(),
+                )
+            },
+        ),
         step("format", || run(&mut cargo(&["fmt", "--all", "--check"]))),
         step("layers", deps::check),
         step("licences, bans, sources", || {
