@@ -74,9 +74,14 @@ impl Authority {
 
     /// Whether the notice reads like this in any language: whoever agrees has read one of them.
     pub fn reads(&self, notice: &Digest) -> bool {
+        self.notice_with(notice).is_some()
+    }
+
+    /// The notice with this hash, in whatever language.
+    pub fn notice_with(&self, hash: &Digest) -> Option<&Notice> {
         std::iter::once(&self.notice)
             .chain(self.notices.values())
-            .any(|shown| shown.hash() == *notice)
+            .find(|shown| shown.hash() == *hash)
     }
 
     /// The outcomes of an authority that names none.

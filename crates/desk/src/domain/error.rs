@@ -36,6 +36,9 @@ pub enum Refusal {
     /// It goes on, or is over: its plan is not to be changed any more.
     #[error("only an appointment that has not begun can be changed so")]
     NotScheduled,
+    /// It is not over yet: there is no record of it to give out.
+    #[error("the record is complete once the appointment is over")]
+    NotOver,
     /// The cookie belongs to no session that lasts.
     #[error("there is no session")]
     NoSession,
@@ -100,6 +103,7 @@ impl Refusal {
             Self::Cancelled => "cancelled",
             Self::Ended => "ended",
             Self::NotScheduled => "not-scheduled",
+            Self::NotOver => "not-over",
             Self::NoSession => "no-session",
             Self::TooManyDevices => "too-many-devices",
             Self::NoticeFirst => "notice-first",
@@ -126,6 +130,7 @@ impl Refusal {
             Self::LinkRevoked | Self::TooLate | Self::Cancelled | Self::Ended => 410,
             Self::TooEarly { .. }
             | Self::NotScheduled
+            | Self::NotOver
             | Self::TooManyDevices
             | Self::NoticeFirst
             | Self::NoticeChanged

@@ -128,6 +128,13 @@ impl TimeZone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
+    /// A moment as clocks there have it, by `strftime`'s directives; in UTC where the format is none.
+    pub fn written(&self, at: Timestamp, format: &str) -> String {
+        let moment = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let zoned = moment.to_zoned(self.0.clone());
+        jiff::fmt::strtime::format(format, &zoned).unwrap_or_else(|_| at.to_string())
+    }
+
     /// The day that it is there at `at`.
     pub fn day_of(&self, at: Timestamp) -> Day {
         let moment = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);

@@ -18,7 +18,7 @@ use super::answer::{Answer, expected_version, has_version, read};
 use super::idempotency::{Once, finish, keep, seal};
 use super::location::InPath;
 use super::problem::Problem;
-use super::wire;
+use super::{records, wire};
 use crate::Done;
 use crate::domain::{Appointment, AppointmentId, ExternalRef, PersonId, Refusal, Timestamp};
 use crate::store::Filter;
@@ -37,6 +37,7 @@ pub fn router<G: Gate>() -> Router<Front<G>> {
         .route("/appointments", post(create::<G>))
         .route("/appointments/{id}", get(show::<G>).patch(change::<G>))
         .route("/appointments/{id}/cancel", post(cancel::<G>))
+        .route("/appointments/{id}/record", get(records::show::<G>))
         .route("/appointments/{id}/people", post(add_person::<G>))
         .route(
             "/appointments/{id}/people/{person}",
@@ -48,7 +49,7 @@ pub fn router<G: Gate>() -> Router<Front<G>> {
         )
 }
 
-fn appointment_id(text: &str) -> Result<AppointmentId, Problem> {
+pub(super) fn appointment_id(text: &str) -> Result<AppointmentId, Problem> {
     text.parse().map_err(|_| Refusal::NoAppointment.into())
 }
 

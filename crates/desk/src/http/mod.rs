@@ -3,6 +3,7 @@
 pub mod access;
 pub mod answer;
 pub mod appointments;
+mod document;
 mod idempotency;
 pub mod integrators;
 pub mod keys;

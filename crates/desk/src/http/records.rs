@@ -2,14 +2,16 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::access::{Front, Gate, Scope};
 use super::answer::Answer;
+use super::appointments::appointment_id;
+use super::document;
 use super::location::InPath;
 use super::problem::Problem;
 use super::wire;
@@ -63,34 +65,40 @@ pub(super) async fn export<G: Gate>(
         return Err(no_record());
     }
     let now = front.desk.now();
-    let shown: Vec<Value> = records
-        .iter()
-        .map(|record| {
-            let events: Vec<Value> = record.events.iter().map(wire::event).collect();
-            let agreed: Vec<Value> = record
-                .appointment
-                .people
-                .iter()
-                .filter_map(|person| {
-                    let agreed = person.agreed?;
-                    Some(json!({ "person": person.id, "notice": agreed.notice, "at": agreed.at }))
-                })
-                .collect();
-            json!({
-                "appointment": wire::appointment(&record.appointment, &[], &front.public_url, now),
-                "created_at": record.appointment.created_at,
-                "over_at": record.appointment.over_at,
-                "call": record.call().map(|call| json!({
-                    "began_at": call.began_at,
-                    "ended_at": call.ended_at,
-                    "seconds": call.seconds(),
-                })),
-                "agreed": agreed,
-                "events": events,
-            })
-        })
-        .collect();
-    Ok(Answer::ok(json!({ "records": shown })).into_response())
+    if document::is_wanted(&parts.headers) {
+        let authority = front.desk.authority(&admitted.caller.authority)?;
+        return Ok(document::answer(&records, authority, now));
+    }
+    let one = |record| wire::record(record, &front.public_url, now);
+    let shown: Vec<Value> = records.iter().map(one).collect();
+    Ok(vary(
+        Answer::ok(json!({ "records": shown })).into_response(),
+    ))
+}
+
+/// `GET /appointments/{id}/record`: of one that is over.
+pub(super) async fn show<G: Gate>(
+    State(front): State<Front<G>>,
+    InPath(id): InPath<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let admitted = front.gate.admit(&parts, Scope::AppointmentsRead).await?;
+    let id = appointment_id(&id)?;
+    let record = front.desk.record(&admitted.caller, &id).await?;
+    let now = front.desk.now();
+    if document::is_wanted(&parts.headers) {
+        let authority = front.desk.authority(&admitted.caller.authority)?;
+        return Ok(document::answer(&[record], authority, now));
+    }
+    let body = wire::record(&record, &front.public_url, now);
+    Ok(vary(Answer::ok(body).into_response()))
+}
+
+/// Says that the answer would be another one for another `Accept`.
+fn vary(mut response: Response) -> Response {
+    let accept = HeaderValue::from_static("accept");
+    response.headers_mut().insert(header::VARY, accept);
+    response
 }
 
 /// `DELETE /records/{external_ref}`.

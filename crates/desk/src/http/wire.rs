@@ -9,7 +9,7 @@ use crate::domain::{
     Appointment, Event, ExternalRef, LanguageTag, LinkToken, Name, Needs, Patch, Person, PersonId,
     Role, Subject, Timestamp, When,
 };
-use crate::{Partner, PersonInput};
+use crate::{Partner, PersonInput, Record};
 
 /// A JSON object inside of another value. Derived readers take a list as well, for the members in their order.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +173,27 @@ fn person(person: &Person) -> Value {
         "notice_agreed": person.agreed.is_some(),
         "devices": person.devices,
         "waiting_since": stage.waiting_since(),
+    })
+}
+
+/// Everything that is kept of an appointment.
+pub fn record(record: &Record, public_url: &str, now: Timestamp) -> Value {
+    let appointment = &record.appointment;
+    let agreed = appointment.people.iter().filter_map(|person| {
+        let agreed = person.agreed?;
+        Some(json!({ "person": person.id, "notice": agreed.notice, "at": agreed.at }))
+    });
+    json!({
+        "appointment": self::appointment(appointment, &[], public_url, now),
+        "created_at": appointment.created_at,
+        "over_at": appointment.over_at,
+        "call": record.call().map(|call| json!({
+            "began_at": call.began_at,
+            "ended_at": call.ended_at,
+            "seconds": call.seconds(),
+        })),
+        "agreed": agreed.collect::<Vec<_>>(),
+        "events": record.events.iter().map(event).collect::<Vec<_>>(),
     })
 }
 

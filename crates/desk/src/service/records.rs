@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::owed::Order;
 use super::{Caller, Desk, DeskError};
-use crate::domain::{Appointment, Call, Event, ExternalRef};
+use crate::domain::{Appointment, AppointmentId, Call, Event, ExternalRef, Refusal};
 use crate::store::{Filter, MAX_APPOINTMENTS};
 
 /// Everything that is kept of one appointment.
@@ -56,6 +56,22 @@ impl Desk {
             });
         }
         Ok(records)
+    }
+
+    /// The record of one appointment that is over.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAppointment`]; [`Refusal::NotOver`]; [`DeskError::Store`].
+    pub async fn record(&self, caller: &Caller, id: &AppointmentId) -> Result<Record, DeskError> {
+        let appointment = self.appointment(caller, id).await?;
+        if !appointment.state.is_over() {
+            return Err(Refusal::NotOver.into());
+        }
+        let events = self.store.history(&caller.authority, id).await;
+        Ok(Record {
+            appointment,
+            events: events.map_err(DeskError::Store)?,
+        })
     }
 
     /// Erases everything that is kept under a reference (GDPR Art. 17), and ends the rooms. Answers with how many appointments there

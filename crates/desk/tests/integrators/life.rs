@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use crate::api::plan;
 use crate::office::{Answer, Office};
 
-fn token(made: &Answer, place: usize) -> LinkToken {
+pub(crate) fn token(made: &Answer, place: usize) -> LinkToken {
     let url = made.json["people"][place]["join_url"].as_str().unwrap();
     LinkToken::parse(url.split_once('#').unwrap().1).unwrap()
 }
 
-fn person(made: &Answer, place: usize) -> PersonId {
+pub(crate) fn person(made: &Answer, place: usize) -> PersonId {
     made.json["people"][place]["id"]
         .as_str()
         .unwrap()
@@ -37,7 +37,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, DeskError>) -> Refusal {
 }
 
 /// Opens the link, agrees, and waits.
-async fn arrive(office: &Office, link: &LinkToken) -> Secret {
+pub(crate) async fn arrive(office: &Office, link: &LinkToken) -> Secret {
     let opened = office.desk.open(link, None).await.unwrap();
     let secret = opened.secret.unwrap();
     let authority = office.desk.authorities().next().unwrap().clone();

@@ -5,6 +5,9 @@ import { after, before, describe, test } from 'node:test';
 import { launchChromium } from '../lib/chromium.mjs';
 import { startServer } from '../lib/server.mjs';
 
+/** A name that would act if it were markup. */
+const HOSTILE = '<img src=x onerror="document.title=1">';
+
 describe('officials plan', { timeout: 60_000 }, () => {
   let server, browser;
   before(async () => {
@@ -56,7 +59,7 @@ describe('officials plan', { timeout: 60_000 }, () => {
     await one.fill('#new-0-name', 'Toni Muster');
     await one.selectOption('#new-0-language', 'en');
     await press(one, '#new-person');
-    await one.fill('#new-1-name', 'Uli Beispiel');
+    await one.fill('#new-1-name', HOSTILE);
     await one.selectOption('#new-1-partner', { label: 'Toni Muster' });
     await press(one, '#new-create');
     await one.waitForSelector('#made [id^=link-]');
@@ -102,6 +105,12 @@ describe('officials plan', { timeout: 60_000 }, () => {
     await says(one, 'day.did.cancel');
     await other.waitForSelector(`[data-id=${id}] [data-text="state.cancelled"]`);
     assert.equal(await other.isVisible(`#cancel-${id}`), false);
+
+    // What was is a document; what somebody called themselves is text in it.
+    const [record] = await Promise.all([one.context().waitForEvent('page'), press(one, `#record-${id}`)]);
+    await record.waitForSelector('h1');
+    const read = await record.evaluate(() => ({ lang: document.documentElement.lang, state: document.body.innerText.includes('abgesagt'), names: [...document.querySelectorAll('tbody th bdi')].map(({ textContent }) => textContent), markup: document.querySelectorAll('img, script').length, styled: getComputedStyle(document.querySelector('table')).borderCollapse, tables: [...document.querySelectorAll('table')].every((table) => table.caption && table.querySelector('th[scope=col]')) }));
+    assert.deepEqual(read, { lang: 'de', state: true, names: ['Toni Muster', HOSTILE], markup: 0, styled: 'collapse', tables: true });
     assert.deepEqual([one, other, old, now].flatMap(({ failures }) => failures), []);
   });
 });

@@ -84,6 +84,7 @@ class AppointmentCard {
   readonly #enter: HTMLButtonElement;
   readonly #edit: HTMLButtonElement;
   readonly #cancel: HTMLButtonElement;
+  readonly #record: HTMLAnchorElement;
   #card: Card;
 
   constructor(me: Official, card: Card, say: Say, leave: (card: Card) => void) {
@@ -100,7 +101,9 @@ class AppointmentCard {
       if (!(await confirm('day.cancel.title', { key: 'day.cancel.what', args }, 'day.cancel.yes'))) return;
       call('POST', `appointments/${id}/cancel`, {}).then(() => say({ key: 'day.did.cancel', args }), (problem: unknown) => say(officialText(problem)));
     });
-    this.element = el('li', { class: 'day__card', 'data-id': id }, this.#heading, this.#marks, this.#people.element, el('div', { class: 'actions' }, this.#enter, this.#edit, this.#cancel), this.#plan.element);
+    // What was: a document that the browser shows and prints, and asks the desk for as such.
+    this.#record = el('a', { class: 'kern-btn kern-btn--secondary', id: `record-${id}`, href: `desk/v1/appointments/${id}/record`, target: '_blank', rel: 'noopener' }, el('span', { class: 'kern-label' }));
+    this.element = el('li', { class: 'day__card', 'data-id': id }, this.#heading, this.#marks, this.#people.element, el('div', { class: 'actions' }, this.#enter, this.#edit, this.#cancel, this.#record), this.#plan.element);
   }
 
   update(card: Card): void {
@@ -109,13 +112,14 @@ class AppointmentCard {
     const { office } = this.#me;
     const words = `${timeIn(office, card.starts_at)}–${timeIn(office, card.ends_at)} ${card.subject}`;
     if (this.#heading.textContent !== words) this.#heading.textContent = words;
-    for (const [made, key] of [[this.#enter, 'day.enter'], [this.#edit, 'day.edit'], [this.#cancel, 'day.cancel']] as const)
+    for (const [made, key] of [[this.#enter, 'day.enter'], [this.#edit, 'day.edit'], [this.#cancel, 'day.cancel'], [this.#record, 'day.record']] as const)
       made.setAttribute('aria-describedby', (this.#heading.id = `card-${card.id}`)), setText(made.firstElementChild ?? made, key);
     this.#marks.replaceChildren(...(card.late ? [badge('day.late', 'warning')] : []), badge(`state.${card.state}`, 'info'));
     this.#people.update(card, card.people);
     const over = card.state === 'ended' || card.state === 'cancelled';
     this.#enter.hidden = this.#edit.hidden = over;
     this.#cancel.hidden = card.state !== 'scheduled';
+    this.#record.hidden = !over;
     if (over) this.#open(false);
     this.#plan.update(card);
     // A row that went on with the focus has put it on a name; otherwise what had it is gone, and reading goes on at the heading.
