@@ -1,5 +1,5 @@
-//! Reads the configuration anew while the server runs. Keys take effect, which of them signs webhooks, the consultation's keys and
-//! secrets, and the certificate; for the rest it tells what a restart would change. A file that is no good, or that would leave calls or webhooks without a key, changes
+//! Reads the configuration anew while the server runs. Keys take effect, which of them signs webhooks, the consultation's offices with their
+//! keys and logins, its secrets, and the certificate; for the rest it tells what a restart would change. A file that is no good, or that would leave calls or webhooks without a key, changes
 //! nothing. Calls go on whatever happens to the key that they began with.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(crate) struct Reloaded {
     pub(crate) removed: Vec<String>,
     /// Whether another certificate is shown from now on.
     pub(crate) certificate: bool,
-    /// Whether other keys of case systems, or other secrets of those who are told of appointments, are good from now on.
+    /// Whether anything of the consultation's offices is another from now on: keys, logins, texts, notices, retention, secrets of receivers.
     pub(crate) desk: bool,
     /// Parts of the file that are not as the server runs, and take a restart.
     pub(crate) needs_restart: Vec<&'static str>,
@@ -55,6 +55,10 @@ pub(crate) enum ReloadError {
         "webhook.api_key: a reload can't have webhooks signed by a key of another authority; restart for that"
     )]
     WebhookAuthority,
+    #[error(
+        "desk.authorities[].officials.demo: --lan lets the whole network in, and local officials have no password"
+    )]
+    LocalOfficials,
 }
 
 /// What is needed to change keys of the running server.
@@ -74,6 +78,8 @@ pub(crate) struct Reloader {
     /// The port that TLS is on.
     pub(crate) tls_port: Option<u16>,
     pub(crate) signaling: Signaling,
+    /// The pages are open to the whole network, whatever the file says.
+    pub(crate) lan: bool,
     /// What is replaced of the consultation, where there is one.
     pub(crate) desk: Option<Arc<Replaceable>>,
 }
@@ -92,6 +98,10 @@ impl Reloader {
         }
         if running.keys.is_empty() && !fresh.keys.is_empty() {
             return Err(ReloadError::Development);
+        }
+        // The file can't tell that `--lan` opened the pages to everybody.
+        if self.lan && fresh.desk.as_ref().is_some_and(Desk::has_local_officials) {
+            return Err(ReloadError::LocalOfficials);
         }
         let mut reloaded = compare(&running.keys, &fresh.keys);
         reloaded.needs_restart = running.differing(&fresh);
@@ -129,13 +139,13 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    /// Takes over the keys and secrets of `fresh`. Answers whether any is another one.
+    /// Takes over what a reload does of the consultation. Answers whether any of it is another.
     fn replace_desk(&self, running: &mut Config, fresh: Option<Desk>) -> bool {
         let (Some(desk), Some(own), Some(fresh)) = (&self.desk, &mut running.desk, fresh) else {
             return false;
         };
         desk.replace(&fresh);
-        own.take_secrets(&fresh)
+        own.take_over(&fresh)
     }
 
     /// Shows the certificate of `fresh`, and tells clients where TURN is by its name. Answers whether it is another one.
@@ -172,7 +182,7 @@ impl Reloader {
             }) => {
                 if desk {
                     tracing::info!(
-                        "other keys or secrets of the consultation are good from now on"
+                        "offices of the consultation are from now on as they stand in the file"
                     );
                 }
                 if certificate {

@@ -207,6 +207,7 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         turn: told,
         tls_port: port_of(secure_listeners),
         signaling: signaling.clone(),
+        lan: args.lan,
         desk: running
             .as_ref()
             .map(|running| Arc::clone(&running.replaceable)),
@@ -495,12 +496,7 @@ fn signaling_config(config: &Config) -> SignalingConfig {
 /// A folder for the demo, if it is one. Local officials have no password, so that nobody else may reach the pages.
 fn demo_folder(desk: Option<&mut Desk>, lan: bool) -> Result<Option<demo::Folder>, Failure> {
     let Some(desk) = desk else { return Ok(None) };
-    let local = desk.authorities.iter();
-    if lan
-        && local
-            .into_iter()
-            .any(|office| !office.logins.demo.is_empty())
-    {
+    if lan && desk.has_local_officials() {
         return Err(Failure::setup(
             "--lan lets the whole network in, and local officials have no password: leave out one of --lan and \
              desk.authorities[].officials.demo",

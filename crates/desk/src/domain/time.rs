@@ -123,6 +123,11 @@ impl TimeZone {
             .map_err(|_| InvalidTime::Zone)
     }
 
+    /// Coordinated universal time.
+    pub const fn utc() -> Self {
+        Self(jiff::tz::TimeZone::UTC)
+    }
+
     /// Its IANA name.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")

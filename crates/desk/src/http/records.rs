@@ -67,7 +67,7 @@ pub(super) async fn export<G: Gate>(
     let now = front.desk.now();
     if document::is_wanted(&parts.headers) {
         let authority = front.desk.authority(&admitted.caller.authority)?;
-        return Ok(document::answer(&records, authority, now));
+        return Ok(document::answer(&records, &authority, now));
     }
     let one = |record| wire::record(record, &front.public_url, now);
     let shown: Vec<Value> = records.iter().map(one).collect();
@@ -88,7 +88,7 @@ pub(super) async fn show<G: Gate>(
     let now = front.desk.now();
     if document::is_wanted(&parts.headers) {
         let authority = front.desk.authority(&admitted.caller.authority)?;
-        return Ok(document::answer(&[record], authority, now));
+        return Ok(document::answer(&[record], &authority, now));
     }
     let body = wire::record(&record, &front.public_url, now);
     Ok(vary(Answer::ok(body).into_response()))

@@ -11,10 +11,11 @@ pub mod sessions;
 pub mod signed_link;
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use schalter_model::AuthorityId;
 
-use crate::domain::Name;
+use crate::domain::{Name, Secret};
 use crate::{Actor, Caller};
 use https::HttpsClient;
 use limiter::{LINK_GUESSES, LOGIN_FAILURES, LOGIN_STARTS, Limiter};
@@ -70,6 +71,28 @@ impl Official {
             },
         }
     }
+}
+
+/// By what somebody came in. While it stands as it is in the configuration, their session may last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As a local official.
+    Demo,
+    /// By a link that this key signed.
+    Link(LinkKey),
+    /// By this provider, under its rule.
+    Oidc(Box<OidcProvider>),
+}
+
+/// Somebody who logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where.
+    pub authority: AuthorityId,
+    /// Who.
+    pub official: Official,
+    /// By what.
+    pub way: Way,
 }
 
 /// Why nobody is logged in. The texts name nobody.
@@ -151,7 +174,7 @@ pub struct DemoOfficial {
 
 /// All of it together.
 pub struct Login {
-    demo: BTreeMap<AuthorityId, Vec<DemoOfficial>>,
+    demo: RwLock<BTreeMap<AuthorityId, Vec<DemoOfficial>>>,
     /// Logins at providers.
     pub oidc: Oidc,
     /// Signed links.
@@ -175,6 +198,104 @@ impl Login {
         http: HttpsClient,
         now: u64,
     ) -> Self {
+        let Split {
+            demo,
+            providers,
+            keys,
+        } = Split::of(authorities);
+        Self {
+            demo: RwLock::new(demo),
+            oidc: Oidc::new(providers, callback, http),
+            links: SignedLinks::new(keys, now / 1_000),
+            sessions: Sessions::new(times),
+            link_guesses: Limiter::new(LINK_GUESSES),
+            failures: Limiter::new(LOGIN_FAILURES),
+            starts: Limiter::new(LOGIN_STARTS),
+        }
+    }
+
+    /// The authority's local officials.
+    pub fn demo(&self, authority: &AuthorityId) -> Vec<DemoOfficial> {
+        let demo = self.demo.read().unwrap_or_else(PoisonError::into_inner);
+        demo.get(authority).cloned().unwrap_or_default()
+    }
+
+    /// A local official.
+    ///
+    /// # Errors
+    /// [`LoginError::Unknown`] if the authority has none of this id.
+    pub fn as_demo(&self, authority: &AuthorityId, id: &str) -> Result<Arrival, LoginError> {
+        let demo = self.demo(authority);
+        let found = demo.iter().find(|official| official.id == id);
+        let official = found
+            .and_then(|official| Official::new(&official.id, &official.name, None))
+            .ok_or(LoginError::Unknown)?;
+        Ok(Arrival {
+            authority: authority.clone(),
+            official,
+            way: Way::Demo,
+        })
+    }
+
+    /// Takes over how officials log in from now on. Sessions end whose way in is gone or is another one: officials who are no longer named, and
+    /// those whom a key or a provider's rule let in that does not stand so any more.
+    pub fn replace(&self, authorities: impl IntoIterator<Item = (AuthorityId, Logins)>) {
+        let Split {
+            demo,
+            providers,
+            keys,
+        } = Split::of(authorities);
+        *self.demo.write().unwrap_or_else(PoisonError::into_inner) = demo;
+        self.oidc.replace(providers);
+        self.links.replace(keys);
+        self.sessions.retain(|arrival| self.stands(arrival));
+    }
+
+    /// Whether somebody could have come in as things stand now.
+    fn stands(&self, arrival: &Arrival) -> bool {
+        let authority = &arrival.authority;
+        match &arrival.way {
+            Way::Demo => {
+                let now = self.as_demo(authority, &arrival.official.id);
+                now.is_ok_and(|now| now.official == arrival.official)
+            }
+            Way::Link(key) => self.links.has(authority, key),
+            Way::Oidc(provider) => self.oidc.stands(authority, provider),
+        }
+    }
+
+    /// Begins a session; returns what its browser keeps.
+    ///
+    /// # Errors
+    /// [`LoginError::Busy`] with too many of them; [`LoginError::NotAdmitted`] if the way in was closed meanwhile.
+    pub fn begin(&self, arrival: Arrival, now: u64) -> Result<Secret, LoginError> {
+        let begun = self.sessions.begin(arrival.clone(), now);
+        let secret = begun.map_err(|_| LoginError::Busy)?;
+        // After it began: a reload before has not seen it, and one that comes now does.
+        if !self.stands(&arrival) {
+            self.sessions.end(&secret);
+            return Err(LoginError::NotAdmitted);
+        }
+        Ok(secret)
+    }
+
+    /// Forgets what is over; called every minute or so. `now` is in milliseconds since 1970.
+    pub fn sweep(&self, now: u64) {
+        self.sessions.sweep(now);
+        self.oidc.sweep(now);
+        self.links.sweep(now / 1_000);
+    }
+}
+
+/// What authorities configured, by who takes it.
+struct Split {
+    demo: BTreeMap<AuthorityId, Vec<DemoOfficial>>,
+    providers: Vec<(AuthorityId, OidcProvider)>,
+    keys: Vec<(AuthorityId, LinkKey)>,
+}
+
+impl Split {
+    fn of(authorities: impl IntoIterator<Item = (AuthorityId, Logins)>) -> Self {
         let (mut demo, mut providers, mut keys) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (authority, logins) in authorities {
             if let Some(provider) = logins.oidc {
@@ -186,45 +307,83 @@ impl Login {
         }
         Self {
             demo,
-            oidc: Oidc::new(providers, callback, http),
-            links: SignedLinks::new(keys, now / 1_000),
-            sessions: Sessions::new(times),
-            link_guesses: Limiter::new(LINK_GUESSES),
-            failures: Limiter::new(LOGIN_FAILURES),
-            starts: Limiter::new(LOGIN_STARTS),
+            providers,
+            keys,
         }
-    }
-
-    /// The authority's local officials.
-    pub fn demo(&self, authority: &AuthorityId) -> &[DemoOfficial] {
-        self.demo.get(authority).map_or(&[], Vec::as_slice)
-    }
-
-    /// A local official.
-    ///
-    /// # Errors
-    /// [`LoginError::Unknown`] if the authority has none of this id.
-    pub fn as_demo(&self, authority: &AuthorityId, id: &str) -> Result<Official, LoginError> {
-        let found = self
-            .demo(authority)
-            .iter()
-            .find(|official| official.id == id);
-        found
-            .and_then(|official| Official::new(&official.id, &official.name, None))
-            .ok_or(LoginError::Unknown)
-    }
-
-    /// Forgets what is over; called every minute or so. `now` is in milliseconds since 1970.
-    pub fn sweep(&self, now: u64) {
-        self.sessions.sweep(now);
-        self.oidc.sweep(now);
-        self.links.sweep(now / 1_000);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn ulm() -> AuthorityId {
+        AuthorityId::new("ulm").unwrap()
+    }
+
+    fn logins(demo: &[(&str, &str)], keys: &[(&str, &str)]) -> [(AuthorityId, Logins); 1] {
+        let demo = demo.iter().map(|(id, name)| DemoOfficial {
+            id: (*id).to_owned(),
+            name: (*name).to_owned(),
+        });
+        let keys = keys
+            .iter()
+            .map(|(id, secret)| LinkKey::shared(id, secret).unwrap());
+        let logins = Logins {
+            demo: demo.collect(),
+            oidc: None,
+            link_keys: keys.collect(),
+        };
+        [(ulm(), logins)]
+    }
+
+    #[test]
+    fn a_reload_ends_the_sessions_of_those_who_could_not_come_in_any_more() {
+        let (secret, other) = ("s".repeat(32), "t".repeat(32));
+        let login = Login::new(
+            logins(
+                &[("kim", "Kim"), ("uli", "Uli"), ("toni", "Toni")],
+                &[("a", &secret), ("b", &secret)],
+            ),
+            SessionTimes::default(),
+            String::new(),
+            HttpsClient::new(rustls::RootCertStore::empty()),
+            NOW,
+        );
+        let local = |id: &str| {
+            login
+                .begin(login.as_demo(&ulm(), id).unwrap(), NOW)
+                .unwrap()
+        };
+        let by_key = |id: &str, secret: &str| {
+            let arrival = Arrival {
+                authority: ulm(),
+                official: Official::new("u1", "U", None).unwrap(),
+                way: Way::Link(LinkKey::shared(id, secret).unwrap()),
+            };
+            login.begin(arrival, NOW)
+        };
+        let (kim, uli, toni) = (local("kim"), local("uli"), local("toni"));
+        let (a, b) = (by_key("a", &secret).unwrap(), by_key("b", &secret).unwrap());
+        let gone = login.sessions.find(&uli, NOW).unwrap();
+
+        login.replace(logins(
+            &[("kim", "Kim"), ("toni", "Toni Neu"), ("robin", "Robin")],
+            &[("a", &secret), ("b", &other)],
+        ));
+        let there = |secret: &Secret| login.sessions.find(secret, NOW).is_some();
+        assert!(there(&kim) && there(&a));
+        // No longer named; under another name; by a key that is another one.
+        assert!(!there(&uli) && !there(&toni) && !there(&b));
+        assert!(*gone.ended.borrow(), "open pages are told");
+        assert!(login.as_demo(&ulm(), "uli").is_err());
+        local("robin");
+        // Who was under way by what is gone does not come in after it.
+        assert_eq!(by_key("b", &secret).err(), Some(LoginError::NotAdmitted));
+        assert_eq!(login.sessions.count(), 3);
+    }
 
     #[test]
     fn officials_have_bounded_names_without_tricks() {

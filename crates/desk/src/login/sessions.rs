@@ -10,8 +10,8 @@ use std::time::Duration;
 use schalter_model::AuthorityId;
 use tokio::sync::watch;
 
-use super::Official;
 use super::secret;
+use super::{Arrival, Official};
 use crate::domain::{Digest, Secret};
 
 /// Sessions of one official at once: a desk, a second screen, a colleague's machine. With one more the oldest ends.
@@ -58,8 +58,7 @@ impl Session {
 }
 
 struct Kept {
-    authority: AuthorityId,
-    official: Official,
+    arrival: Arrival,
     began: u64,
     used: u64,
     ended: watch::Sender<bool>,
@@ -108,15 +107,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`TooMany`] at [`MOST_SESSIONS`].
-    pub fn begin(
-        &self,
-        authority: AuthorityId,
-        official: Official,
-        now: u64,
-    ) -> Result<Secret, TooMany> {
+    pub fn begin(&self, arrival: Arrival, now: u64) -> Result<Secret, TooMany> {
         let mut kept = self.lock();
-        let same =
-            |session: &Kept| session.authority == authority && session.official.id == official.id;
+        let same = |session: &Kept| {
+            session.arrival.authority == arrival.authority
+                && session.arrival.official.id == arrival.official.id
+        };
         let mine = kept.values().filter(|session| same(session)).count();
         if mine >= SESSIONS_PER_OFFICIAL {
             let oldest = kept
@@ -138,8 +134,7 @@ impl Sessions {
         kept.insert(
             secret.digest(),
             Kept {
-                authority,
-                official,
+                arrival,
                 began: now,
                 used: now,
                 ended: watch::Sender::new(false),
@@ -154,8 +149,8 @@ impl Sessions {
         let mut kept = self.lock();
         let session = Self::touch(&mut kept, self.times, key, now)?;
         Some(Session {
-            authority: session.authority.clone(),
-            official: session.official.clone(),
+            authority: session.arrival.authority.clone(),
+            official: session.arrival.official.clone(),
             ended: session.ended.subscribe(),
             key,
         })
@@ -189,6 +184,17 @@ impl Sessions {
         }
     }
 
+    /// Ends those of which `stands` does not hold.
+    pub(super) fn retain(&self, stands: impl Fn(&Arrival) -> bool) {
+        self.lock().retain(|_, session| {
+            let stays = stands(&session.arrival);
+            if !stays {
+                session.ended.send_replace(true);
+            }
+            stays
+        });
+    }
+
     /// Ends those whose time is over; called now and then, so that nobody is remembered who left.
     pub fn sweep(&self, now: u64) {
         self.drop_over(&mut self.lock(), now);
@@ -213,6 +219,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::Way;
 
     const NOW: u64 = 1_700_000_000_000;
     const HOUR: u64 = 3_600_000;
@@ -221,14 +228,20 @@ mod tests {
         Official::new(id, "Beispiel", None).unwrap()
     }
 
+    fn arrival(id: &str) -> Arrival {
+        Arrival {
+            authority: AuthorityId::default(),
+            official: official(id),
+            way: Way::Demo,
+        }
+    }
+
     fn sessions() -> Sessions {
         Sessions::with_most(SessionTimes::default(), 20)
     }
 
     fn begin(sessions: &Sessions, id: &str, now: u64) -> Secret {
-        sessions
-            .begin(AuthorityId::default(), official(id), now)
-            .unwrap()
+        sessions.begin(arrival(id), now).unwrap()
     }
 
     #[test]
@@ -283,7 +296,7 @@ mod tests {
         for i in 0..20 - SESSIONS_PER_OFFICIAL {
             begin(&sessions, &format!("b{i}"), NOW);
         }
-        let more = |now| sessions.begin(AuthorityId::default(), official("c"), now);
+        let more = |now| sessions.begin(arrival("c"), now);
         assert_eq!(more(NOW + 200), Err(TooMany));
         // Those that are over make room.
         assert!(more(NOW + 2 * HOUR).is_ok());

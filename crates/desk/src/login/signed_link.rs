@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use schalter_model::AuthorityId;
 use serde::Deserialize;
 
-use super::{LoginError, Official};
+use super::{Arrival, LoginError, Official, Way};
 use crate::domain::Digest;
 
 /// Longest time from a link's issue to its expiry, in seconds.
@@ -149,9 +149,12 @@ struct Claims {
     acr: Option<String>,
 }
 
+/// Whose key each is, by its name.
+type Keys = HashMap<String, (AuthorityId, LinkKey)>;
+
 /// Every key, and which links were used.
 pub struct SignedLinks {
-    keys: HashMap<String, (AuthorityId, LinkKey)>,
+    keys: RwLock<Keys>,
     /// Seconds since 1970.
     started: u64,
     most: usize,
@@ -163,16 +166,29 @@ impl SignedLinks {
     /// With these keys; `started` is when the process did, in seconds since 1970. Of keys with one id the first counts; the configuration
     /// refuses them.
     pub fn new(keys: impl IntoIterator<Item = (AuthorityId, LinkKey)>, started: u64) -> Self {
-        let mut by_id = HashMap::new();
-        for (authority, key) in keys {
-            by_id.entry(key.id.clone()).or_insert((authority, key));
-        }
         Self {
-            keys: by_id,
+            keys: RwLock::new(by_id(keys)),
             started,
             most: MOST_REMEMBERED,
             used: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Takes links by these keys from now on; which were used stays known.
+    pub(super) fn replace(&self, keys: impl IntoIterator<Item = (AuthorityId, LinkKey)>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = by_id(keys);
+    }
+
+    /// Whether the authority has this very key.
+    pub(super) fn has(&self, authority: &AuthorityId, key: &LinkKey) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&key.id)
+            .is_some_and(|(whose, own)| whose == authority && own == key)
+    }
+
+    fn key(&self, name: &str) -> Option<(AuthorityId, LinkKey)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(name).cloned()
     }
 
     /// Takes a link, once. `now` is in seconds since 1970.
@@ -180,14 +196,14 @@ impl SignedLinks {
     /// # Errors
     /// [`LoginError::Link`] for what is no good, [`LoginError::LinkUsed`], [`LoginError::LinkExpired`], or [`LoginError::Busy`] while too
     /// many are remembered.
-    pub fn log_in(&self, link: &str, now: u64) -> Result<(AuthorityId, Official), LoginError> {
+    pub fn log_in(&self, link: &str, now: u64) -> Result<Arrival, LoginError> {
         if link.len() > MAX_LINK_LEN {
             return Err(LoginError::Link);
         }
         let header = jsonwebtoken::decode_header(link).map_err(|_| LoginError::Link)?;
         let (authority, key) = header
             .kid
-            .and_then(|kid| self.keys.get(&kid))
+            .and_then(|kid| self.key(&kid))
             .ok_or(LoginError::Link)?;
         if header.alg != key.algorithm() {
             return Err(LoginError::Link);
@@ -220,7 +236,11 @@ impl SignedLinks {
             over,
             now,
         )?;
-        Ok((authority.clone(), official))
+        Ok(Arrival {
+            authority,
+            official,
+            way: Way::Link(key),
+        })
     }
 
     fn use_up(&self, link: Digest, over: u64, now: u64) -> Result<(), LoginError> {
@@ -243,6 +263,14 @@ impl SignedLinks {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|_, over| *over > now);
     }
+}
+
+fn by_id(keys: impl IntoIterator<Item = (AuthorityId, LinkKey)>) -> Keys {
+    let mut by_id = HashMap::new();
+    for (authority, key) in keys {
+        by_id.entry(key.id.clone()).or_insert((authority, key));
+    }
+    by_id
 }
 
 #[cfg(test)]
@@ -290,7 +318,11 @@ mod tests {
     fn a_link_logs_in_once() {
         let links = links();
         let link = sign(&claims(), SECRET);
-        let (authority, official) = links.log_in(&link, NOW).unwrap();
+        let Arrival {
+            authority,
+            official,
+            ..
+        } = links.log_in(&link, NOW).unwrap();
         assert_eq!(authority, ulm());
         assert_eq!(
             (official.id.as_str(), official.name.as_str()),

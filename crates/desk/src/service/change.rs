@@ -127,7 +127,7 @@ impl Desk {
             }
             let mut appointment = before.clone();
             let now = self.now();
-            let step = step(&mut appointment, authority, now)?;
+            let step = step(&mut appointment, &authority, now)?;
             let done = Done {
                 appointment,
                 person: step.person,

@@ -14,7 +14,7 @@ mod upkeep;
 mod visits;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use schalter_model::AuthorityId;
 use tokio::sync::broadcast;
@@ -78,7 +78,8 @@ pub struct Desk {
     seats: Arc<dyn Seats>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    authorities: Authorities,
+    // Replaced as a whole by a reload; whoever works with one goes on with it.
+    authorities: RwLock<Authorities>,
     changes: broadcast::Sender<Changed>,
     owed: owed::Owed,
 }
@@ -86,7 +87,7 @@ pub struct Desk {
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk")
-            .field("authorities", &self.authorities.len())
+            .field("authorities", &self.read().len())
             .finish_non_exhaustive()
     }
 }
@@ -106,7 +107,7 @@ impl Desk {
             seats,
             clock,
             random,
-            authorities,
+            authorities: RwLock::new(authorities),
             changes,
             owed: owed::Owed::default(),
         }
@@ -117,17 +118,36 @@ impl Desk {
         self.clock.now()
     }
 
-    /// An authority by its id.
+    /// An authority by its id, as it is configured now.
     ///
     /// # Errors
     /// [`DeskError::NoAuthority`].
-    pub fn authority(&self, id: &AuthorityId) -> Result<&Arc<Authority>, DeskError> {
-        self.authorities.get(id).ok_or(DeskError::NoAuthority)
+    pub fn authority(&self, id: &AuthorityId) -> Result<Arc<Authority>, DeskError> {
+        self.read().get(id).cloned().ok_or(DeskError::NoAuthority)
     }
 
-    /// Every authority.
-    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
-        self.authorities.values()
+    /// Every authority, by id.
+    pub fn authorities(&self) -> Vec<Arc<Authority>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// Takes over what is configured anew of authorities that there are; no other begins or ends by this.
+    pub fn replace_authorities(&self, fresh: Authorities) {
+        let mut own = self
+            .authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, authority) in fresh {
+            if let Some(there) = own.get_mut(&id) {
+                *there = authority;
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Authorities> {
+        self.authorities
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears of every change from now on. Whoever lags reads anew.

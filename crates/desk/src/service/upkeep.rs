@@ -23,7 +23,7 @@ impl Desk {
     /// [`DeskError::Store`], [`DeskError::Seats`]; the next sweep goes on from there.
     pub async fn sweep(&self) -> Result<Sweep, DeskError> {
         let mut sweep = Sweep::default();
-        for authority in self.authorities.values() {
+        for authority in self.authorities() {
             let now = self.now();
             let ended_before = now.minus_s(authority.closes_after_s);
             let overdue = self.store.overdue(&authority.id, ended_before).await;

@@ -251,7 +251,7 @@ impl Desk {
         let (person, identity) =
             visitor
                 .appointment
-                .sit(authority, &visitor.session, self.now())?;
+                .sit(&authority, &visitor.session, self.now())?;
         let grants = grants_of(person.role);
         let name = person.name.as_str();
         let token = self.seats.token(&authority_id, id, &identity, name, grants);

@@ -40,7 +40,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, DeskError>) -> Refusal {
 pub(crate) async fn arrive(office: &Office, link: &LinkToken) -> Secret {
     let opened = office.desk.open(link, None).await.unwrap();
     let secret = opened.secret.unwrap();
-    let authority = office.desk.authorities().next().unwrap().clone();
+    let authority = office.desk.authorities()[0].clone();
     assert_eq!(
         refused(office.desk.wait(&secret).await),
         Refusal::NoticeFirst
@@ -271,6 +271,32 @@ async fn doors_close_by_themselves_and_retention_erases() {
     office.pass(1);
     assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
     assert!(!office.holds("Zaphod") && !office.holds("Wohngeld"));
+}
+
+#[tokio::test]
+async fn a_shorter_retention_of_an_office_holds_from_the_next_sweep() {
+    let office = Office::open();
+    made(&office).await;
+    // Over since the doors closed, at 10:30.
+    office.pass(10 * 86_400);
+    office.desk.sweep().await.unwrap();
+    let kept = async || office.call("GET", "/v1/records/case-1", &[], None).await;
+    assert_eq!(kept().await.status, 200);
+    let mut shorter = (*office.desk.authorities()[1]).clone();
+    assert_eq!(shorter.id.as_str(), "own");
+    shorter.retention_days = 9;
+    let id = shorter.id.clone();
+    let stranger = schalter_model::AuthorityId::new("new").unwrap();
+    office.desk.replace_authorities(
+        [
+            (id, Arc::new(shorter.clone())),
+            (stranger.clone(), Arc::new(shorter)),
+        ]
+        .into(),
+    );
+    assert!(office.desk.authority(&stranger).is_err());
+    assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
+    assert_eq!(kept().await.status, 404);
 }
 
 #[tokio::test]

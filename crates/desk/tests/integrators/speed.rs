@@ -51,7 +51,7 @@ async fn ten_thousand_appointments_are_listed_and_admitted_quickly() {
             ));
         }
     }
-    let hash = office.desk.authorities().next().unwrap().notice.hash();
+    let hash = office.desk.authorities()[0].notice.hash();
     let official = office.official();
     let (mut lists, mut admissions) = (Vec::new(), Vec::new());
     for (appointment, person, token) in waiting {

@@ -15,7 +15,7 @@ use schalter_desk::domain::{
     AppointmentId, Authority, Help, Links, Name, Needs, Notice, NoticeKind, PersonId, Role,
     Subject, TimeZone, Timestamp, When,
 };
-use schalter_desk::http::pages::{Logo, OfficePages, Pages, Site, router};
+use schalter_desk::http::pages::{Logo, OfficePages, Offices, Pages, Site, router};
 use schalter_desk::login::https::HttpsClient;
 use schalter_desk::login::sessions::SessionTimes;
 use schalter_desk::login::signed_link::LinkKey;
@@ -209,7 +209,7 @@ impl Office {
             Arc::clone(&desk),
             Arc::new(login),
             Site::new(url, []).unwrap(),
-            BTreeMap::from([(offices[0].id.clone(), own)]),
+            Offices::new([(offices[0].id.clone(), own)]),
         );
         let caller = Official::new("kim", "Kim Amt", None)
             .unwrap()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use schalter_desk::http::pages::{self, Embeddings, Pages, Site, embed};
+use schalter_desk::http::pages::{self, Embeddings, Offices, Pages, Site, embed};
 use schalter_desk::http::{DeskKeys, integrators};
 use schalter_desk::login::Login;
 use schalter_desk::login::https::HttpsClient;
@@ -26,7 +26,7 @@ use schalter_webhook::{Feed, system_roots};
 use tokio::task::JoinSet;
 
 use crate::Failure;
-use crate::config::{self, Office};
+use crate::config;
 use crate::state::StateDir;
 
 pub(crate) use presence::{Heard, Presences};
@@ -117,37 +117,25 @@ pub(crate) async fn start(
     let public_url = site.public_url().to_owned();
 
     let seats = RoomSeats::new(around.signaling, &around.keys, &public_url)?;
-    let authorities = config
-        .authorities
-        .iter()
-        .map(|office| (office.id.clone(), Arc::new(office.authority())))
-        .collect();
     let desk = Arc::new(Desk::new(
         Arc::new(store),
         Arc::new(seats),
         Arc::new(SystemClock),
         Arc::new(SystemRandom::default()),
-        authorities,
+        reload::authorities_of(config),
     ));
     let callback = format!("{public_url}/desk/v1/login/oidc/callback");
-    let logins = config
-        .authorities
-        .iter()
-        .map(|office| (office.id.clone(), office.logins.clone()));
     let now = SystemClock.now().ms().unsigned_abs();
     let login = Arc::new(Login::new(
-        logins,
+        reload::logins_of(config),
         config.sessions,
         callback,
         HttpsClient::new(system_roots()),
         now,
     ));
-    let own = config
-        .authorities
-        .iter()
-        .map(|office| (office.id.clone(), office.pages.clone()))
-        .collect();
-    let routes = pages::router(Pages::new(Arc::clone(&desk), Arc::clone(&login), site, own));
+    let offices = Offices::new(reload::pages_of(config));
+    let pages = Pages::new(Arc::clone(&desk), Arc::clone(&login), site, offices.clone());
+    let routes = pages::router(pages);
     let gate = DeskKeys::new(reload::keys_of(config));
     let routes = routes.merge(integrators::router(
         Arc::clone(&desk),
@@ -160,26 +148,26 @@ pub(crate) async fn start(
     let counts = Arc::new(Counts::new(Arc::clone(&desk), feed.clone()));
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));
     tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
-    tasks.spawn(sweep(Arc::clone(&desk), login));
+    tasks.spawn(sweep(Arc::clone(&desk), Arc::clone(&login)));
     let settling = Arc::clone(&desk);
     tasks.spawn(async move { settling.settle().await });
+    let replaceable = Replaceable {
+        keys: gate,
+        receivers: reload::receivers_of(config, secrets),
+        desk: Arc::clone(&desk),
+        login,
+        offices: offices.clone(),
+    };
     Ok(Running {
         desk,
         counts,
-        replaceable: Arc::new(Replaceable::new(gate, config, secrets)),
+        replaceable: Arc::new(replaceable),
         public_url,
         routes,
-        embeddings: embeddings(&config.authorities),
+        embeddings: Embeddings::new(offices),
         feed,
         tasks,
     })
-}
-
-fn embeddings(offices: &[Office]) -> Embeddings {
-    let rules = offices
-        .iter()
-        .map(|office| (office.id.clone(), office.pages.embedding.clone()));
-    Embeddings::new(rules)
 }
 
 /// Does what is due, again and again.

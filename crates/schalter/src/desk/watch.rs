@@ -121,7 +121,12 @@ pub(super) async fn run(desk: Arc<Desk>, counts: Arc<Counts>) {
 
 impl Watch {
     async fn begin(&mut self) {
-        let ids: Vec<_> = self.desk.authorities().map(|a| a.id.clone()).collect();
+        let ids: Vec<_> = self
+            .desk
+            .authorities()
+            .iter()
+            .map(|a| a.id.clone())
+            .collect();
         for id in ids {
             // Without a number everything would be counted from the beginning: wrong, but no harm.
             let last = self.desk.store().last_event(&id).await.unwrap_or_default();
@@ -133,7 +138,12 @@ impl Watch {
 
     async fn look_around(&mut self) {
         self.parts.clear();
-        let ids: Vec<_> = self.desk.authorities().map(|a| a.id.clone()).collect();
+        let ids: Vec<_> = self
+            .desk
+            .authorities()
+            .iter()
+            .map(|a| a.id.clone())
+            .collect();
         for id in ids {
             let now = self.desk.now();
             let filter = Filter {

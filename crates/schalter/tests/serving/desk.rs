@@ -9,26 +9,26 @@ use tokio::net::TcpStream;
 use crate::server::{Server, folder, write_config};
 
 /// A browser on this machine.
-struct Browser<'s> {
+pub(crate) struct Browser<'s> {
     server: &'s Server,
     cookies: BTreeMap<String, String>,
 }
 
 impl<'s> Browser<'s> {
-    fn new(server: &'s Server) -> Self {
+    pub(crate) fn new(server: &'s Server) -> Self {
         Self {
             server,
             cookies: BTreeMap::new(),
         }
     }
 
-    async fn post(&mut self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&mut self, path: &str, body: Value) -> (u16, Value) {
         let origin = format!("http://localhost:{}", self.server.port);
         self.send("POST", path, Some(&origin), &body.to_string())
             .await
     }
 
-    async fn get(&mut self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&mut self, path: &str) -> (u16, Value) {
         self.send("GET", path, None, "").await
     }
 

@@ -39,8 +39,8 @@ impl Pages {
         let authority = self.desk.authority(&id)?;
         Ok(View::new(
             visitor,
-            authority,
-            self.office(authority),
+            &authority,
+            self.office(&authority),
             self.desk.now(),
         )?)
     }

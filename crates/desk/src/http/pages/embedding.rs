@@ -7,7 +7,7 @@
 //! `video.ulm.example`). That is meant: a frame in a foreign site would be somebody else's window.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Uri, header};
@@ -110,40 +110,66 @@ pub struct OfficePages {
     pub embedding: Embedding,
 }
 
-/// Every office's rules.
+/// What every office's pages have of their own, until a reload. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Embeddings(Arc<BTreeMap<AuthorityId, Embedding>>);
+pub struct Offices(Arc<RwLock<BTreeMap<AuthorityId, Arc<OfficePages>>>>);
+
+impl Offices {
+    /// By office.
+    pub fn new(pages: impl IntoIterator<Item = (AuthorityId, OfficePages)>) -> Self {
+        let pages = pages.into_iter().map(|(id, pages)| (id, Arc::new(pages)));
+        Self(Arc::new(RwLock::new(pages.collect())))
+    }
+
+    /// Those of an office.
+    pub fn of(&self, id: &AuthorityId) -> Option<Arc<OfficePages>> {
+        let pages = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        pages.get(id).cloned()
+    }
+
+    /// Takes over what offices that there are have now.
+    pub fn replace(&self, fresh: impl IntoIterator<Item = (AuthorityId, OfficePages)>) {
+        let mut own = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, pages) in fresh {
+            if let Some(there) = own.get_mut(&id) {
+                *there = Arc::new(pages);
+            }
+        }
+    }
+}
+
+/// Every office's rules, as its pages have them.
+#[derive(Clone, Debug, Default)]
+pub struct Embeddings(Offices);
 
 impl Embeddings {
-    /// By office.
-    pub fn new(rules: impl IntoIterator<Item = (AuthorityId, Embedding)>) -> Self {
-        Self(Arc::new(rules.into_iter().collect()))
+    /// Of these offices.
+    pub fn new(offices: Offices) -> Self {
+        Self(offices)
     }
 
     /// The rules for a page's address.
-    fn of(&self, uri: &Uri) -> Option<&Embedding> {
+    fn of(&self, uri: &Uri) -> Option<Arc<OfficePages>> {
+        let own = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
         let query = uri.query().unwrap_or_default();
         let named = query
             .split('&')
             .find_map(|pair| pair.strip_prefix("authority="));
-        match named {
-            Some(name) => self.0.get(&AuthorityId::new(name).ok()?),
-            None if self.0.len() == 1 => self.0.values().next(),
+        let found = match named {
+            Some(name) => own.get(&AuthorityId::new(name).ok()?),
+            None if own.len() == 1 => own.values().next(),
             None => None,
-        }
+        };
+        found.cloned()
     }
 }
 
 /// Changes the headers of the desk's pages, and of nothing else; a middleware around whatever serves them.
 pub async fn embed(State(rules): State<Embeddings>, request: Request, next: Next) -> Response {
     let ours = ["/termin", "/amt"].contains(&request.uri().path());
-    let rule = if ours {
-        rules.of(request.uri()).cloned()
-    } else {
-        None
-    };
+    let pages = if ours { rules.of(request.uri()) } else { None };
     let mut response = next.run(request).await;
-    let Some(rule) = rule else {
+    let Some(rule) = pages.as_ref().map(|pages| &pages.embedding) else {
         return response;
     };
     let headers = response.headers_mut();
@@ -211,9 +237,35 @@ mod tests {
         }
     }
 
+    fn with(embedding: Embedding) -> OfficePages {
+        OfficePages {
+            embedding,
+            ..OfficePages::default()
+        }
+    }
+
+    fn rules(offices: impl IntoIterator<Item = (AuthorityId, Embedding)>) -> Embeddings {
+        let offices = offices.into_iter().map(|(id, rule)| (id, with(rule)));
+        Embeddings::new(Offices::new(offices))
+    }
+
+    #[tokio::test]
+    async fn a_reload_changes_the_rules_of_offices_that_there_are() {
+        let rules = rules([(office("ulm"), Embedding::default())]);
+        let fresh = [
+            (office("ulm"), with(framed())),
+            (office("bonn"), with(framed())),
+        ];
+        rules.0.replace(fresh);
+        let (policy, _) = headers(&rules, "/amt?authority=ulm").await;
+        assert!(policy.contains("https://a.example"));
+        let (policy, _) = headers(&rules, "/amt?authority=bonn").await;
+        assert!(!policy.contains("https://a.example"));
+    }
+
     #[tokio::test]
     async fn an_office_decides_about_its_own_pages_only() {
-        let rules = Embeddings::new([
+        let rules = rules([
             (office("ulm"), framed()),
             (office("bonn"), Embedding::default()),
         ]);
@@ -240,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_office_needs_no_name() {
-        let rules = Embeddings::new([(office("ulm"), framed())]);
+        let rules = rules([(office("ulm"), framed())]);
         let (policy, _) = headers(&rules, "/termin").await;
         assert!(policy.contains("https://a.example"));
         let (policy, _) = headers(&rules, "/termin?authority=bonn").await;

@@ -15,7 +15,7 @@ use super::site::Jar;
 use crate::http::Problem;
 use crate::http::location::InQuery;
 use crate::login::oidc::Return;
-use crate::login::{LoginError, Official};
+use crate::login::{Arrival, LoginError};
 
 pub(super) fn routes() -> Router<Pages> {
     Router::new()
@@ -42,7 +42,7 @@ async fn demo(
     pages.login.failures.check(address, pages.now_ms())?;
     let found = AuthorityId::new(&body.authority)
         .map_err(|_| LoginError::Unknown)
-        .and_then(|id| Ok((id.clone(), pages.login.as_demo(&id, &body.official)?)));
+        .and_then(|id| pages.login.as_demo(&id, &body.official));
     pages.let_in(address, &headers, found)
 }
 
@@ -72,35 +72,26 @@ impl Pages {
         &self,
         address: std::net::IpAddr,
         headers: &HeaderMap,
-        found: Result<(AuthorityId, Official), LoginError>,
+        found: Result<Arrival, LoginError>,
     ) -> Result<Response, Problem> {
-        let (authority, official) = match found {
+        let arrival = match found {
             Ok(found) => found,
             Err(error) => {
                 self.login.failures.take(address, self.now_ms())?;
                 return Err(error.into());
             }
         };
-        let cookie = self.begin(headers, authority.clone(), official.clone())?;
-        let body = Json(self.official_view(&authority, &official)?);
+        let cookie = self.begin(headers, arrival.clone())?;
+        let body = Json(self.official_view(&arrival.authority, &arrival.official)?);
         Ok(([(SET_COOKIE, cookie)], body).into_response())
     }
 
     /// A session, and the cookie for it. The one that the browser had before ends: no session outlives a login (fixation).
-    fn begin(
-        &self,
-        headers: &HeaderMap,
-        authority: AuthorityId,
-        official: Official,
-    ) -> Result<HeaderValue, LoginError> {
+    fn begin(&self, headers: &HeaderMap, arrival: Arrival) -> Result<HeaderValue, LoginError> {
         if let Some(old) = self.site.find_cookie(Jar::Official, headers) {
             self.login.sessions.end(&old);
         }
-        let secret = self
-            .login
-            .sessions
-            .begin(authority, official, self.now_ms())
-            .map_err(|_| LoginError::Busy)?;
+        let secret = self.login.begin(arrival, self.now_ms())?;
         Ok(self.site.set_cookie(Jar::Official, &secret))
     }
 }
@@ -157,7 +148,7 @@ async fn arrive(
         None => Err(LoginError::FlowExpired),
     };
     let begun = match found {
-        Ok((authority, official)) => pages.begin(&headers, authority, official),
+        Ok(arrival) => pages.begin(&headers, arrival),
         Err(error) => {
             pages.login.failures.take(address, pages.now_ms())?;
             Err(error)

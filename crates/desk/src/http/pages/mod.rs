@@ -16,7 +16,6 @@ mod site;
 mod sockets;
 mod view;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,14 +23,13 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use schalter_model::AuthorityId;
 
 use crate::Desk;
 use crate::domain::Authority;
 use crate::http::{Front, MAX_BODY, Problem, appointments};
 use crate::login::Login;
 
-pub use embedding::{Embedding, Embeddings, Feature, Logo, OfficePages, embed};
+pub use embedding::{Embedding, Embeddings, Feature, Logo, OfficePages, Offices, embed};
 pub use site::{Jar, Site, SiteError};
 
 use sockets::Sockets;
@@ -43,7 +41,7 @@ pub struct Pages {
     desk: Arc<Desk>,
     login: Arc<Login>,
     site: Arc<Site>,
-    offices: Arc<BTreeMap<AuthorityId, OfficePages>>,
+    offices: Offices,
     sockets: Arc<Sockets>,
 }
 
@@ -55,17 +53,12 @@ impl std::fmt::Debug for Pages {
 
 impl Pages {
     /// The pages of a desk.
-    pub fn new(
-        desk: Arc<Desk>,
-        login: Arc<Login>,
-        site: Site,
-        offices: BTreeMap<AuthorityId, OfficePages>,
-    ) -> Self {
+    pub fn new(desk: Arc<Desk>, login: Arc<Login>, site: Site, offices: Offices) -> Self {
         Self {
             desk,
             login,
             site: Arc::new(site),
-            offices: Arc::new(offices),
+            offices,
             sockets: Arc::default(),
         }
     }
@@ -76,11 +69,13 @@ impl Pages {
     }
 
     fn office(&self, authority: &Authority) -> OfficeView {
+        let demo = self.login.demo(&authority.id);
         let ways = LoginWays {
             oidc: self.login.oidc.has(&authority.id),
-            demo: self.login.demo(&authority.id),
+            demo: &demo,
         };
-        OfficeView::new(authority, self.offices.get(&authority.id), &ways)
+        let own = self.offices.of(&authority.id);
+        OfficeView::new(authority, own.as_deref(), &ways)
     }
 }
 

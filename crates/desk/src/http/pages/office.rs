@@ -1,6 +1,7 @@
 //! What everybody may know of an office: its name and theme, its texts, its logo.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -37,7 +38,7 @@ struct Which {
 
 impl Pages {
     /// The office that a request names; where there is only one, that one.
-    pub(super) fn named(&self, name: Option<&str>) -> Result<&Authority, Problem> {
+    pub(super) fn named(&self, name: Option<&str>) -> Result<Arc<Authority>, Problem> {
         let unknown = || {
             Problem::new(
                 StatusCode::NOT_FOUND,
@@ -52,8 +53,8 @@ impl Pages {
             }
             None => {
                 let mut all = self.desk.authorities();
-                match (all.next(), all.next()) {
-                    (Some(only), None) => Ok(only),
+                match (all.pop(), all.is_empty()) {
+                    (Some(only), true) => Ok(only),
                     (_, _) => Err(unknown()),
                 }
             }
@@ -66,7 +67,7 @@ async fn office(
     InQuery(which): InQuery<Which>,
 ) -> Result<Json<OfficeView>, Problem> {
     let authority = pages.named(which.authority.as_deref())?;
-    Ok(Json(pages.office(authority)))
+    Ok(Json(pages.office(&authority)))
 }
 
 /// Texts in place of the pages' own; none for a language that the office has none in.
@@ -76,8 +77,8 @@ async fn texts(
     InQuery(which): InQuery<Which>,
 ) -> Result<Json<BTreeMap<String, String>>, Problem> {
     let authority = pages.named(which.authority.as_deref())?;
-    let own = pages.offices.get(&authority.id);
-    let texts = own.and_then(|own| own.texts.get(&lang)).cloned();
+    let own = pages.offices.of(&authority.id);
+    let texts = own.and_then(|own| own.texts.get(&lang).cloned());
     Ok(Json(texts.unwrap_or_default()))
 }
 
@@ -88,7 +89,7 @@ async fn logo(
     let authority = pages.named(Some(&name))?;
     let Some(logo) = pages
         .offices
-        .get(&authority.id)
+        .of(&authority.id)
         .and_then(|own| own.logo.clone())
     else {
         return Err(Problem::new(

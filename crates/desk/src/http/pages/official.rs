@@ -66,7 +66,7 @@ impl Pages {
                 name: official.name.as_str().to_owned(),
                 acr: official.acr.clone(),
             },
-            office: self.office(authority),
+            office: self.office(&authority),
             outcomes: outcomes.map(|code| code.as_str().to_owned()).collect(),
             server_time: self.desk.now(),
         })

@@ -7,7 +7,7 @@ mod rule;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,7 +31,7 @@ pub use rule::{Admitted, ClaimRule};
 use super::https::HttpsClient;
 use super::secret;
 use super::signed_link::CLOCK_SKEW_SECS;
-use super::{LoginError, Official};
+use super::{Arrival, LoginError, Official, Way};
 use crate::domain::{Digest, Secret};
 
 /// How long somebody may take at the provider, in milliseconds.
@@ -130,7 +130,7 @@ struct Provider {
 
 /// Every authority's provider, and the logins under way.
 pub struct Oidc {
-    providers: HashMap<AuthorityId, Provider>,
+    providers: RwLock<HashMap<AuthorityId, Arc<Provider>>>,
     redirect: String,
     http: HttpsClient,
     flows: Mutex<HashMap<Digest, Flow>>,
@@ -152,21 +152,50 @@ impl Oidc {
         redirect: String,
         http: HttpsClient,
     ) -> Self {
-        let providers = providers.into_iter().map(|(authority, config)| {
-            let known = tokio::sync::Mutex::new(None);
-            (authority, Provider { config, known })
-        });
-        Self {
-            providers: providers.collect(),
+        let oidc = Self {
+            providers: RwLock::default(),
             redirect,
             http,
             flows: Mutex::new(HashMap::new()),
-        }
+        };
+        oidc.replace(providers);
+        oidc
+    }
+
+    /// Asks these providers from now on. What is known of one that stays as it is stays known.
+    pub(super) fn replace(&self, providers: impl IntoIterator<Item = (AuthorityId, OidcProvider)>) {
+        let mut own = self
+            .providers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let fresh = providers.into_iter().map(|(authority, config)| {
+            let there = own.get(&authority).filter(|one| one.config == config);
+            let provider = there.cloned().unwrap_or_else(|| {
+                let known = tokio::sync::Mutex::new(None);
+                Arc::new(Provider { config, known })
+            });
+            (authority, provider)
+        });
+        *own = fresh.collect();
     }
 
     /// Whether the authority has a provider.
     pub fn has(&self, authority: &AuthorityId) -> bool {
-        self.providers.contains_key(authority)
+        self.provider(authority).is_some()
+    }
+
+    /// Whether the authority's provider is this one, with this rule.
+    pub(super) fn stands(&self, authority: &AuthorityId, config: &OidcProvider) -> bool {
+        self.provider(authority)
+            .is_some_and(|own| own.config == *config)
+    }
+
+    fn provider(&self, authority: &AuthorityId) -> Option<Arc<Provider>> {
+        let own = self
+            .providers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        own.get(authority).cloned()
     }
 
     /// Begins a login. `now` is in milliseconds since 1970.
@@ -174,8 +203,8 @@ impl Oidc {
     /// # Errors
     /// [`LoginError::Unknown`] without a provider, [`LoginError::Provider`] if it can't be asked.
     pub async fn depart(&self, authority: &AuthorityId, now: u64) -> Result<Departure, LoginError> {
-        let provider = self.providers.get(authority).ok_or(LoginError::Unknown)?;
-        let client = self.client(provider, now, false).await?;
+        let provider = self.provider(authority).ok_or(LoginError::Unknown)?;
+        let client = self.client(&provider, now, false).await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let state = secret::fresh();
         let nonce = secret::fresh();
@@ -240,7 +269,7 @@ impl Oidc {
         cookie: &Secret,
         back: Return,
         now: u64,
-    ) -> Result<(AuthorityId, Official), LoginError> {
+    ) -> Result<Arrival, LoginError> {
         let flow = {
             let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
             flows.remove(&cookie.digest())
@@ -252,10 +281,7 @@ impl Oidc {
         if state.is_none_or(|state| Digest::of(state.as_bytes()) != flow.state) {
             return Err(LoginError::FlowExpired);
         }
-        let provider = self
-            .providers
-            .get(&flow.authority)
-            .ok_or(LoginError::Unknown)?;
+        let provider = self.provider(&flow.authority).ok_or(LoginError::Unknown)?;
         if back.iss.is_some_and(|iss| iss != provider.config.issuer) {
             return Err(LoginError::Claims);
         }
@@ -267,9 +293,13 @@ impl Oidc {
             .filter(|text| text.len() <= MAX_PARAMETER_LEN)
             .ok_or(LoginError::Declined)?;
         let official = self
-            .redeem(provider, code, flow.verifier, &flow.nonce, now)
+            .redeem(&provider, code, flow.verifier, &flow.nonce, now)
             .await?;
-        Ok((flow.authority, official))
+        Ok(Arrival {
+            authority: flow.authority,
+            official,
+            way: Way::Oidc(Box::new(provider.config.clone())),
+        })
     }
 
     async fn redeem(

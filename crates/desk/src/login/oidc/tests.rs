@@ -170,7 +170,11 @@ fn back(departure: &Departure) -> Return {
 /// A whole login.
 async fn log_in(oidc: &Oidc, now: u64) -> Result<Official, LoginError> {
     let departure = oidc.depart(&AuthorityId::default(), now).await?;
-    let (authority, official) = oidc
+    let Arrival {
+        authority,
+        official,
+        ..
+    } = oidc
         .arrive(&departure.cookie, back(&departure), now)
         .await?;
     assert_eq!(authority, AuthorityId::default());
@@ -189,7 +193,7 @@ async fn an_official_logs_in_with_pkce_and_a_name_from_the_user_info() {
     assert_eq!(asked["acr_values"], "substantial high");
     assert_eq!(asked["redirect_uri"], "https://video.example.org/callback");
     let cookie = &departure.cookie;
-    let (_, official) = oidc.arrive(cookie, back(&departure), NOW).await.unwrap();
+    let Arrival { official, .. } = oidc.arrive(cookie, back(&departure), NOW).await.unwrap();
     assert_eq!(
         (official.id.as_str(), official.name.as_str()),
         ("u1", "Kim Beispiel")

@@ -11,7 +11,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schalter_desk::domain::TimeZone;
 use schalter_desk::http::pages::Site;
+use schalter_desk::login::Logins;
 use schalter_desk::login::sessions::SessionTimes;
 use schalter_model::AuthorityId;
 use schalter_signaling::authority::ApiKey;
@@ -131,18 +133,24 @@ impl Desk {
 }
 
 impl Desk {
-    /// Whether a server that runs by this one would run by `other` with nothing but a reload, which takes over the secrets of keys and
-    /// receivers.
+    /// Whether a server that runs by this one would run by `other` with nothing but a reload, which takes over what offices and receivers are,
+    /// but not which there are.
     pub(super) fn runs_as(&self, other: &Self) -> bool {
-        self.without_secrets() == other.without_secrets()
+        self.without_replaced() == other.without_replaced()
     }
 
-    /// Takes over the secrets of `other`, of offices and receivers that are in both. Answers whether any is another one.
-    pub(crate) fn take_secrets(&mut self, other: &Self) -> bool {
+    /// Takes over what a reload does of `other`. Answers whether any of it is another.
+    pub(crate) fn take_over(&mut self, other: &Self) -> bool {
         let before = self.clone();
         for office in &mut self.authorities {
-            let fresh = other.authorities.iter().find(|one| one.id == office.id);
-            office.keys = fresh.map_or_else(Vec::new, |fresh| fresh.keys.clone());
+            match other.authorities.iter().find(|one| one.id == office.id) {
+                Some(fresh) => office.clone_from(fresh),
+                // Nobody comes in there any more; until a restart it is there all the same.
+                None => {
+                    office.keys.clear();
+                    office.logins = Logins::default();
+                }
+            }
         }
         for webhook in &mut self.webhooks {
             let same = |one: &&DeskWebhook| {
@@ -155,11 +163,18 @@ impl Desk {
         *self != before
     }
 
-    fn without_secrets(&self) -> Self {
+    /// Whether anybody can be a local official, without a password.
+    pub(crate) fn has_local_officials(&self) -> bool {
+        let mut offices = self.authorities.iter();
+        offices.any(|office| !office.logins.demo.is_empty())
+    }
+
+    fn without_replaced(&self) -> Self {
         let mut desk = self.clone();
         for office in &mut desk.authorities {
-            office.keys.clear();
+            *office = Office::new(office.id.clone(), "", TimeZone::utc());
         }
+        desk.authorities.sort_by(|one, other| one.id.cmp(&other.id));
         for webhook in &mut desk.webhooks {
             webhook.secrets.clear();
         }
