@@ -15,5 +15,5 @@ pub use seats::{Grants, SeatAnswer, SeatError, SeatToken, Seats};
 pub use service::{
     Actor, Authorities, Caller, Changed, Clock, Desk, DeskError, Done, KEEP_ANSWERS_S, Keep,
     KeepBytes, Opened, Partner, PersonInput, Random, Record, Replayed, Standing, Sweep,
-    SystemClock, SystemRandom, Visitor,
+    SystemClock, SystemRandom, Terms, Visitor,
 };

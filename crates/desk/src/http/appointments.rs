@@ -19,9 +19,9 @@ use super::idempotency::{Once, finish, keep, seal};
 use super::location::InPath;
 use super::problem::Problem;
 use super::{records, wire};
-use crate::Done;
 use crate::domain::{Appointment, AppointmentId, ExternalRef, PersonId, Refusal, Timestamp};
 use crate::store::Filter;
+use crate::{Done, Terms};
 
 /// Appointments that a list has unless it asks for another number.
 const LIST: usize = 100;
@@ -55,6 +55,14 @@ pub(super) fn appointment_id(text: &str) -> Result<AppointmentId, Problem> {
 
 fn person_id(text: &str) -> Result<PersonId, Problem> {
     text.parse().map_err(|_| Refusal::NoPerson.into())
+}
+
+/// A change of this version; of whichever there is without one (`If-Match: *`).
+const fn seen(expected: Option<u64>) -> Terms<'static> {
+    Terms {
+        expected,
+        keep: None,
+    }
 }
 
 impl<G: Gate> Front<G> {
@@ -123,7 +131,10 @@ async fn change<G: Gate>(
     let expected = expected_version(&parts.headers)?;
     let (json, _) = read::<wire::PatchJson>(&parts, body)?;
     let caller = &admitted.caller;
-    let done = front.desk.patch(caller, &id, expected, json.into()).await?;
+    let done = front
+        .desk
+        .patch(caller, &id, seen(expected), json.into())
+        .await?;
     Ok(front.render(&done.appointment).into_response())
 }
 
@@ -135,12 +146,17 @@ async fn cancel<G: Gate>(
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
     let id = appointment_id(&id)?;
+    let expected = expected_version(&parts.headers)?;
     let body = body.unwrap_or_default();
     let once = Once::of(&front.desk, &admitted, &parts, &body)?;
     let render = |done: &Done| front.render_done(200, done);
     let sealed = |done: &Done| seal(once.as_ref(), &render(done));
     let kept = keep(once.as_ref(), &sealed);
-    let done = front.desk.cancel(&admitted.caller, &id, kept.as_ref());
+    let terms = Terms {
+        expected,
+        keep: kept.as_ref(),
+    };
+    let done = front.desk.cancel(&admitted.caller, &id, terms);
     finish(once.as_ref(), done.await, render)
 }
 
@@ -152,16 +168,20 @@ async fn add_person<G: Gate>(
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
     let id = appointment_id(&id)?;
+    let expected = expected_version(&parts.headers)?;
     let (json, body) = read::<wire::PersonJson>(&parts, body)?;
     let once = Once::of(&front.desk, &admitted, &parts, &body)?;
     let render = |done: &Done| front.render_done(201, done);
     let sealed = |done: &Done| seal(once.as_ref(), &render(done));
     let kept = keep(once.as_ref(), &sealed);
-    let done = front
+    let terms = Terms {
+        expected,
+        keep: kept.as_ref(),
+    };
+    let added = front
         .desk
-        .add_person(&admitted.caller, &id, json.into(), kept.as_ref())
-        .await;
-    finish(once.as_ref(), done, render)
+        .add_person(&admitted.caller, &id, json.into(), terms);
+    finish(once.as_ref(), added.await, render)
 }
 
 async fn remove_person<G: Gate>(
@@ -171,8 +191,12 @@ async fn remove_person<G: Gate>(
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
     let (id, person) = (appointment_id(&id)?, person_id(&person)?);
+    let terms = seen(expected_version(&parts.headers)?);
     let caller = &admitted.caller;
-    let done = front.desk.remove_person(caller, &id, &person).await?;
+    let done = front
+        .desk
+        .remove_person(caller, &id, &person, terms)
+        .await?;
     Ok(front.render(&done.appointment).into_response())
 }
 
@@ -184,6 +208,7 @@ async fn reissue<G: Gate>(
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
     let (id, person) = (appointment_id(&id)?, person_id(&person)?);
+    let expected = expected_version(&parts.headers)?;
     let body = body.unwrap_or_default();
     let once = Once::of(&front.desk, &admitted, &parts, &body)?;
     let render = |done: &Done| {
@@ -195,11 +220,14 @@ async fn reissue<G: Gate>(
     };
     let sealed = |done: &Done| seal(once.as_ref(), &render(done));
     let kept = keep(once.as_ref(), &sealed);
-    let done = front
+    let terms = Terms {
+        expected,
+        keep: kept.as_ref(),
+    };
+    let reissued = front
         .desk
-        .reissue_link(&admitted.caller, &id, &person, kept.as_ref())
-        .await;
-    finish(once.as_ref(), done, render)
+        .reissue_link(&admitted.caller, &id, &person, terms);
+    finish(once.as_ref(), reissued.await, render)
 }
 
 async fn revoke<G: Gate>(
@@ -209,8 +237,9 @@ async fn revoke<G: Gate>(
 ) -> Answered {
     let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
     let (id, person) = (appointment_id(&id)?, person_id(&person)?);
+    let terms = seen(expected_version(&parts.headers)?);
     let caller = &admitted.caller;
-    let done = front.desk.revoke_link(caller, &id, &person).await?;
+    let done = front.desk.revoke_link(caller, &id, &person, terms).await?;
     Ok(front.render(&done.appointment).into_response())
 }
 

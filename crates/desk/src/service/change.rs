@@ -52,6 +52,15 @@ impl std::fmt::Debug for Keep<'_> {
     }
 }
 
+/// On what terms a change is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// The version that the client saw; with another the change is refused ([`Refusal::Stale`]).
+    pub expected: Option<u64>,
+    /// Whether the answer is kept.
+    pub keep: Option<&'a Keep<'a>>,
+}
+
 /// An answer that was given before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
@@ -153,7 +162,7 @@ impl Desk {
     ) -> Result<Done, DeskError> {
         let by = caller.by();
         self.change(
-            Subject::of(caller, id, &by, None),
+            Subject::of(caller, id, &by, Terms::default()),
             |appointment, authority, now| Ok(step(appointment, authority, now)?.into()),
         )
         .await

@@ -1,6 +1,6 @@
 //! What officials decide during a consultation.
 
-use super::change::{Done, Step, Subject};
+use super::change::{Done, Step, Subject, Terms};
 use super::{Actor, Caller, Desk, DeskError};
 use crate::domain::{
     AppointmentId, Digest, LinkToken, MessageText, Name, OutcomeCode, PersonId, Refusal, Role,
@@ -103,15 +103,18 @@ impl Desk {
             None => self.authority(&caller.authority)?.seen_as(),
         };
         let by = caller.by();
-        self.change(Subject::of(caller, id, &by, None), |appointment, _, now| {
-            let moved =
-                appointment.add_colleague(person.clone(), name.clone(), token.digest(), now)?;
-            Ok(Step {
-                moved,
-                person: Some(person.clone()),
-                links: vec![(person.clone(), token.clone())],
-            })
-        })
+        self.change(
+            Subject::of(caller, id, &by, Terms::default()),
+            |appointment, _, now| {
+                let moved =
+                    appointment.add_colleague(person.clone(), name.clone(), token.digest(), now)?;
+                Ok(Step {
+                    moved,
+                    person: Some(person.clone()),
+                    links: vec![(person.clone(), token.clone())],
+                })
+            },
+        )
         .await
     }
 
@@ -132,14 +135,18 @@ impl Desk {
         let digest = Digest::of(&self.random::<32>());
         let by = caller.by();
         let done = self
-            .change(Subject::of(caller, id, &by, None), |appointment, _, _| {
-                let fresh = (fresh.clone(), digest);
-                let (person, moved) = appointment.seat_official(official, name.clone(), fresh)?;
-                Ok(Step {
-                    person: Some(person),
-                    ..Step::from(moved)
-                })
-            })
+            .change(
+                Subject::of(caller, id, &by, Terms::default()),
+                |appointment, _, _| {
+                    let fresh = (fresh.clone(), digest);
+                    let (person, moved) =
+                        appointment.seat_official(official, name.clone(), fresh)?;
+                    Ok(Step {
+                        person: Some(person),
+                        ..Step::from(moved)
+                    })
+                },
+            )
             .await?;
         let person = done.person.as_ref().ok_or(Refusal::NoPerson)?;
         let person = done.appointment.person(person)?;

@@ -20,7 +20,7 @@ use schalter_model::AuthorityId;
 use tokio::sync::broadcast;
 
 pub use caller::{Actor, Caller};
-pub use change::{Done, Keep, KeepBytes, Replayed};
+pub use change::{Done, Keep, KeepBytes, Replayed, Terms};
 pub use planning::{Partner, PersonInput};
 pub use records::Record;
 pub use sources::{Clock, Random, SystemClock, SystemRandom};

@@ -1,6 +1,6 @@
 //! Commands of integrators and officials on the plan.
 
-use super::change::{Done, Keep, Step, Subject};
+use super::change::{Done, Keep, Step, Subject, Terms};
 use super::{Caller, Desk, DeskError};
 use crate::domain::{
     Appointment, AppointmentId, ExternalRef, LanguageTag, LinkToken, Name, Needs, NewAppointment,
@@ -167,22 +167,19 @@ impl Desk {
     /// Changes the plan.
     ///
     /// # Errors
-    /// What [`Appointment::change`] refuses; [`Refusal::Stale`] if `expected` is not the version.
+    /// What [`Appointment::change`] refuses; [`Refusal::Stale`] if `terms` expect another version.
     pub async fn patch(
         &self,
         caller: &Caller,
         id: &AppointmentId,
-        expected: Option<u64>,
+        terms: Terms<'_>,
         patch: Patch,
     ) -> Result<Done, DeskError> {
         let by = caller.by();
-        let subject = Subject {
-            expected,
-            ..Subject::of(caller, id, &by, None)
-        };
-        self.change(subject, |appointment, _, now| {
-            Ok(appointment.change(patch.clone(), now)?.into())
-        })
+        self.change(
+            Subject::of(caller, id, &by, terms),
+            |appointment, _, now| Ok(appointment.change(patch.clone(), now)?.into()),
+        )
         .await
     }
 
@@ -194,12 +191,13 @@ impl Desk {
         &self,
         caller: &Caller,
         id: &AppointmentId,
-        keep: Option<&Keep<'_>>,
+        terms: Terms<'_>,
     ) -> Result<Done, DeskError> {
         let by = caller.by();
-        self.change(Subject::of(caller, id, &by, keep), |appointment, _, now| {
-            Ok(appointment.cancel(now)?.into())
-        })
+        self.change(
+            Subject::of(caller, id, &by, terms),
+            |appointment, _, now| Ok(appointment.cancel(now)?.into()),
+        )
         .await
     }
 
@@ -212,7 +210,7 @@ impl Desk {
         caller: &Caller,
         id: &AppointmentId,
         input: PersonInput,
-        keep: Option<&Keep<'_>>,
+        terms: Terms<'_>,
     ) -> Result<Done, DeskError> {
         let authority = self.authority(&caller.authority)?;
         authority.check_language(input.language.as_ref())?;
@@ -232,7 +230,7 @@ impl Desk {
             link: token.digest(),
         };
         let by = caller.by();
-        self.change(Subject::of(caller, id, &by, keep), |appointment, _, _| {
+        self.change(Subject::of(caller, id, &by, terms), |appointment, _, _| {
             Ok(Step {
                 moved: appointment.add_person(new.clone())?,
                 person: Some(person.clone()),
@@ -251,9 +249,11 @@ impl Desk {
         caller: &Caller,
         id: &AppointmentId,
         person: &PersonId,
+        terms: Terms<'_>,
     ) -> Result<Done, DeskError> {
-        self.decide(caller, id, |appointment, _, _| {
-            appointment.remove_person(person)
+        let by = caller.by();
+        self.change(Subject::of(caller, id, &by, terms), |appointment, _, _| {
+            Ok(appointment.remove_person(person)?.into())
         })
         .await
     }
@@ -267,11 +267,11 @@ impl Desk {
         caller: &Caller,
         id: &AppointmentId,
         person: &PersonId,
-        keep: Option<&Keep<'_>>,
+        terms: Terms<'_>,
     ) -> Result<Done, DeskError> {
         let token = LinkToken::from_random(self.random());
         let by = caller.by();
-        self.change(Subject::of(caller, id, &by, keep), |appointment, _, _| {
+        self.change(Subject::of(caller, id, &by, terms), |appointment, _, _| {
             Ok(Step {
                 moved: appointment.reissue_link(person, token.digest())?,
                 person: Some(person.clone()),
@@ -290,9 +290,11 @@ impl Desk {
         caller: &Caller,
         id: &AppointmentId,
         person: &PersonId,
+        terms: Terms<'_>,
     ) -> Result<Done, DeskError> {
-        self.decide(caller, id, |appointment, _, _| {
-            appointment.revoke_link(person)
+        let by = caller.by();
+        self.change(Subject::of(caller, id, &by, terms), |appointment, _, _| {
+            Ok(appointment.revoke_link(person)?.into())
         })
         .await
     }
@@ -303,13 +305,13 @@ impl<'a> Subject<'a> {
         caller: &'a Caller,
         id: &'a AppointmentId,
         by: &'a str,
-        keep: Option<&'a Keep<'a>>,
+        Terms { expected, keep }: Terms<'a>,
     ) -> Self {
         Self {
             authority: &caller.authority,
             id,
             by,
-            expected: None,
+            expected,
             keep,
         }
     }

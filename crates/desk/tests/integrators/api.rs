@@ -175,6 +175,52 @@ async fn a_change_names_the_version_it_saw() {
 }
 
 #[tokio::test]
+async fn every_change_of_people_links_and_state_names_the_version_it_saw() {
+    let office = Office::open();
+    let made = office
+        .call("POST", "/v1/appointments", &[], Some(plan()))
+        .await;
+    let at = made.header("location").to_owned();
+    let person = made.json["people"][1]["id"].as_str().unwrap();
+    let people = format!("{at}/people");
+    let one = format!("{people}/{person}");
+    let link = format!("{one}/link");
+    let cancel = format!("{at}/cancel");
+    let newcomer = json!({ "role": "observer", "name": "Ford" });
+    let mut version = 1;
+    for (method, path, body, status) in [
+        ("POST", &people, Some(newcomer), 201),
+        ("POST", &link, None, 200),
+        ("DELETE", &link, None, 200),
+        ("DELETE", &one, None, 200),
+        ("POST", &cancel, None, 200),
+    ] {
+        let blind = office.call(method, path, &[], body.clone()).await;
+        assert_eq!(blind.problem(), (428, "if-match-required".into()), "{path}");
+        for wrong in [format!("\"{}\"", version - 1), "\"x\"".to_owned()] {
+            let headers = [("if-match", wrong.as_str())];
+            let stale = office.call(method, path, &headers, body.clone()).await;
+            assert_eq!(stale.problem(), (412, "stale".into()), "{path}");
+        }
+        let tag = format!("\"{version}\"");
+        let once = [("if-match", tag.as_str()), ("idempotency-key", path)];
+        let done = office.call(method, path, &once, body.clone()).await;
+        version += 1;
+        let expected = format!("\"{version}\"");
+        assert_eq!(
+            (done.status, done.header("etag")),
+            (status, &*expected),
+            "{path}"
+        );
+        // What was carried out is answered again, though the version is another one by now.
+        if method == "POST" {
+            let again = office.call(method, path, &once, body).await;
+            assert_eq!((again.status, &again.json), (status, &done.json), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn limits_hold_at_their_edges() {
     let office = Office::open();
     let post = async |body: Value| {
@@ -291,7 +337,8 @@ async fn events_are_replayed_from_any_number_and_name_nobody() {
         .call("POST", "/v1/appointments", &[], Some(plan()))
         .await;
     let path = format!("{}/cancel", made.header("location"));
-    assert_eq!(office.call("POST", &path, &[], None).await.status, 200);
+    let cancelled = office.call("POST", &path, &[("if-match", "*")], None);
+    assert_eq!(cancelled.await.status, 200);
     let all = office.call("GET", "/v1/events", &[], None).await;
     let kinds: Vec<_> = all.json["events"]
         .as_array()

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use schalter_desk::domain::{
     AppointmentId, LinkToken, OutcomeCode, Patch, PersonId, Refusal, Secret, State,
 };
-use schalter_desk::{Caller, DeskError};
+use schalter_desk::{Caller, DeskError, Terms};
 use serde_json::json;
 
 use crate::office::Office;
@@ -202,12 +202,14 @@ impl Model {
                 self.withdrawn(person, done)
             }
             Op::Revoke(person) => {
-                let done = did(desk.revoke_link(&official, &id, &self.people[person]).await);
+                let done = did(desk
+                    .revoke_link(&official, &id, &self.people[person], Terms::default())
+                    .await);
                 self.withdrawn(person, done)
             }
             Op::Reissue(person) => {
                 let done = desk
-                    .reissue_link(&official, &id, &self.people[person], None)
+                    .reissue_link(&official, &id, &self.people[person], Terms::default())
                     .await;
                 let link = done.as_ref().ok().map(|done| done.links[0].1.clone());
                 let done = self.withdrawn(person, did(done));
@@ -218,7 +220,7 @@ impl Model {
             }
             Op::TakeOut(person) => {
                 let done = did(desk
-                    .remove_person(&official, &id, &self.people[person])
+                    .remove_person(&official, &id, &self.people[person], Terms::default())
                     .await);
                 self.withdrawn(person, done)
             }
@@ -237,14 +239,14 @@ impl Model {
                     ends_at: Some(desk.now().plus_s(60 + seconds)),
                     ..Patch::default()
                 };
-                did(desk.patch(&official, &id, None, patch).await)
+                did(desk.patch(&official, &id, Terms::default(), patch).await)
             }
             Op::Pass(seconds) => {
                 self.office.pass(seconds);
                 false
             }
             Op::Cancel => {
-                let done = did(desk.cancel(&official, &id, None).await);
+                let done = did(desk.cancel(&official, &id, Terms::default()).await);
                 self.ended(State::Cancelled, done)
             }
             Op::End => {

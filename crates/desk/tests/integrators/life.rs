@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use schalter_desk::domain::{Bye, LinkToken, OutcomeCode, PersonId, Refusal, Secret, State};
-use schalter_desk::{DeskError, Standing, Visitor};
+use schalter_desk::{DeskError, Standing, Terms, Visitor};
 use serde_json::{Value, json};
 
 use crate::api::plan;
@@ -195,7 +195,7 @@ async fn links_follow_the_window_and_can_be_withdrawn() {
     office.desk.open(&link, None).await.unwrap();
     let done = office
         .desk
-        .reissue_link(&official, &id, &person(&made, 0), None)
+        .reissue_link(&official, &id, &person(&made, 0), Terms::default())
         .await
         .unwrap();
     assert_eq!(
@@ -206,7 +206,7 @@ async fn links_follow_the_window_and_can_be_withdrawn() {
     office.desk.open(&fresh, None).await.unwrap();
     office
         .desk
-        .revoke_link(&official, &id, &person(&made, 0))
+        .revoke_link(&official, &id, &person(&made, 0), Terms::default())
         .await
         .unwrap();
     assert_eq!(

@@ -337,6 +337,7 @@ async fn an_official_plans_and_links_are_told_once() {
     assert!(!again.to_string().contains("join_url"));
 
     let person = people[0]["id"].as_str().unwrap();
+    official.if_match = Some("\"1\"".to_owned());
     let (status, made) = official
         .post(&format!("{at}/people/{person}/link"), json!({}))
         .await;
@@ -355,8 +356,13 @@ async fn an_official_plans_and_links_are_told_once() {
     );
     let json = Some("application/json");
     let link = format!("{at}/people/{person}/link");
+    // Somebody opened it meanwhile.
+    let (status, _) = official.send("DELETE", &link, Body::empty(), None).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED);
+    official.if_match = Some("*".to_owned());
     let (status, _) = official.send("DELETE", &link, Body::empty(), None).await;
     assert_eq!(status, StatusCode::OK);
+    official.if_match = None;
     assert_eq!(
         office.browser().post("/links/open", open).await.0,
         StatusCode::GONE
@@ -378,6 +384,7 @@ async fn an_official_plans_and_links_are_told_once() {
         let (status, card) = official.send("PATCH", &at, Body::from(body), json).await;
         assert_eq!(status.as_u16(), expected, "{card}");
     }
+    official.if_match = Some("*".to_owned());
     let (status, card) = official
         .post(
             &format!("{at}/people"),
@@ -495,6 +502,7 @@ async fn a_colleague_is_seen_under_a_name_or_as_the_office() {
 async fn somebody_is_spoken_to_in_a_language_of_the_office_only() {
     let office = Office::open().await;
     let mut official = office.official("ulm").await;
+    official.if_match = Some("*".to_owned());
     let people = format!("/appointments/{}/people", office.id);
     let ask = |language| json!({"role": "citizen", "name": "Kim", "language": language});
     let (status, problem) = official.post(&people, ask("fr")).await;

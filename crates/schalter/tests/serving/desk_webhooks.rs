@@ -95,7 +95,7 @@ fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
 async fn v1(server: &Server, request: &str, key: &str, body: &str) -> (u16, Value) {
     let head = format!(
         "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+         If-Match: *\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let address = ("127.0.0.1", server.port);

@@ -8,6 +8,9 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with. */
+/** What `If-Match` must come with. */
+const HELD = ['PATCH ', 'POST cancel', 'POST people', 'PATCH person', 'DELETE person', 'POST link', 'DELETE link'];
+
 export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {} }) {
   const office = { id: 'mitte', name: 'Bürgeramt Mitte', time_zone: 'Europe/Berlin', languages: ['de', 'en', 'de-leicht'], help: { phone: '+49 30 115', text: 'Montag bis Freitag, 8 bis 18 Uhr' }, links: { imprint: '/impressum', privacy: '/datenschutz', accessibility: '/barrierefrei', feedback: 'hilfe@example.org' }, theme: { logo_url: null, colours: { primary: '#00509b', on_primary: '#ffffff' } }, login: { oidc: true, demo: [{ id: 'off', name: 'Frau Schröder' }] }, ...more };
   const hour = 3_600_000;
@@ -38,11 +41,13 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     const told = (answer) => { apt.version++; changed(); return answer; };
     const [, id, what] = rest.match(/^people\/(\w+)(?:\/(\w+))?$/) ?? [];
     const one = apt.people.find((person) => person.id === id);
-    switch (`${method} ${what ?? (id ? 'person' : rest)}`) {
+    const wanted = `${method} ${what ?? (id ? 'person' : rest)}`;
+    // Changes of the plan are of a version; what is decided of who is there is not.
+    if (HELD.includes(wanted) && headers['if-match'] !== `"${apt.version}"`) return headers['if-match'] ? no(412, 'stale') : no(428, 'if-match-required');
+    switch (wanted) {
       case 'GET ': return apt;
-      case 'PATCH ':
-        if (headers['if-match'] !== `"${apt.version}"`) return no(412, 'stale');
-        return told(Object.assign(apt, body));
+      case 'PATCH ': return told(Object.assign(apt, body));
+      case 'PATCH person': return told(Object.assign(one, body) && apt);
       case 'POST cancel': return told(Object.assign(apt, { state: 'cancelled' }));
       case 'POST people': {
         const person = personOf(body);

@@ -118,8 +118,17 @@ export async function replans(page, desk, seen) {
   assert.ok(!desk.calls.includes('POST appointments/apt_1/people/per_kim/link'));
   await press(page, `reissue-${sam.id}`);
   await page.waitForFunction((id) => document.querySelector(`#plan-apt_1-made [data-person="${id}"]`), sam.id);
+  desk.change({}); // only other things moved on
   await confirmed(page, `revoke-${sam.id}`, 'day.did.revoke');
   assert.equal(sam.link, 'revoked');
+  // A colleague gives them a new link while it is asked whether they go: that is not what was asked about.
+  await press(page, `remove-${sam.id}`);
+  desk.replan({ people: desk.apt.people.map((one) => (one === sam ? Object.assign(one, { link: 'unused' }) : one)) });
+  await press(page, 'confirm-yes');
+  await says(page, 'amt.problem.stale');
+  assert.ok(desk.apt.people.includes(sam), 'nothing is done to what nobody saw');
+  desk.change({});
+  await page.waitForFunction((id) => document.querySelector(`#plan-apt_1-people #revoke-${id}`), sam.id);
   await confirmed(page, `remove-${sam.id}`, 'day.did.remove');
   assert.ok(!desk.apt.people.includes(sam));
   await press(page, 'edit-apt_1');

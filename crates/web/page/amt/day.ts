@@ -2,13 +2,14 @@
 
 import { el, setState, showScreen } from '../dom';
 import { clearText, setText, setTitle, type Message, type TextKey } from '../texts';
-import { call, listen } from '../talk/api';
+import { listen } from '../talk/api';
 import { button, timeIn } from '../talk/office';
 import type { Card, Day, Official } from '../talk/view';
 import { confirm } from './confirm';
 import { createForm } from './create';
+import { held } from './held';
 import { badge, People, PersonRow, type Say } from './person-row';
-import { PlanPanel } from './plan';
+import { PlanPanel, samePlan } from './plan';
 import { officialText } from './problems';
 
 export type Chosen = Card | 'over' | 'logout' | 'devices';
@@ -97,9 +98,10 @@ class AppointmentCard {
     this.#edit.setAttribute('aria-controls', this.#plan.element.id);
     this.#edit.setAttribute('aria-expanded', 'false');
     this.#cancel = button(`cancel-${id}`, 'day.cancel', 'secondary', async () => {
-      const args = { subject: this.#card.subject, time: timeIn(me.office, this.#card.starts_at) };
+      const seen = this.#card;
+      const args = { subject: seen.subject, time: timeIn(me.office, seen.starts_at) };
       if (!(await confirm('day.cancel.title', { key: 'day.cancel.what', args }, 'day.cancel.yes'))) return;
-      call('POST', `appointments/${id}/cancel`, {}).then(() => say({ key: 'day.did.cancel', args }), (problem: unknown) => say(officialText(problem)));
+      held(seen, (now) => samePlan(now, seen), 'POST', '/cancel', {}).then(() => say({ key: 'day.did.cancel', args }), (problem: unknown) => say(officialText(problem)));
     });
     // What was: a document that the browser shows and prints, and asks the desk for as such.
     this.#record = el('a', { class: 'kern-btn kern-btn--secondary', id: `record-${id}`, href: `desk/v1/appointments/${id}/record`, target: '_blank', rel: 'noopener' }, el('span', { class: 'kern-label' }));

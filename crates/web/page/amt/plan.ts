@@ -8,6 +8,7 @@ import type { Card, CardPerson, Official } from '../talk/view';
 import { confirm } from './confirm';
 import { Summary, submit } from './fields';
 import { handOver, invited } from './hand-over';
+import { held, samePeople, samePerson } from './held';
 import { PersonFields } from './person-fields';
 import { codeOf, officialText } from './problems';
 import { WhenFields, type Plan } from './when-fields';
@@ -15,7 +16,7 @@ import { WhenFields, type Plan } from './when-fields';
 /** Times that a change is sent anew because something else than the plan moved on, such as somebody who began to wait. */
 const TRIES = 5;
 
-const samePlan = (one: Plan, other: Plan) => one.subject === other.subject && Date.parse(one.starts_at) === Date.parse(other.starts_at) && Date.parse(one.ends_at) === Date.parse(other.ends_at);
+export const samePlan = (one: Plan, other: Plan) => one.subject === other.subject && Date.parse(one.starts_at) === Date.parse(other.starts_at) && Date.parse(one.ends_at) === Date.parse(other.ends_at);
 
 export class PlanPanel {
   readonly element: HTMLElement;
@@ -116,7 +117,7 @@ export class PlanPanel {
   async #add(): Promise<void> {
     if (!this.#problems.hold(this.#newcomer.complaints())) return;
     try {
-      const card = await call<Card>('POST', `${this.#path}/people`, this.#newcomer.value());
+      const card = await held<Card>(this.#card, samePeople(this.#card), 'POST', '/people', this.#newcomer.value());
       this.#newcomer.clear();
       this.#said.textContent = '';
       this.#say({ key: 'day.did.add', args: { name: invited(card)[0]?.name ?? '' } });
@@ -140,23 +141,24 @@ export class PlanPanel {
       setText(made.firstElementChild ?? made, { key: `edit.${what}`, args });
       return made;
     };
-    const path = `${this.#path}/people/${one.id}`;
+    const path = `/people/${one.id}`;
+    const same = samePerson(one);
     const reissue = named('reissue', async () => {
       // Whoever is there by the old link is sent away: that is asked before.
       if (one.link === 'bound' && !(await confirm({ key: 'edit.reissue.title', args }, 'edit.reissue.what', 'edit.reissue.yes'))) return;
-      const { join_url } = await call<{ join_url: string }>('POST', `${path}/link`, {});
+      const { join_url } = await held<{ join_url: string }>(this.#card, same, 'POST', `${path}/link`, {});
       this.#say({ key: 'day.did.reissue', args });
       await handOver(this.#me.office, this.#card, [{ ...one, join_url }], this.#made);
     });
     const revoke = named('revoke', async () => {
       if (!(await confirm({ key: 'edit.revoke.title', args }, 'edit.revoke.what', 'edit.revoke.yes'))) return;
-      await call('DELETE', `${path}/link`);
+      await held(this.#card, same, 'DELETE', `${path}/link`);
       this.#made.replaceChildren();
       this.#say({ key: 'day.did.revoke', args });
     });
     const remove = named('remove', async () => {
       if (!(await confirm({ key: 'edit.remove.title', args }, 'edit.remove.what', 'edit.remove.yes'))) return;
-      await call('DELETE', path);
+      await held(this.#card, same, 'DELETE', path);
       this.#made.replaceChildren();
       this.#say({ key: 'day.did.remove', args });
       document.getElementById(`${this.element.id}-subject`)?.focus();
