@@ -7,6 +7,7 @@ import { checkDevices, type Entry } from '../prejoin';
 import { probeMedia, type Way } from '../probe';
 import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
+import { ServerClock } from '../talk/clock';
 import { alertBox, button, dateIn, instant, timeIn, useOffice } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
 import type { Bye, Needs, Network, Office, Seat, View } from '../talk/view';
@@ -200,13 +201,14 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
   const note = line(entry.camera !== false ? 'wait.private' : 'wait.private.audio');
   showScreen(content, el('section', { class: 'card' }, heading('wait.title'), called, position, since, message, note, line('wait.stay'), link));
   let view = first;
+  const desk = new ServerClock(first.server_time);
   // Honest is what is known: when it was to begin, and since when one waits. How long others take, nobody knows.
   const clock = () => {
     const { authority, appointment: { starts_at } } = view;
-    const late = Date.now() > Date.parse(starts_at) + LATE_MS;
+    const late = desk.now() > Date.parse(starts_at) + LATE_MS;
     setText(position, view.me.stage === 'held' ? 'wait.held' : { key: late ? 'wait.late' : 'wait.at', args: { time: () => timeIn(authority, starts_at) } });
     if (!view.me.waiting_since) return;
-    const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(view.me.waiting_since)) / 60_000));
+    const minutes = Math.max(0, Math.floor((desk.now() - Date.parse(view.me.waiting_since)) / 60_000));
     setText(since, minutes < 1 ? 'wait.since.short' : { key: 'wait.since', args: { minutes: String(minutes) } });
   };
   const timer = setInterval(clock, 15_000);
@@ -220,6 +222,7 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
       if (heard.type === 'bye') return finish(heard);
       if (heard.type !== 'view') return;
       view = heard.view;
+      desk.hear(view.server_time);
       const { stage, message: said } = view.me;
       clock();
       message.replaceChildren(...(said ? [alertBox('info', 'wait.message', el('p', { class: 'kern-body', id: 'message-text' }, said.text))] : []));
