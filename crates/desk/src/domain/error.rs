@@ -36,6 +36,11 @@ pub enum Refusal {
     /// It goes on, or is over: its plan is not to be changed any more.
     #[error("only an appointment that has not begun can be changed so")]
     NotScheduled,
+    /// Somebody has come by the link, or it leads to the page of officials or of others.
+    #[error(
+        "role and linked_to can be changed while nobody opened the link, and nobody becomes an official or ceases to be one: remove the person and add another"
+    )]
+    RoleFixed,
     /// It is not over yet: there is no record of it to give out.
     #[error("the record is complete once the appointment is over")]
     NotOver,
@@ -103,6 +108,7 @@ impl Refusal {
             Self::Cancelled => "cancelled",
             Self::Ended => "ended",
             Self::NotScheduled => "not-scheduled",
+            Self::RoleFixed => "role-fixed",
             Self::NotOver => "not-over",
             Self::NoSession => "no-session",
             Self::TooManyDevices => "too-many-devices",
@@ -130,6 +136,7 @@ impl Refusal {
             Self::LinkRevoked | Self::TooLate | Self::Cancelled | Self::Ended => 410,
             Self::TooEarly { .. }
             | Self::NotScheduled
+            | Self::RoleFixed
             | Self::NotOver
             | Self::TooManyDevices
             | Self::NoticeFirst

@@ -30,7 +30,7 @@ pub use person::{
     Agreed, Bye, Devices, Gone, Link, LinkState, Message, Needs, Network, Person, Role, Session,
     Stage,
 };
-pub use schedule::{NewAppointment, NewPerson, Patch};
+pub use schedule::{NewAppointment, NewPerson, Patch, PersonPatch};
 pub use text::{
     ExternalRef, InvalidText, LanguageTag, Line, MessageText, Name, OutcomeCode, Subject, Words,
 };

@@ -60,6 +60,19 @@ pub struct Patch {
     pub external_ref: Option<Option<ExternalRef>>,
 }
 
+/// A change of somebody: what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PersonPatch {
+    /// As others see it.
+    pub name: Option<Name>,
+    /// What they are there for.
+    pub role: Option<Role>,
+    /// One of the authority's; `Some(None)` takes it away.
+    pub language: Option<Option<LanguageTag>>,
+    /// Whom an interpreter or companion belongs to; `Some(None)` takes it away.
+    pub linked_to: Option<Option<PersonId>>,
+}
+
 fn check_window(when: When, now: Timestamp) -> Result<(), Refusal> {
     let length = when.ends_at.since_s(when.starts_at);
     let fits = (MIN_DURATION_S..=MAX_DURATION_S).contains(&length)
@@ -215,6 +228,42 @@ impl Appointment {
                 .last()
                 .map(|person| Fact::of(EventKind::LinkIssued, person)),
         );
+        self.people = people;
+        Ok(moved)
+    }
+
+    /// Changes somebody. Name and language may change until it is over. Role and partner may while nobody opened the link: by them it is decided what
+    /// somebody agrees to, with whom they are admitted, and what the seat is good for. Nor does anybody become an official, or cease to be one: their
+    /// links lead to another page, and were given out already.
+    ///
+    /// # Errors
+    /// [`Refusal::NoPerson`], [`Refusal::RoleFixed`]; [`Refusal::NoCitizen`], [`Refusal::WrongPartner`] as for [`Self::create`];
+    /// [`Refusal::Cancelled`], [`Refusal::Ended`].
+    pub fn change_person(&mut self, id: &PersonId, patch: PersonPatch) -> Result<Moved, Refusal> {
+        self.check_not_over()?;
+        let index = self.index(id)?;
+        let mut people = self.people.clone();
+        let person = &mut people[index];
+        let role = patch.role.unwrap_or(person.role);
+        let linked_to = patch.linked_to.unwrap_or_else(|| person.linked_to.clone());
+        if role != person.role || linked_to != person.linked_to {
+            let official = role == Role::Official || person.role == Role::Official;
+            let crosses = official && role != person.role;
+            if crosses || person.link_state() != LinkState::Unused || person.sessions > 0 {
+                return Err(Refusal::RoleFixed);
+            }
+            person.role = role;
+            person.linked_to = linked_to;
+        }
+        if let Some(name) = patch.name {
+            person.name = name;
+        }
+        if let Some(language) = patch.language {
+            person.language = language;
+        }
+        check_people(&people)?;
+        let mut moved = Moved::default();
+        moved.push(Fact::of(EventKind::Changed, &people[index]));
         self.people = people;
         Ok(moved)
     }

@@ -41,7 +41,7 @@ pub fn router<G: Gate>() -> Router<Front<G>> {
         .route("/appointments/{id}/people", post(add_person::<G>))
         .route(
             "/appointments/{id}/people/{person}",
-            delete(remove_person::<G>),
+            delete(remove_person::<G>).patch(change_person::<G>),
         )
         .route(
             "/appointments/{id}/people/{person}/link",
@@ -182,6 +182,23 @@ async fn add_person<G: Gate>(
         .desk
         .add_person(&admitted.caller, &id, json.into(), terms);
     finish(once.as_ref(), added.await, render)
+}
+
+async fn change_person<G: Gate>(
+    State(front): State<Front<G>>,
+    InPath((id, person)): InPath<(String, String)>,
+    parts: Parts,
+    body: Body,
+) -> Answered {
+    let admitted = front.gate.admit(&parts, Scope::AppointmentsWrite).await?;
+    let (id, person) = (appointment_id(&id)?, person_id(&person)?);
+    let terms = seen(expected_version(&parts.headers)?);
+    let (json, _) = read::<wire::PersonPatchJson>(&parts, body)?;
+    let caller = &admitted.caller;
+    let changed = front
+        .desk
+        .change_person(caller, &id, &person, json.into(), terms);
+    Ok(front.render(&changed.await?.appointment).into_response())
 }
 
 async fn remove_person<G: Gate>(

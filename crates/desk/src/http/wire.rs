@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::domain::{
     Appointment, Event, ExternalRef, LanguageTag, LinkToken, Name, Needs, Patch, Person, PersonId,
-    Role, Subject, Timestamp, When,
+    PersonPatch, Role, Subject, Timestamp, When,
 };
 use crate::{Partner, PersonInput, Record};
 
@@ -99,8 +99,33 @@ pub struct PatchJson {
     external_ref: Option<Option<ExternalRef>>,
 }
 
+/// A change of somebody, as a JSON merge patch (RFC 7396) of these members.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PersonPatchJson {
+    name: Option<Name>,
+    role: Option<Role>,
+    #[serde(deserialize_with = "present")]
+    language: Option<Option<LanguageTag>>,
+    #[serde(deserialize_with = "present")]
+    linked_to: Option<Option<PersonId>>,
+}
+
+impl From<PersonPatchJson> for PersonPatch {
+    fn from(json: PersonPatchJson) -> Self {
+        Self {
+            name: json.name,
+            role: json.role,
+            language: json.language,
+            linked_to: json.linked_to,
+        }
+    }
+}
+
 /// Tells `null` from a member that is not there.
-fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Option<ExternalRef>>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    reader: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(reader).map(Some)
 }
 

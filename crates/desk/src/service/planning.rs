@@ -4,7 +4,7 @@ use super::change::{Done, Keep, Step, Subject, Terms};
 use super::{Caller, Desk, DeskError};
 use crate::domain::{
     Appointment, AppointmentId, ExternalRef, LanguageTag, LinkToken, Name, Needs, NewAppointment,
-    NewPerson, Patch, PersonId, Refusal, Role, Subject as About, When,
+    NewPerson, Patch, PersonId, PersonPatch, Refusal, Role, Subject as About, When,
 };
 use crate::store::Filter;
 
@@ -236,6 +236,27 @@ impl Desk {
                 person: Some(person.clone()),
                 links: vec![(person.clone(), token.clone())],
             })
+        })
+        .await
+    }
+
+    /// Changes somebody.
+    ///
+    /// # Errors
+    /// What [`Appointment::change_person`] refuses; [`Refusal::WrongLanguage`].
+    pub async fn change_person(
+        &self,
+        caller: &Caller,
+        id: &AppointmentId,
+        person: &PersonId,
+        patch: PersonPatch,
+        terms: Terms<'_>,
+    ) -> Result<Done, DeskError> {
+        let authority = self.authority(&caller.authority)?;
+        authority.check_language(patch.language.as_ref().and_then(Option::as_ref))?;
+        let by = caller.by();
+        self.change(Subject::of(caller, id, &by, terms), |appointment, _, _| {
+            Ok(appointment.change_person(person, patch.clone())?.into())
         })
         .await
     }

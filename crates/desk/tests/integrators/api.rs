@@ -1,9 +1,10 @@
 //! Keys, idempotency, versions, problems, limits, events, records.
 
-use schalter_desk::domain::{MAX_PEOPLE, MAX_SUBJECT};
+use schalter_desk::domain::{MAX_PEOPLE, MAX_SUBJECT, PersonId};
 use schalter_desk::http::Scope;
 use serde_json::{Value, json};
 
+use crate::life::{person, token};
 use crate::office::{EVENTS_KEY, KEY, OTHER_KEY, Office, key};
 
 pub(crate) fn plan() -> Value {
@@ -218,6 +219,104 @@ async fn every_change_of_people_links_and_state_names_the_version_it_saw() {
             assert_eq!((again.status, &again.json), (status, &done.json), "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn somebody_is_changed_and_roles_stay_once_a_link_was_opened() {
+    let office = Office::open();
+    let made = office
+        .call("POST", "/v1/appointments", &[], Some(plan()))
+        .await;
+    let at = made.header("location").to_owned();
+    let (citizen, interpreter) = (person(&made, 0), person(&made, 1));
+    let patch = async |who: &PersonId, body: Value| {
+        let path = format!("{at}/people/{who}");
+        office
+            .call("PATCH", &path, &[("if-match", "*")], Some(body))
+            .await
+    };
+    let path = format!("{at}/people/{citizen}");
+    let name = json!({ "name": "Zaphod Neu" });
+    let blind = office.call("PATCH", &path, &[], Some(name.clone())).await;
+    assert_eq!(blind.problem(), (428, "if-match-required".into()));
+    let stale = [("if-match", "\"0\"")];
+    let stale = office.call("PATCH", &path, &stale, Some(name)).await;
+    assert_eq!(stale.problem(), (412, "stale".into()));
+
+    let both = json!({ "name": "Zaphod Neu", "language": "de" });
+    let changed = patch(&citizen, both).await;
+    assert_eq!((changed.status, changed.header("etag")), (200, "\"2\""));
+    let one = &changed.json["people"][0];
+    assert_eq!(
+        (&one["name"], &one["language"]),
+        (&json!("Zaphod Neu"), &json!("de"))
+    );
+    assert_eq!(one["needs"]["signing"], true, "what is not named stays");
+    let changed = patch(&citizen, json!({ "language": null })).await;
+    assert_eq!(changed.json["people"][0]["language"], Value::Null);
+
+    // Nobody belongs to somebody who is no partner, and there is always a citizen.
+    for (who, body, problem) in [
+        (
+            &interpreter,
+            json!({ "role": "observer" }),
+            (422, "wrong-partner"),
+        ),
+        (&citizen, json!({ "role": "observer" }), (422, "no-citizen")),
+        (&citizen, json!({ "role": "official" }), (409, "role-fixed")),
+        (
+            &interpreter,
+            json!({ "language": "fr" }),
+            (422, "wrong-language"),
+        ),
+        (&interpreter, json!({ "name": "" }), (422, "invalid")),
+        (&interpreter, json!({ "needs": {} }), (422, "invalid")),
+    ] {
+        let answer = patch(who, body.clone()).await;
+        assert_eq!(
+            answer.problem(),
+            (problem.0, problem.1.to_owned()),
+            "{body}"
+        );
+    }
+    let freed = json!({ "role": "observer", "linked_to": null });
+    let freed = patch(&interpreter, freed).await;
+    assert_eq!(freed.json["people"][1]["role"], "observer");
+    let back = json!({ "role": "companion", "linked_to": citizen });
+    let back = patch(&interpreter, back).await;
+    assert_eq!(back.json["people"][1]["linked_to"], json!(citizen));
+
+    // The link was opened: role and partner stay, also by a new one; the name does not.
+    office.desk.open(&token(&made, 1), None).await.unwrap();
+    let later = json!({ "role": "interpreter" });
+    let fixed = (409, "role-fixed".to_owned());
+    assert_eq!(patch(&interpreter, later.clone()).await.problem(), fixed);
+    let alone = json!({ "linked_to": null });
+    assert_eq!(patch(&interpreter, alone).await.problem(), fixed);
+    let same = json!({ "role": "companion", "name": "Trillian Neu" });
+    assert_eq!(patch(&interpreter, same).await.status, 200);
+    let link = format!("{at}/people/{interpreter}/link");
+    office.call("POST", &link, &[("if-match", "*")], None).await;
+    assert_eq!(patch(&interpreter, later).await.problem(), fixed);
+
+    let told = office.call("GET", "/v1/events", &[], None).await;
+    let changes: Vec<_> = told.json["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["type"] == "appointment.changed")
+        .collect();
+    assert_eq!(changes.len(), 5);
+    assert_eq!(changes[0]["data"]["person"], json!(citizen));
+    for name in ["Zaphod", "Trillian", "\"de\""] {
+        assert!(!told.text.contains(name), "{name}");
+    }
+    let cancel = format!("{at}/cancel");
+    office
+        .call("POST", &cancel, &[("if-match", "*")], None)
+        .await;
+    let over = patch(&citizen, json!({ "name": "Z" })).await;
+    assert_eq!(over.problem(), (410, "cancelled".into()));
 }
 
 #[tokio::test]

@@ -109,6 +109,16 @@ export async function replans(page, desk, seen) {
   const sam = desk.apt.people.at(-1);
   assert.deepEqual([sam.role, sam.linked_to], ['interpreter', 'per_kim']);
 
+  await press(page, `change-${sam.id}`);
+  await type(page, `change-${sam.id}-name`, 'Sam Neu');
+  await page.selectOption(`#change-${sam.id}-role`, 'companion');
+  await press(page, 'confirm-yes');
+  await says(page, 'day.did.change');
+  assert.deepEqual([sam.name, sam.role], ['Sam Neu', 'companion']);
+  await press(page, 'change-per_kim');
+  assert.equal(await page.isVisible('#change-per_kim-role'), false, 'the link was used');
+  await page.keyboard.press('Escape');
+
   await press(page, 'reissue-per_kim'); // the link is in use: that is asked
   await page.waitForSelector('dialog[open]');
   await seen('amt-confirm');

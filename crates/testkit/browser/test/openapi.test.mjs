@@ -46,7 +46,7 @@ expected-statuses = [401, 403, 404, 405, 428]
 
 # Whether a window, a partner, a place in a list, an outcome or a text is a good one can't be said in a schema.
 [[operations]]
-include-operation-id = ["listAppointments", "createAppointment", "changeAppointment", "addPerson", "planAppointment", "replanAppointment", "invite", "colleague", "end", "message", "deny"]
+include-operation-id = ["listAppointments", "createAppointment", "changeAppointment", "addPerson", "changePerson", "planAppointment", "replanAppointment", "invite", "changeInvited", "colleague", "end", "message", "deny"]
 checks.positive_data_acceptance.enabled = false
 
 # That a GET is one for a WebSocket can't be said, either.

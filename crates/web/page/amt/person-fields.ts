@@ -3,7 +3,7 @@
 import { el } from '../dom';
 import { setText, type Message, type TextKey } from '../texts';
 import { LANGUAGE_NAMES } from '../talk/office';
-import type { Needs, Office, Role } from '../talk/view';
+import type { CardPerson, Needs, Office, Role } from '../talk/view';
 import { choice, line, offer, type Complaint, type Field } from './fields';
 
 /** The desk's bound for a name (`MAX_NAME`). */
@@ -23,6 +23,46 @@ export interface NewPerson {
   readonly linked_to: string | number | null;
 }
 
+function languages(id: string, office: Office): Field<HTMLSelectElement> {
+  const known = office.languages.filter((tag): tag is keyof typeof LANGUAGE_NAMES => tag in LANGUAGE_NAMES);
+  return choice(id, 'edit.language', known.map((tag) => [tag, { key: 'office.name', args: { name: LANGUAGE_NAMES[tag] } }]), 'edit.language.hint');
+}
+
+/** What can be changed of somebody who is in an appointment; the role while nobody opened their link (`role-fixed`), and never that of an official. */
+export class ChangeFields {
+  readonly element = el('div', { class: 'fields' });
+  readonly #one: CardPerson;
+  readonly #name: Field<HTMLInputElement>;
+  readonly #language: Field<HTMLSelectElement>;
+  readonly #role: Field<HTMLSelectElement>;
+
+  constructor(prefix: string, office: Office, one: CardPerson) {
+    this.#one = one;
+    this.#name = line(`${prefix}-name`, 'create.name', { maxlength: String(MAX_NAME), 'aria-required': 'true' });
+    this.#name.control.value = one.name;
+    this.#language = languages(`${prefix}-language`, office);
+    if (one.language) this.#language.control.value = one.language;
+    // Whoever belongs to somebody has a role that does.
+    const may = ROLES.filter((role) => role !== 'official' && (!one.linked_to || role === 'interpreter' || role === 'companion'));
+    this.#role = choice(`${prefix}-role`, 'edit.role', may.map((role) => [role, `edit.role.${role}`]));
+    this.#role.control.value = one.role;
+    this.#role.element.hidden = one.role === 'official' || one.link !== 'unused' || one.stage !== 'invited';
+    this.#language.element.hidden = one.role === 'official';
+    this.element.append(this.#name.element, this.#language.element, this.#role.element);
+  }
+
+  /** What is another than it was. */
+  value(): { name?: string; language?: string; role?: string } {
+    const changed = (field: Field, was: string | null) => !field.element.hidden && field.value !== was;
+    const begins = this.#one.language ?? this.#language.control.options[0]?.value ?? null;
+    return {
+      ...(changed(this.#name, this.#one.name) ? { name: this.#name.value } : {}),
+      ...(changed(this.#language, begins) ? { language: this.#language.value } : {}),
+      ...(changed(this.#role, this.#one.role) ? { role: this.#role.value } : {}),
+    };
+  }
+}
+
 export class PersonFields {
   readonly element = el('div', { class: 'fields' });
   readonly name: Field<HTMLInputElement>;
@@ -38,8 +78,7 @@ export class PersonFields {
     this.#partners = partners;
     this.#role = choice(`${prefix}-role`, 'edit.role', ROLES.map((one) => [one, `edit.role.${one}`]));
     this.name = line(`${prefix}-name`, 'create.name', { maxlength: String(MAX_NAME), 'aria-required': 'true' });
-    const known = office.languages.filter((tag): tag is keyof typeof LANGUAGE_NAMES => tag in LANGUAGE_NAMES);
-    this.#language = choice(`${prefix}-language`, 'edit.language', known.map((tag) => [tag, { key: 'office.name', args: { name: LANGUAGE_NAMES[tag] } }]), 'edit.language.hint');
+    this.#language = languages(`${prefix}-language`, office);
     this.#partner = choice(`${prefix}-partner`, 'edit.partner', [], 'edit.partner.hint');
     this.#boxes = NEEDS.map((need) => ({ need, input: el('input', { type: 'checkbox', class: 'kern-form-check__checkbox', id: `${prefix}-need-${need}` }) }));
     this.#needs = el('fieldset', { class: 'kern-fieldset' }, setText(el('legend', { class: 'kern-label' }), 'edit.needs'),

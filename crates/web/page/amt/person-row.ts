@@ -36,10 +36,11 @@ export class PersonRow {
   readonly #inside: HTMLElement;
   readonly #message: HTMLElement;
   readonly #inCall: boolean;
+  readonly #shown: CardPerson;
   readonly #office: Office;
 
   constructor(office: Office, card: Card, one: CardPerson, say: Say, call?: InCall) {
-    [this.#office, this.#inCall] = [office, call !== undefined];
+    [this.#office, this.#inCall, this.#shown] = [office, call !== undefined, one];
     const { id } = one;
     const args = { name: one.name };
     const path = `appointments/${card.id}/people/${id}`;
@@ -80,6 +81,11 @@ export class PersonRow {
     this.#message = call ? el('details', { id: `message-${id}` }, setText(el('summary', { class: 'kern-body' }), { key: 'lobby.message.open', args }), form) : form;
     this.element = el('li', { class: 'person', 'data-person': id }, this.#name, this.#marks, this.#since, this.#pair, this.#decide, this.#message, this.#inside);
     this.update(card, one);
+  }
+
+  /** Whether it was made for somebody of this name and role. */
+  shows({ name, role }: CardPerson): boolean {
+    return name === this.#shown.name && role === this.#shown.role;
   }
 
   /** Takes what is true now. Whoever stands on a button that goes away is put on the name. */
@@ -137,9 +143,16 @@ export class People {
     }
     people.forEach((one, place) => {
       const row = this.#rows.get(one.id);
-      if (row) return row.update(card, one);
+      if (row?.shows(one)) return row.update(card, one);
       const made = this.#make(card, one);
       this.#rows.set(one.id, made);
+      if (row) {
+        // Under another name: everything in it says so.
+        const focused = row.element.contains(document.activeElement) ? document.activeElement?.id : undefined;
+        row.element.replaceWith(made.element);
+        if (focused) document.getElementById(focused)?.focus();
+        return;
+      }
       this.element.insertBefore(made.element, this.element.children[place] ?? null);
     });
   }

@@ -9,7 +9,7 @@ import { confirm } from './confirm';
 import { Summary, submit } from './fields';
 import { handOver, invited } from './hand-over';
 import { held, samePeople, samePerson } from './held';
-import { PersonFields } from './person-fields';
+import { ChangeFields, PersonFields } from './person-fields';
 import { codeOf, officialText } from './problems';
 import { WhenFields, type Plan } from './when-fields';
 
@@ -127,6 +127,18 @@ export class PlanPanel {
     }
   }
 
+  /** Another name, language or role, in a dialog. */
+  async #change(one: CardPerson): Promise<void> {
+    const fields = new ChangeFields(`change-${one.id}`, this.#me.office, one);
+    if (!(await confirm({ key: 'edit.change', args: { name: one.name } }, 'edit.change.what', 'edit.change.yes', fields.element))) return;
+    const wanted = fields.value();
+    if (wanted.name === '') return this.#say('edit.error.name');
+    if (Object.keys(wanted).length === 0) return;
+    const card = await held<Card>(this.#card, samePerson(one), 'PATCH', `/people/${one.id}`, wanted);
+    this.update(card);
+    this.#say({ key: 'day.did.change', args: { name: wanted.name ?? one.name } });
+  }
+
   /** Everybody, with what can be done about their link. */
   #list(): void {
     const focused = this.#people.contains(document.activeElement) ? document.activeElement?.id : undefined;
@@ -136,7 +148,7 @@ export class PlanPanel {
 
   #row(one: CardPerson): HTMLElement {
     const args = { name: one.name };
-    const named = (what: 'reissue' | 'revoke' | 'remove', act: () => Promise<void>) => {
+    const named = (what: 'change' | 'reissue' | 'revoke' | 'remove', act: () => Promise<void>) => {
       const made = button(`${what}-${one.id}`, `edit.${what}`, 'secondary', () => act().catch((problem: unknown) => this.#say(officialText(problem))));
       setText(made.firstElementChild ?? made, { key: `edit.${what}`, args });
       return made;
@@ -156,6 +168,7 @@ export class PlanPanel {
       this.#made.replaceChildren();
       this.#say({ key: 'day.did.revoke', args });
     });
+    const change = named('change', () => this.#change(one));
     const remove = named('remove', async () => {
       if (!(await confirm({ key: 'edit.remove.title', args }, 'edit.remove.what', 'edit.remove.yes'))) return;
       await held(this.#card, same, 'DELETE', path);
@@ -164,6 +177,6 @@ export class PlanPanel {
       document.getElementById(`${this.element.id}-subject`)?.focus();
     });
     return el('li', { class: 'person' }, setText(el('h4', { class: 'kern-title kern-title--small' }), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } }),
-      el('div', { class: 'actions' }, reissue, ...(one.link === 'revoked' ? [] : [revoke]), remove));
+      el('div', { class: 'actions' }, change, reissue, ...(one.link === 'revoked' ? [] : [revoke]), remove));
   }
 }

@@ -4,7 +4,7 @@ import type { TextKey } from '../texts';
 import { Problem } from '../talk/api';
 import { problemText } from '../talk/talk';
 
-const KNOWN = ['stale', 'not-scheduled', 'wrong-window', 'wrong-partner', 'no-citizen', 'too-many-people', 'not-waiting', 'not-in-call', 'no-person', 'no-appointment', 'ended', 'cancelled',
+const KNOWN = ['stale', 'not-scheduled', 'role-fixed', 'wrong-window', 'wrong-partner', 'no-citizen', 'too-many-people', 'not-waiting', 'not-in-call', 'no-person', 'no-appointment', 'ended', 'cancelled',
   'room', 'busy', 'store', 'no-session', 'link-revoked', 'invalid', 'too-many-tries'] as const;
 
 export function codeOf(problem: unknown): string {
