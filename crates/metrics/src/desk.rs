@@ -26,12 +26,16 @@ pub struct DeskWebhookSnapshot {
     pub failures: Vec<(&'static str, u64)>,
     /// Events that were erased before their receiver took them.
     pub lost: u64,
+    /// Events that were passed over by order of an operator.
+    pub skipped: u64,
     /// Times that the database could not tell or note how far a receiver is.
     pub log_failures: u64,
     /// Receivers that want nothing any more, now.
     pub gone: u64,
     /// Events that each receiver has still to take, now, in the order of the configuration.
     pub backlogs: Vec<u64>,
+    /// Seconds for which each receiver has failed to take the same event, now, in the same order.
+    pub stuck_s: Vec<u64>,
 }
 
 /// Adds everything that the consultation counts.
@@ -74,9 +78,11 @@ fn add_webhooks(families: &mut Families, snapshot: &DeskWebhookSnapshot) {
         delivered,
         failures,
         lost,
+        skipped,
         log_failures,
         gone,
         backlogs,
+        stuck_s,
     } = snapshot;
     families.counter(
         "schalter_desk_webhook_events_delivered_total",
@@ -97,6 +103,11 @@ fn add_webhooks(families: &mut Families, snapshot: &DeskWebhookSnapshot) {
         *lost,
     );
     families.counter(
+        "schalter_desk_webhook_events_skipped_total",
+        "Events of appointments that an operator had a receiver pass over.",
+        *skipped,
+    );
+    families.counter(
         "schalter_desk_webhook_log_failures_total",
         "Times that the desk's database could not tell or note how far a receiver is.",
         *log_failures,
@@ -107,13 +118,20 @@ fn add_webhooks(families: &mut Families, snapshot: &DeskWebhookSnapshot) {
         *gone as f64,
     );
     let places: Vec<String> = (0..backlogs.len()).map(|place| place.to_string()).collect();
-    let backlogs = places
-        .iter()
-        .zip(backlogs)
-        .map(|(place, backlog)| ([("receiver", place.as_str())], *backlog as f64));
+    let by_place = |numbers: &[u64]| {
+        let pairs = places.iter().zip(numbers.to_vec());
+        pairs
+            .map(|(place, number)| ([("receiver", place.as_str())], number as f64))
+            .collect::<Vec<_>>()
+    };
+    families.gauges(
+        "schalter_desk_webhook_stuck_seconds",
+        "Seconds for which a receiver has failed to take the same event now, by its place in desk.webhooks, from 0.",
+        by_place(stuck_s),
+    );
     families.gauges(
         "schalter_desk_webhook_backlog_events",
         "Events of appointments that a receiver has still to take now, by its place in desk.webhooks, from 0.",
-        backlogs.collect::<Vec<_>>(),
+        by_place(backlogs),
     );
 }

@@ -61,6 +61,8 @@ impl Source for Fixed {
                 log_failures: 6_008,
                 gone: 6_009,
                 backlogs: vec![6_010, 6_011],
+                skipped: 6_013,
+                stuck_s: vec![6_014, 6_015],
             }),
         })
     }

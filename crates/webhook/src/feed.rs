@@ -3,10 +3,12 @@
 //! Nothing is spooled: the log is there anyway, and how long it keeps an event bounds how long a receiver may be away. An event that its
 //! receiver does not take holds up those behind it, as the order is part of what is promised; the numbers and the log say so.
 
+mod standing;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +28,9 @@ use crate::signature::Secrets;
 use crate::stats::{FeedStats, RetryReason};
 use crate::tasks::Tasks;
 use crate::webhooks::StartError;
+use standing::Counters;
+
+pub use standing::{SkipError, Standing};
 
 /// Events that are read at once.
 const PAGE: usize = 100;
@@ -165,6 +170,20 @@ impl Feed {
         self.counters.snapshot()
     }
 
+    /// Where each receiver is, in their order.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.counters.standings()
+    }
+
+    /// Has a receiver, told by its place, pass over the event that it fails to take and those after it up to `through`: the way out where it will
+    /// never take one. Done once a request that is under way has ended; if that one is taken, it is not passed over.
+    ///
+    /// # Errors
+    /// [`SkipError`].
+    pub fn skip(&self, receiver: usize, through: u64) -> Result<(), SkipError> {
+        self.counters.skip(receiver, through)
+    }
+
     /// Makes no more requests, and gives those under way a moment.
     pub async fn shutdown(&self) {
         self.tasks.shutdown().await;
@@ -183,40 +202,6 @@ trait Post: Send + Sync + 'static {
 impl Post for Client {
     async fn post(&self, fields: HeaderMap, body: Bytes) -> Result<(), Failure> {
         self.send(fields, body).await
-    }
-}
-
-/// The live numbers behind [`FeedStats`].
-#[derive(Debug, Default)]
-struct Counters {
-    delivered: AtomicU64,
-    failures: [AtomicU64; RetryReason::ALL.len()],
-    lost: AtomicU64,
-    log_failures: AtomicU64,
-    receivers: Vec<(AtomicU64, AtomicBool)>,
-}
-
-impl Counters {
-    fn of(receivers: usize) -> Self {
-        Self {
-            receivers: std::iter::repeat_with(Default::default)
-                .take(receivers)
-                .collect(),
-            ..Self::default()
-        }
-    }
-
-    fn snapshot(&self) -> FeedStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let gone = |one: &&(AtomicU64, AtomicBool)| one.1.load(Ordering::Relaxed);
-        FeedStats {
-            delivered: read(&self.delivered),
-            failures: std::array::from_fn(|i| read(&self.failures[i])),
-            lost: read(&self.lost),
-            log_failures: read(&self.log_failures),
-            gone: self.receivers.iter().filter(gone).count() as u64,
-            backlogs: self.receivers.iter().map(|one| read(&one.0)).collect(),
-        }
     }
 }
 
@@ -347,9 +332,14 @@ impl<P: Post> Reader<P> {
         closing: &mut watch::Receiver<bool>,
     ) -> Result<(), Ended> {
         self.failures = 0;
+        let mut skip = self.counters.receivers[self.index].skips();
         loop {
             if *closing.borrow() {
                 return Err(Ended);
+            }
+            if entry.seq <= *skip.borrow_and_update() {
+                self.pass_over(entry).await;
+                return Ok(());
             }
             let fields = self
                 .secrets
@@ -364,9 +354,7 @@ impl<P: Post> Reader<P> {
             let (reason, asked) = match result {
                 Ok(()) => break,
                 Err(Failure::Gone) => {
-                    self.counters.receivers[self.index]
-                        .1
-                        .store(true, Ordering::Relaxed);
+                    self.counters.receivers[self.index].is_gone();
                     tracing::warn!(
                         receiver = self.index,
                         event = entry.seq,
@@ -386,7 +374,11 @@ impl<P: Post> Reader<P> {
                 self.last = self.last.max(last);
                 self.count();
             }
-            pause(wait, closing).await?;
+            tokio::select! {
+                paused = pause(wait, closing) => paused?,
+                // The sender is as old as the task.
+                _ = skip.changed() => {}
+            }
         }
         self.counters.delivered.fetch_add(1, Ordering::Relaxed);
         if self.failing.take().is_some() {
@@ -395,14 +387,33 @@ impl<P: Post> Reader<P> {
                 "the receiver of the consultation's events takes them again"
             );
         }
+        self.move_on(entry).await;
+        Ok(())
+    }
+
+    /// Gives an event up, because somebody who looks after the receiver said so.
+    async fn pass_over(&mut self, entry: &Entry) {
+        self.counters.skipped.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            receiver = self.index,
+            event = entry.seq,
+            "an event of the consultation was passed over by order: its receiver is not told of it"
+        );
+        // The next is a new beginning.
+        self.failing = None;
+        self.move_on(entry).await;
+    }
+
+    async fn move_on(&mut self, entry: &Entry) {
+        self.counters.receivers[self.index].moved_on();
         self.cursor = entry.seq;
         self.note().await;
         self.count();
-        Ok(())
     }
 
     fn on_failure(&mut self, entry: &Entry, reason: RetryReason) {
         self.counters.failures[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.counters.receivers[self.index].fails(entry.seq);
         let now = Instant::now();
         let (reason, receiver, event) = (reason.label(), self.index, entry.seq);
         match &mut self.failing {
@@ -457,10 +468,7 @@ impl<P: Post> Reader<P> {
     }
 
     fn count(&self) {
-        let backlog = self.last.saturating_sub(self.cursor);
-        self.counters.receivers[self.index]
-            .0
-            .store(backlog, Ordering::Relaxed);
+        self.counters.receivers[self.index].count(self.cursor, self.last);
     }
 }
 

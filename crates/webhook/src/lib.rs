@@ -26,7 +26,7 @@ mod webhooks;
 
 pub use client::system_roots;
 pub use config::{Limits, Target, TargetError, WebhookConfig};
-pub use feed::{Entry, EventLog, Feed, FeedReceiver, LogAnswer, LogError};
+pub use feed::{Entry, EventLog, Feed, FeedReceiver, LogAnswer, LogError, SkipError, Standing};
 pub use network::{AddressPolicy, Network, NetworkError};
 pub use signature::{Secret, SecretError, Secrets};
 pub use stats::{DropReason, FeedStats, RetryReason, WebhookStats};

@@ -126,12 +126,16 @@ pub struct FeedStats {
     pub failures: [u64; RetryReason::ALL.len()],
     /// Events that the log had forgotten before their receiver took them.
     pub lost: u64,
+    /// Events that were passed over by order.
+    pub skipped: u64,
     /// Times that the log could not be read, or a cursor not be noted.
     pub log_failures: u64,
     /// Receivers that said that they want nothing any more, now.
     pub gone: u64,
     /// Events that each receiver has still to take, now, in the order of the receivers.
     pub backlogs: Vec<u64>,
+    /// Seconds for which each receiver has failed to take the same event, now; 0 where it has not.
+    pub stuck_s: Vec<u64>,
 }
 
 /// The live numbers behind [`WebhookStats`].

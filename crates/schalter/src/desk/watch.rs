@@ -55,18 +55,22 @@ fn told(stats: FeedStats) -> DeskWebhookSnapshot {
         delivered,
         failures,
         lost,
+        skipped,
         log_failures,
         gone,
         backlogs,
+        stuck_s,
     } = stats;
     let failures = RetryReason::ALL.iter().zip(failures);
     DeskWebhookSnapshot {
         delivered,
         failures: failures.map(|(r, count)| (r.label(), count)).collect(),
         lost,
+        skipped,
         log_failures,
         gone,
         backlogs,
+        stuck_s,
     }
 }
 

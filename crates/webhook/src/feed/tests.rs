@@ -347,3 +347,71 @@ async fn a_log_that_can_not_be_read_is_read_later() {
     until("told", || log.cursor_of("a") == Some(1)).await;
     assert_eq!(hook.got(), ids([1]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_never_takes_is_passed_over_by_order_and_nothing_else_is() {
+    let log = Memory::new();
+    // 3 and 4 are poison.
+    let hook = Hook::new(|id| match id {
+        "evt_3" | "evt_4" => failed(),
+        _ => Ok(()),
+    });
+    let other = Hook::new(|_| Ok(()));
+    let feed = start(&log, &[("a", &hook), ("b", &other)]);
+    until("begun", || log.cursor_of("b") == Some(0)).await;
+    assert_eq!(feed.skip(0, 1), Err(SkipError::NotStuck));
+    log.add(6);
+    until("stuck", || feed.standings()[0].stuck.is_some()).await;
+    until("an hour", || feed.stats().stuck_s[0] >= 3_600).await;
+    let standing = feed.standings()[0];
+    assert_eq!((standing.cursor, standing.last), (2, 6));
+    assert_eq!(standing.stuck.unwrap().0, 3);
+    assert_eq!(feed.stats().stuck_s[1], 0);
+    assert_eq!(feed.skip(0, 2), Err(SkipError::Taken(3)));
+    assert_eq!(feed.skip(0, 7), Err(SkipError::Ahead(6)));
+    assert_eq!(feed.skip(1, 6), Err(SkipError::NotStuck));
+    assert_eq!(feed.skip(2, 3), Err(SkipError::NoReceiver));
+
+    let before = Instant::now();
+    feed.skip(0, 3).unwrap();
+    until("the next", || feed.standings()[0].cursor == 3).await;
+    assert!(before.elapsed() < Duration::from_secs(1), "at once");
+    assert_eq!(log.cursor_of("a"), Some(3), "also after a restart");
+    until("stuck again", || {
+        feed.standings()[0]
+            .stuck
+            .is_some_and(|(event, _)| event == 4)
+    })
+    .await;
+    assert!(feed.stats().stuck_s[0] < 60, "since then");
+    // Through the last: what would be taken is given up as well, and what comes later is not.
+    feed.skip(0, 5).unwrap();
+    until("the rest", || log.cursor_of("a") == Some(6)).await;
+    log.add(1);
+    until("the newest", || log.cursor_of("a") == Some(7)).await;
+    assert_eq!(once_each(&hook.got()), ids([1, 2, 3, 4, 6, 7]));
+    let stats = feed.stats();
+    assert_eq!((stats.skipped, stats.lost), (3, 0));
+    assert_eq!(stats.stuck_s, [0, 0]);
+    assert_eq!(other.got(), ids(1..=7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_under_way_that_is_taken_is_not_passed_over() {
+    let log = Memory::new();
+    let mut first = true;
+    let hook = Hook::new(move |_| {
+        if std::mem::take(&mut first) {
+            failed()
+        } else {
+            Ok(())
+        }
+    });
+    let feed = start(&log, &[("a", &hook)]);
+    until("begun", || log.cursor_of("a") == Some(0)).await;
+    log.add(1);
+    until("taken", || log.cursor_of("a") == Some(1)).await;
+    // Too late: it is no longer held up.
+    assert_eq!(feed.skip(0, 1), Err(SkipError::NotStuck));
+    assert_eq!((feed.stats().skipped, feed.stats().delivered), (0, 1));
+}
