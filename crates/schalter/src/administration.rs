@@ -15,10 +15,16 @@ use schalter_signaling::administration::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::desk::{Receivers, receivers_router};
 use crate::reload::Reloader;
 
 /// The routes below `/v1`, for bearers of the token.
-pub(crate) fn router(signaling: Signaling, reloader: Arc<Reloader>, auth: AdminAuth) -> Router {
+pub(crate) fn router(
+    signaling: Signaling,
+    reloader: Arc<Reloader>,
+    receivers: Receivers,
+    auth: AdminAuth,
+) -> Router {
     let reload = Router::new()
         .route("/v1/reload", post(reload))
         .with_state(reloader);
@@ -34,7 +40,8 @@ pub(crate) fn router(signaling: Signaling, reloader: Arc<Reloader>, auth: AdminA
             get(show_drain).put(begin_drain).delete(end_drain),
         )
         .merge(reload)
-        .with_state(signaling);
+        .with_state(signaling)
+        .merge(receivers_router(receivers));
     require_token(routes, auth)
 }
 

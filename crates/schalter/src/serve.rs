@@ -244,8 +244,17 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
             Readiness::Ready
         }
     });
+    let receivers = running
+        .as_ref()
+        .map(desk::Running::receivers)
+        .unwrap_or_default();
     let routes = routes
-        .merge(administration::router(signaling.clone(), reloader, auth))
+        .merge(administration::router(
+            signaling.clone(),
+            reloader,
+            receivers,
+            auth,
+        ))
         .merge(openapi::router())
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {

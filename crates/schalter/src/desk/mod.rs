@@ -2,6 +2,7 @@
 //! for it in the background.
 
 mod presence;
+mod receivers;
 mod reload;
 mod seats;
 mod telling;
@@ -30,6 +31,7 @@ use crate::config;
 use crate::state::StateDir;
 
 pub(crate) use presence::{Heard, Presences};
+pub(crate) use receivers::{Receivers, router as receivers_router};
 pub(crate) use reload::Replaceable;
 pub(crate) use seats::keys;
 pub(crate) use watch::Counts;
@@ -74,6 +76,8 @@ pub(crate) struct Running {
     embeddings: Embeddings,
     /// Told of what happens; with nobody to tell there is none.
     feed: Option<Arc<Feed>>,
+    /// Of whose appointments, in the order of the receivers.
+    told: Arc<[AuthorityId]>,
     tasks: JoinSet<()>,
 }
 
@@ -82,6 +86,14 @@ impl Running {
     pub(crate) fn around(&self, app: Router) -> Router {
         app.layer(from_fn_with_state(self.embeddings.clone(), embed))
             .merge(self.routes.clone())
+    }
+
+    /// Those who are told, for the admin listener.
+    pub(crate) fn receivers(&self) -> Receivers {
+        Receivers {
+            feed: self.feed.clone(),
+            authorities: Arc::clone(&self.told),
+        }
     }
 
     /// Ends what is done in the background. What was acknowledged is on the disk already.
@@ -166,6 +178,11 @@ pub(crate) async fn start(
         routes,
         embeddings: Embeddings::new(offices),
         feed,
+        told: config
+            .webhooks
+            .iter()
+            .map(|one| one.authority.clone())
+            .collect(),
         tasks,
     })
 }

@@ -209,6 +209,25 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     server
         .until_metric("schalter_desk_webhook_events_delivered_total", 3.0)
         .await;
+    // Nothing is held up, so that there is nothing to pass over.
+    let (status, _, body) = server.admin("GET /v1/desk/webhooks").await;
+    let standing: Value = serde_json::from_str(&body).unwrap();
+    let expected = json!({"receiver": 0, "authority": "ulm", "taken": 3, "last": 3, "stuck": null, "gone": false});
+    assert_eq!(
+        (status, &standing["receivers"][0]),
+        (200, &expected),
+        "{body}"
+    );
+    for (request, status) in [
+        ("POST /v1/desk/webhooks/0/skip?through=4", 409),
+        ("POST /v1/desk/webhooks/1/skip?through=4", 404),
+        ("POST /v1/desk/webhooks/0/skip", 400),
+        ("POST /v1/desk/webhooks/x/skip?through=4", 400),
+    ] {
+        assert_eq!(server.admin(request).await.0, status, "{request}");
+    }
+    let request = "POST /v1/desk/webhooks/0/skip?through=4";
+    assert_eq!(server.admin_as(request, None).await.0, 401);
     // What a reload can't do is said.
     write_config(&server.folder, &rotated.replace("secret-path", "other"));
     let (_, _, body) = server.admin("POST /v1/reload").await;
