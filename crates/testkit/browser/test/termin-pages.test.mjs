@@ -51,6 +51,23 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await page.evaluate(() => window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true }));
   }
 
+  /** On a small phone, whichever field one writes in. */
+  async function facesAndField(page) {
+    await page.setViewportSize({ width: 360, height: 640 });
+    for (const field of ['rtt', 'chat']) {
+      await page.evaluate(() => (document.activeElement.blur(), window.scrollTo(0, 0)));
+      await page.focus(`#${field}`);
+      const { tiles, top, bottom, controls } = await page.evaluate((id) => {
+        const box = (element) => element.getBoundingClientRect();
+        const { top, bottom } = box(document.getElementById(id));
+        return { top, bottom, controls: box(document.querySelector('.controls')).top, tiles: [...document.querySelectorAll('.tile')].map(box).map((one) => [one.top, one.bottom, one.width]) };
+      }, field);
+      for (const [above, below, width] of tiles) assert.ok(above >= 0 && below <= top && width >= 100, `a face from ${above} to ${below}, ${width} wide, and ${field} from ${top}`);
+      assert.ok(bottom <= controls && controls < 640, `${field} ends at ${bottom}, the controls begin at ${controls}`);
+    }
+    await page.setViewportSize({ width: 1440, height: 800 });
+  }
+
   test('every screen in each language, light and dark, narrow and with large text', async (t) => {
     const page = await open(t);
     const shown = (name) => look(page, `termin-${name}`, pictures);
@@ -84,6 +101,7 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await press(page, 'toggle-text');
     await page.evaluate(() => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, 0, ...new TextEncoder().encode('Guten Tag, hören Sie mich?')]));
     await shown('call-text');
+    await facesAndField(page);
     await press(page, 'toggle-screen');
     await page.waitForSelector('#share-hint[open]');
     await shown('share');
@@ -119,8 +137,17 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     const { received, sent, said } = await state();
     assert.deepEqual([received, sent], [true, true], 'who wanted the pictures back keeps them');
     assert.match(said, /Nur Ton/);
+    await page.evaluate(() => window.fakeRoom.change('kim', { isScreenShareEnabled: true }));
+    assert.equal(await page.isVisible('#stop-sharing'), false, 'with pictures the control says it');
     await press(page, 'audio-only');
-    assert.deepEqual(await state(), { received: false, sent: false, said: 'Nur Ton: Sie sehen niemanden, und niemand sieht Sie.' });
+    assert.deepEqual(await state(), { received: false, sent: false, said: 'Nur Ton: Sie sehen keine Bilder, und Ihre Kamera ist aus.' });
+    // A screen that one shares is not taken from the others, and does not go on unnoticed either.
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: "?Ihr Bildschirm wird weiter geteilt: Die anderen sehen ihn\.[^]*- button "Teilen beenden"/);
+    await look(page, 'termin-audio-sharing', pictures);
+    await press(page, 'stop-sharing');
+    await page.waitForFunction(() => document.activeElement.id === 'pictures');
+    assert.equal(await page.evaluate(() => window.fakeRoom.localParticipant.isScreenShareEnabled), false);
+    assert.equal(await page.isVisible('#still-shared:not(:empty)'), false);
 
     // What does not come back says whom to call, in the page and to a screen reader.
     await page.evaluate(() => window.fakeRoom.reconnecting(true));

@@ -84,8 +84,7 @@ async function work(content: HTMLElement, me: Official): Promise<void> {
       return login(content);
     }
     if (chosen === 'devices') {
-      await checkAgain(content, me.official.name);
-      said = 'amt.devices.kept';
+      if (await checkAgain(content, me.official.name)) said = 'amt.devices.kept';
     } else {
       await consult(content, me, chosen);
     }
