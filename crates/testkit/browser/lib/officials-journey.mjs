@@ -234,13 +234,14 @@ async function staysInSight(page) {
 export async function ends(page, desk, seen) {
   desk.replan({ state: 'running' });
   desk.change({ stage: 'in_call' });
+  await page.evaluate(() => delete window.fakeRoom); // the call before had one
   await press(page, 'enter-apt_1');
   await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
   await page.evaluate(() => window.fakeRoom.finishConnecting());
+  await page.waitForSelector('html[data-state=connected]');
   await page.selectOption('#outcome', 'no_show');
-  await page.focus('#end-call');
   await seen('amt-end');
-  await page.keyboard.press('Enter');
+  await press(page, 'end-call');
   await page.waitForSelector('html[data-state=day]');
   assert.deepEqual(last(desk, 'POST appointments/apt_1/end'), { outcome: 'no_show' });
   await page.waitForSelector('#day [data-text="state.ended"]');

@@ -69,7 +69,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
       assert.equal(await citizen.locator('#ask-mute-off').isVisible(), false);
       await citizen.evaluate(() => window.fakeRoom.receive('off', 'ask-mute', [0]));
       await citizen.waitForSelector('[role=status][data-text="lobby.mute.asked"]');
-      if (language === 'de') await look(citizen, 'termin-asked', pictures);
+      if (language === 'de') await look(citizen, 'termin-asked', pictures, { brief: true });
       await press(citizen, 'ask-mute-off');
       assert.equal(await citizen.evaluate(() => window.fakeRoom.localParticipant.isMicrophoneEnabled), false);
       await citizen.evaluate(() => window.fakeRoom.part('stranger'));
@@ -92,7 +92,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     const page = await context.newPage();
     const errors = [];
     page.on('pageerror', (error) => errors.push(error.message));
-    const seen = (name) => look(page, name, pictures);
+    const seen = (name) => look(page, name, pictures, { brief: true });
     await page.goto(`${desk.url}/amt`);
     await signsIn(page, seen);
     for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
@@ -115,10 +115,10 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     await page.getByRole('alert').filter({ hasText: 'Dieser Link gilt nicht' }).waitFor();
     await page.goto(`${desk.url}/amt#login=x.y.z`);
     await page.getByRole('alert').filter({ hasText: 'abgelaufen' }).waitFor();
-    await look(page, 'amt-login-error', pictures);
+    await look(page, 'amt-login-error', pictures, { brief: true });
     await page.goto(`${desk.url}/amt#einladung=x`);
     await page.waitForSelector('#open');
-    await look(page, 'amt-colleague', pictures);
+    await look(page, 'amt-colleague', pictures, { brief: true });
     await page.close();
     await desk.close();
   });

@@ -54,6 +54,7 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
   /** On a small phone, whichever field one writes in. */
   async function facesAndField(page) {
     await page.setViewportSize({ width: 360, height: 640 });
+    await page.waitForSelector('.faces[data-strip]');
     for (const field of ['rtt', 'chat']) {
       await page.evaluate(() => (document.activeElement.blur(), window.scrollTo(0, 0)));
       await page.focus(`#${field}`);
@@ -197,12 +198,17 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await look(page, 'termin-denied', pictures);
     assert.deepEqual(page.errors, []);
 
-    const early = await open(t, {}, { token: 'early' });
+    // Of several offices nobody knows yet whose link it is: each of their lines stands there, before it is opened and when it can't be.
+    const offices = [{ name: 'Bürgeramt Mitte', phone: '+49 30 115', text: '' }, { name: 'Sozialamt', phone: '+49 30 116', text: '' }];
+    const early = await open(t, { offices }, { token: 'early' });
+    await early.getByRole('complementary').getByText('Sozialamt: +49 30 116').waitFor();
+    await look(early, 'termin-landing-offices', pictures);
     await press(early, 'open');
     const alert = early.getByRole('alert');
     await alert.filter({ hasText: 'Geöffnet ab Montag, 7. Dezember 2026 um' }).waitFor();
     await early.selectOption('#language', 'en');
     await alert.filter({ hasText: 'Monday, 7 December 2026 at' }).waitFor();
+    assert.equal(await early.locator('aside.help a').count(), 2);
     await look(early, 'termin-problem', pictures);
     assert.deepEqual(early.errors, []);
   });

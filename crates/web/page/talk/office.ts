@@ -34,8 +34,22 @@ function place(id: string): HTMLElement {
 }
 
 function help(office: Office): void {
-  const phone = el('a', { class: 'kern-link', href: `tel:${office.help.phone.replace(/[^+\d]/g, '')}` }, office.help.phone);
-  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', phone, ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', call(office.help.phone), ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+}
+
+/** The help line of each office, until it is known which of them it is. So many stand in a row; more unfold. */
+const MOST_LINES = 3;
+
+export function helpOfAll(offices: readonly { readonly name: string; readonly phone: string }[]): void {
+  if (shown !== undefined || offices.length === 0) return;
+  const lines = offices.map(({ name, phone }) => el('li', {}, `${name}: `, call(phone)));
+  const list = el('ul', { class: 'help__all' }, ...lines);
+  const title = setText(el('span'), 'help.title');
+  place('help').replaceChildren(...(offices.length <= MOST_LINES ? [title, list] : [el('details', {}, el('summary', {}, title), list)]));
+}
+
+function call(phone: string): HTMLElement {
+  return el('a', { class: 'kern-link', href: `tel:${phone.replace(/[^+\d]/g, '')}` }, phone);
 }
 
 function links(office: Office): void {

@@ -63,6 +63,8 @@ export class Talk implements Addition {
     this.panes = setLabel(el('aside', { class: 'panes', id: 'panes' },
       this.#rtt.element, this.#captions.element,
       el('section', { class: 'pane' }, setText(el('h2', { class: 'kern-heading-small' }), 'talk.chat'), this.#lines, form)), 'talk.text');
+    // A browser brings the first line of a field into view; the whole of it is wanted.
+    this.panes.addEventListener('focusin', ({ target }) => target instanceof HTMLElement && target.scrollIntoView({ block: 'nearest' }));
     this.beside = el('div', { class: 'call__side' }, ...(options.lobby ? [options.lobby] : []), this.panes);
     this.text = new TextButton(this.panes, () => this.#rtt.focus());
   }

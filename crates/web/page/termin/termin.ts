@@ -7,7 +7,7 @@ import { checkDevices, type Entry } from '../prejoin';
 import { probeMedia, type Way } from '../probe';
 import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
-import { alertBox, button, dateIn, instant, timeIn, useOffice } from '../talk/office';
+import { alertBox, button, dateIn, helpOfAll, instant, timeIn, useOffice } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
 import type { Bye, Needs, Network, Office, Seat, View } from '../talk/view';
 
@@ -16,6 +16,7 @@ const LATE_MS = 2 * 60_000;
 const NEEDS = ['signing', 'live_text', 'interpreter', 'companion'] as const satisfies readonly (keyof Needs)[];
 
 export async function termin(content: HTMLElement, token: string): Promise<void> {
+  void whereToAsk();
   try {
     const view = token ? await landing(content, token) : await ask<View>('me');
     // The link is spent on this browser: it need not stay in the address, over a shoulder or in a picture of the screen.
@@ -35,13 +36,24 @@ const line = (key: TextKey, args: NonNullable<Message['args']> = {}) => setText(
 function landing(content: HTMLElement, token: string): Promise<View> {
   setState('start');
   setTitle('termin.title');
-  // Where there is one office only, it is known before the link is: its name and its help line stand there from the start.
-  void ask<Office>('office').then(useOffice).catch(() => undefined);
   return new Promise((opened, failed) => {
     const go = button('open', 'termin.open', 'primary');
     go.addEventListener('click', () => tell<View>('links/open', { token }).then(opened, failed), { once: true });
     showScreen(content, el('section', { class: 'card' }, heading('termin.title'), line('termin.landing'), el('div', { class: 'actions' }, go)));
   });
+}
+
+/**
+ * Help stands in its place before it is known whose appointment it is, and if that never comes to be known. Where there is one office only it
+ * is known from the start, with its name and looks; of several, each line is shown: nothing but the link says which of them it is.
+ */
+async function whereToAsk(): Promise<void> {
+  try {
+    await useOffice(await ask<Office>('office'));
+  } catch (problem) {
+    const offices = problem instanceof Problem ? problem.body['offices'] : undefined;
+    if (Array.isArray(offices)) helpOfAll(offices as { name: string; phone: string }[]);
+  }
 }
 
 async function refused(content: HTMLElement, problem: unknown): Promise<void> {
