@@ -307,7 +307,10 @@ async fn bodies_and_addresses_that_make_no_sense_are_problems() {
     );
     let (status, unknown) = official.get("/office?authority=nowhere").await;
     assert_eq!(status.as_u16(), 404);
-    assert_eq!(unknown["offices"], Value::Null, "whoever names one asks for that one");
+    assert!(
+        unknown["offices"].is_null(),
+        "whoever names one asks for that one"
+    );
     let long = json!({"text": "x".repeat(501)});
     assert_eq!(
         official

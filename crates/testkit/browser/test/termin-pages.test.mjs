@@ -80,6 +80,14 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await press(page, 'check');
     await page.waitForSelector('#prejoin-camera');
     await shown('check');
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.keyboard.press('Tab'); // so that what is focused next is focused visibly
+    await page.focus('#need-signing');
+    await page.keyboard.press('Space');
+    const drawn = await page.evaluate(() => { const { outlineColor, outlineStyle, outlineWidth, borderStyle } = getComputedStyle(document.activeElement); return { outlineColor, outlineStyle, outlineWidth, borderStyle }; });
+    assert.ok(drawn.outlineStyle === 'solid' && parseFloat(drawn.outlineWidth) >= 2 && !/, 0\)$/.test(drawn.outlineColor) && drawn.borderStyle === 'solid', `in colours of one's own: ${JSON.stringify(drawn)}`);
+    await page.keyboard.press('Space');
+    await page.emulateMedia({ forcedColors: 'none' });
     await press(page, 'join');
     await page.waitForSelector('#position:not(:empty)');
     page.desk.change({ message: { text: 'Es dauert noch fünf Minuten.', at: new Date().toISOString() } });
@@ -99,6 +107,10 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(snapshot, /- status: Frau Schröder spricht/);
     assert.match(snapshot, /- 'button "Anheften: Frau Schröder"'/);
     await shown('call');
+    await page.emulateMedia({ forcedColors: 'active' });
+    const alike = await page.$$eval('.controls button, .tile__pin', (buttons) => buttons.filter((one) => one.checkVisibility() && getComputedStyle(one.querySelector('.icon')).color === getComputedStyle(one).backgroundColor).map(({ id }) => id));
+    assert.deepEqual(alike, [], "in colours of one's own no symbol is lost in its button");
+    await page.emulateMedia({ forcedColors: 'none' });
     await press(page, 'toggle-text');
     await page.evaluate(() => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, 0, ...new TextEncoder().encode('Guten Tag, hören Sie mich?')]));
     await shown('call-text');

@@ -41,11 +41,12 @@ function help(office: Office): void {
 const MOST_LINES = 3;
 
 export function helpOfAll(offices: readonly { readonly name: string; readonly phone: string }[]): void {
-  if (shown !== undefined || offices.length === 0) return;
-  const lines = offices.map(({ name, phone }) => el('li', {}, `${name}: `, call(phone)));
+  const reachable = offices.filter(({ phone }) => phone !== '');
+  if (shown !== undefined || reachable.length === 0) return;
+  const lines = reachable.map(({ name, phone }) => el('li', {}, `${name}: `, call(phone)));
   const list = el('ul', { class: 'help__all' }, ...lines);
   const title = setText(el('span'), 'help.title');
-  place('help').replaceChildren(...(offices.length <= MOST_LINES ? [title, list] : [el('details', {}, el('summary', {}, title), list)]));
+  place('help').replaceChildren(...(reachable.length <= MOST_LINES ? [title, list] : [el('details', {}, el('summary', {}, title), list)]));
 }
 
 function call(phone: string): HTMLElement {

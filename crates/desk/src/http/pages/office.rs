@@ -73,9 +73,10 @@ async fn office(
         if which.authority.is_some() {
             return problem;
         }
-        let lines = pages.desk.authorities().map(|one| {
-            json!({ "name": one.name, "phone": one.help.phone, "text": one.help.text })
-        });
+        let lines = pages
+            .desk
+            .authorities()
+            .map(|one| json!({ "name": one.name, "phone": one.help.phone, "text": one.help.text }));
         problem.with("offices", lines.collect::<Vec<_>>())
     })?;
     Ok(Json(pages.office(authority)))
