@@ -118,6 +118,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     await look(page, 'amt-login-error', pictures, { brief: true });
     await page.goto(`${desk.url}/amt#einladung=x`);
     await page.waitForSelector('#open');
+    await page.waitForSelector('#help:not(:empty)'); // whom to call, before the link is opened
     await look(page, 'amt-colleague', pictures, { brief: true });
     await page.close();
     await desk.close();

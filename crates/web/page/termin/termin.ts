@@ -7,9 +7,9 @@ import { checkDevices, type Entry } from '../prejoin';
 import { probeMedia, type Way } from '../probe';
 import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
-import { alertBox, button, dateIn, helpOfAll, instant, timeIn, useOffice } from '../talk/office';
+import { alertBox, button, dateIn, instant, timeIn, useOffice, whereToAsk } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
-import type { Bye, Needs, Network, Office, Seat, View } from '../talk/view';
+import type { Bye, Needs, Network, Seat, View } from '../talk/view';
 
 /** An appointment that began so long ago begins late: then the page says so. */
 const LATE_MS = 2 * 60_000;
@@ -41,19 +41,6 @@ function landing(content: HTMLElement, token: string): Promise<View> {
     go.addEventListener('click', () => tell<View>('links/open', { token }).then(opened, failed), { once: true });
     showScreen(content, el('section', { class: 'card' }, heading('termin.title'), line('termin.landing'), el('div', { class: 'actions' }, go)));
   });
-}
-
-/**
- * Help stands in its place before it is known whose appointment it is, and if that never comes to be known. Where there is one office only it
- * is known from the start, with its name and looks; of several, each line is shown: nothing but the link says which of them it is.
- */
-async function whereToAsk(): Promise<void> {
-  try {
-    await useOffice(await ask<Office>('office'));
-  } catch (problem) {
-    const offices = problem instanceof Problem ? problem.body['offices'] : undefined;
-    if (Array.isArray(offices)) helpOfAll(offices as { name: string; phone: string }[]);
-  }
 }
 
 async function refused(content: HTMLElement, problem: unknown): Promise<void> {
