@@ -18,7 +18,7 @@ const ALONE = [
 const LISTS = {
   together: { names: TOGETHER, concurrency: 2, again: true },
   alone: { names: ALONE, again: true },
-  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers', 'roles', 'outage', 'screens', 'termin-pages'], env: { SCHALTER_LONG: '1' } },
+  long: { names: ['call', 'firefox', 'three', 'turn', 'ice-tcp', 'loss', 'layers', 'roles', 'outage', 'screens', 'termin-pages', 'desk-pages'], env: { SCHALTER_LONG: '1' } },
   offline: { names: ['kit', 'screens'] },
 };
 

@@ -21,7 +21,7 @@ import { Controls, type TextButton } from './controls';
 import { CAMERA, MICROPHONE, problemOf, type DeviceKind } from './devices';
 import { el, setState, showScreen } from './dom';
 import type { Outcome } from './end';
-import { arrange } from './layout';
+import { Faces } from './faces';
 import { serverUrl, type Link } from './link';
 import type { Entry } from './prejoin';
 import { Quality } from './quality';
@@ -34,6 +34,8 @@ export interface Addition {
   /** Shown below the people, and beside them. */
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
+  /** What is written, a part of what is beside; hidden until it is opened. */
+  readonly panes: HTMLElement;
   /** Opens and closes the text pane; the button is one of the controls. */
   readonly text: TextButton;
   readonly pins: true;
@@ -75,6 +77,7 @@ class Call {
   readonly #entry: Entry;
   readonly #room: Room;
   readonly #tiles: Tiles;
+  readonly #faces: Faces;
   readonly #addition: Addition | undefined;
   readonly #controls: Controls;
   readonly #connection = el('p', { class: 'call__connection kern-body', role: 'status' });
@@ -83,7 +86,7 @@ class Call {
   readonly #sound = el('div', { hidden: '' });
   readonly #unblock = soundButton();
   readonly #share = new ShareHint();
-  readonly #quality = new Quality({ mayGoAlone: () => !this.#somebodySigns(), switch: (on) => void this.#switchPictures(on) });
+  readonly #quality = new Quality({ mayGoAlone: () => !this.#somebodySigns(), switch: (on) => void this.#switchPictures(on), stopSharing: () => this.#toggle(Track.Source.ScreenShare) });
   readonly element: HTMLElement;
   readonly #more: HTMLElement;
   readonly #sizes = new ResizeObserver(() => this.#arrange());
@@ -95,6 +98,7 @@ class Call {
     this.#entry = entry;
     this.#addition = addition;
     this.#tiles = new Tiles(addition?.pins ?? false);
+    this.#faces = new Faces(this.#tiles.element, () => addition?.panes.hidden === false);
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
     this.#room = new Room(roomOptions(entry));
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
@@ -103,7 +107,7 @@ class Call {
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
       el('div', { class: 'call__status' }, this.#connection, this.#news),
       this.#quality.element, this.#unblock, this.#alone,
-      ...(addition ? [el('div', { class: 'call__body' }, this.#tiles.element, addition.beside)] : [this.#tiles.element]),
+      ...(addition ? [el('div', { class: 'call__body' }, this.#faces.element, addition.beside)] : [this.#faces.element]),
       this.#more,
       this.#controls.element, this.#sound, this.#share.element);
     this.#unblock.querySelector('button')?.addEventListener('click', () => void this.#room.startAudio());
@@ -113,7 +117,7 @@ class Call {
   async run(link: Pick<Link, 'token' | 'mayRename' | 'name'>): Promise<Outcome> {
     setState('connecting');
     this.#say(this.#connection, 'status.connecting');
-    for (const part of [document.body, this.#tiles.element, this.#more, this.#controls.element]) this.#sizes.observe(part);
+    for (const part of [document.body, this.#faces.element, this.#more, this.#controls.element, ...(this.#addition ? [this.#addition.panes] : [])]) this.#sizes.observe(part);
     const ended = this.#listen();
     this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
@@ -138,7 +142,7 @@ class Call {
 
   #arrange(): void {
     // On a phone the people come first: what is below them is scrolled to.
-    arrange(this.#tiles.element, NARROW.matches ? [this.#controls.element] : [this.#more, this.#controls.element]);
+    this.#faces.arrange(NARROW.matches ? [this.#controls.element] : [this.#more, this.#controls.element]);
   }
 
   nextEntry(): Entry {
@@ -222,6 +226,7 @@ class Call {
     const connected = this.#began !== undefined;
     if (connected) this.#tiles.update(me);
     this.#controls.update(me, connected);
+    this.#quality.sharing(me.isScreenShareEnabled);
     this.#alone.hidden = !connected || this.#room.remoteParticipants.size > 0;
     this.#addition?.refresh();
     this.#arrange();
@@ -300,6 +305,7 @@ class Call {
 
   #close(): void {
     this.#sizes.disconnect();
+    this.#faces.end();
     this.#quality.end();
     clearTimeout(this.#lost);
     this.#addition?.end();

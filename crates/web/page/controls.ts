@@ -19,6 +19,7 @@ export class TextButton {
     this.element.addEventListener('click', () => {
       pane.hidden = !pane.hidden;
       this.element.setAttribute('aria-expanded', String(!pane.hidden));
+      window.dispatchEvent(new Event('resize')); // the faces make room before the focus scrolls
       if (!pane.hidden) opened();
     });
   }

@@ -14,19 +14,25 @@ export interface Entry {
   readonly speakerId?: string;
 }
 
-/** Shows the device check; resolves when the person joins. */
-export async function showPrejoin(content: HTMLElement, link: Pick<Link, 'name' | 'mayRename' | 'mayPublish'>, addition: CheckAddition = {}): Promise<Entry> {
+/** Shows the device check; resolves when the person joins, or with nothing if they went back, where there is a way. */
+export function showPrejoin(content: HTMLElement, link: Joining, addition: CheckAddition & { readonly back: TextKey }): Promise<Entry | undefined>;
+export function showPrejoin(content: HTMLElement, link: Joining, addition?: Omit<CheckAddition, 'back'>): Promise<Entry>;
+export async function showPrejoin(content: HTMLElement, link: Joining, addition: CheckAddition = {}): Promise<Entry | undefined> {
   setState('prejoin');
   setTitle('prejoin.title');
   if (!link.mayPublish) return watchOnly(content, link);
-  const wanted = (await isGranted('microphone')) ? await grantedKinds() : await askFirst(content);
-  return checkDevices(content, who(link), wanted, addition);
+  const wanted = (await isGranted('microphone')) ? await grantedKinds() : await askFirst(content, addition.back);
+  return wanted && check(content, who(link), wanted, addition);
 }
+
+type Joining = Pick<Link, 'name' | 'mayRename' | 'mayPublish'>;
 
 /** What a page adds to the device check: fields between the devices and the way on, and other words on the buttons. */
 export interface CheckAddition {
   readonly extra?: readonly HTMLElement[];
   readonly keys?: Readonly<Record<'join' | 'withoutCamera' | 'silent', TextKey>>;
+  /** The words on the way back, where there is one. */
+  readonly back?: TextKey;
 }
 
 const JOINING = { join: 'prejoin.join', withoutCamera: 'prejoin.join.withoutCamera', silent: 'prejoin.join.silent' } as const;
@@ -51,19 +57,30 @@ function watchOnly(content: HTMLElement, link: Pick<Link, 'name' | 'mayRename'>)
 }
 
 /** Says why before the browser asks. */
-function askFirst(content: HTMLElement): Promise<readonly DeviceKind[]> {
+function askFirst(content: HTMLElement, back?: TextKey): Promise<readonly DeviceKind[] | undefined> {
   return new Promise((answer) => {
     const ask = action('prejoin.ask', 'primary', 'ask');
     const audioOnly = action('prejoin.ask.audio', 'secondary', 'ask-audio');
     ask.addEventListener('click', () => answer(['microphone', 'camera']), { once: true });
     audioOnly.addEventListener('click', () => answer(['microphone']), { once: true });
     const why = setText(el('p', { class: 'kern-body' }), 'prejoin.why');
-    showScreen(content, el('section', { class: 'card' }, heading('prejoin.title'), why, el('div', { class: 'actions' }, ask, audioOnly)));
+    showScreen(content, el('section', { class: 'card' }, heading('prejoin.title'), why, el('div', { class: 'actions' }, ask, audioOnly, ...wayBack(back, () => answer(undefined)))));
   });
 }
 
+function wayBack(key: TextKey | undefined, go: () => void): HTMLElement[] {
+  if (!key) return [];
+  const made = action(key, 'tertiary', 'check-back');
+  made.addEventListener('click', go, { once: true });
+  return [made];
+}
+
 /** The check itself; resolves when the person goes on. */
-export async function checkDevices(content: HTMLElement, person: Who, first: readonly DeviceKind[], addition: CheckAddition = {}): Promise<Entry> {
+export function checkDevices(content: HTMLElement, person: Who, first: readonly DeviceKind[], addition?: Omit<CheckAddition, 'back'>): Promise<Entry> {
+  return check(content, person, first, addition ?? {}) as Promise<Entry>; // without a way back there is always an entry
+}
+
+async function check(content: HTMLElement, person: Who, first: readonly DeviceKind[], addition: CheckAddition): Promise<Entry | undefined> {
   const keys = addition.keys ?? JOINING;
   const preview = new Preview();
   const level = new Level();
@@ -71,12 +88,15 @@ export async function checkDevices(content: HTMLElement, person: Who, first: rea
   const pickers = el('div', { class: 'pickers' });
   const join = action(keys.join, 'primary', 'join');
   const joinWithout = action(keys.withoutCamera, 'secondary', 'join-audio');
+  let goBack = () => {};
+  let over = false;
   let camera: LocalVideoTrack | undefined;
   let microphone: LocalAudioTrack | undefined;
   let speakerId: string | undefined;
   const wanted = new Set<DeviceKind>(first);
 
   const use = async (opened: Opened) => {
+    if (over) return stop(opened.camera, opened.microphone); // the browser was slower than the person
     if (opened.camera instanceof LocalVideoTrack) camera = opened.camera;
     if (opened.microphone instanceof LocalAudioTrack) microphone = opened.microphone;
     const failed = (Object.keys(opened) as DeviceKind[]).filter((kind) => typeof opened[kind] === 'string');
@@ -121,18 +141,27 @@ export async function checkDevices(content: HTMLElement, person: Who, first: rea
   showScreen(
     content,
     el('section', { class: 'card card--wide' }, heading('prejoin.title'), problems,
-      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers)), ...(addition.extra ?? []), el('div', { class: 'actions' }, join, joinWithout)),
+      el('div', { class: 'check' }, el('div', { class: 'check__media' }, ...left, level.element), el('div', { class: 'check__form' }, person.element, pickers)), ...(addition.extra ?? []), el('div', { class: 'actions' }, join, joinWithout, ...wayBack(addition.back, () => goBack()))),
   );
   show();
   const onDevices = () => void choices();
   navigator.mediaDevices?.addEventListener('devicechange', onDevices);
 
   return new Promise((done) => {
-    const enter = (withCamera: boolean) => {
+    const leave = () => {
+      over = true;
       navigator.mediaDevices?.removeEventListener('devicechange', onDevices);
-      if (!withCamera) camera?.stop();
       preview.show(undefined);
       level.follow(undefined);
+    };
+    goBack = () => {
+      leave();
+      stop(camera, microphone);
+      done(undefined);
+    };
+    const enter = (withCamera: boolean) => {
+      leave();
+      if (!withCamera) camera?.stop();
       done({
         name: person.name(),
         camera: (withCamera && camera) || false,
@@ -150,7 +179,11 @@ function heading(key: TextKey): HTMLHeadingElement {
   return setText(el('h1', { class: 'kern-heading-medium' }), key);
 }
 
-function action(key: TextKey, style: 'primary' | 'secondary', id: string): HTMLButtonElement {
+function stop(...tracks: readonly unknown[]): void {
+  for (const track of tracks) if (track instanceof LocalVideoTrack || track instanceof LocalAudioTrack) track.stop();
+}
+
+function action(key: TextKey, style: 'primary' | 'secondary' | 'tertiary', id: string): HTMLButtonElement {
   return el('button', { type: 'button', id, class: `kern-btn kern-btn--${style}` }, setText(el('span', { class: 'kern-label' }), key));
 }
 

@@ -1,5 +1,6 @@
 // Pictures are given up for the sake of sound when the network stays poor, and come back when the person says so: a camera
-// that turns itself on would be a surprise. Whoever wanted the pictures back keeps them, however poor it gets.
+// that turns itself on would be a surprise. Whoever wanted the pictures back keeps them, however poor it gets. A screen that one shares is
+// no picture of oneself, and others may be reading it: it stays, is said to, and one button ends it.
 
 import { ConnectionQuality } from 'livekit-client';
 import { el } from './dom';
@@ -20,13 +21,17 @@ export interface Pictures {
   mayGoAlone(): boolean;
   /** Stops or starts sending one's own camera and receiving pictures. */
   switch(on: boolean): void;
+  /** Ends sharing one's own screen. */
+  stopSharing(): Promise<void>;
 }
 
 export class Quality {
   readonly #said = el('p', { class: 'kern-body', role: 'status', id: 'quality' });
   readonly #back = button('pictures', 'quality.pictures');
+  readonly #shared = el('p', { class: 'kern-body', role: 'status', id: 'still-shared' });
+  readonly #stop = button('stop-sharing', 'call.screen.off');
   /** What is said of it, and the way back: in sight while there are no pictures. */
-  readonly element = el('div', { class: 'call__quality' }, this.#said, this.#back);
+  readonly element = el('div', { class: 'call__quality' }, this.#said, this.#back, this.#shared, this.#stop);
   /** The way to sound alone. */
   readonly button = button('audio-only', 'quality.audio');
   readonly #pictures: Pictures;
@@ -35,9 +40,11 @@ export class Quality {
   /** The person's own word; what the network does then changes nothing. */
   #chosen = false;
   #pictured = true;
+  #sharing = false;
 
   constructor(pictures: Pictures) {
     this.#pictures = pictures;
+    this.#stop.addEventListener('click', () => void pictures.stopSharing().then(() => this.#stop.hidden && this.#back.focus()));
     for (const [pressed, on, next] of [[this.button, false, this.#back], [this.#back, true, this.button]] as const) {
       pressed.addEventListener('click', () => {
         this.#chosen = true;
@@ -55,6 +62,15 @@ export class Quality {
   /** The call stands: from here on the button works. */
   begin(): void {
     this.button.hidden = false;
+  }
+
+  /** Takes whether one's own screen is shared: while there are no pictures that must not go on unnoticed. */
+  sharing(yes: boolean): void {
+    this.#sharing = yes;
+    const still = yes && !this.#pictured;
+    this.#stop.hidden = !still;
+    if (still) setText(this.#shared, 'quality.sharing');
+    else clearText(this.#shared);
   }
 
   /** Takes what the server says of one's own connection. */
@@ -85,6 +101,7 @@ export class Quality {
     this.#back.hidden = on;
     if (on) clearText(this.#said);
     else setText(this.#said, why);
+    this.sharing(this.#sharing);
     this.#pictures.switch(on);
   }
 }

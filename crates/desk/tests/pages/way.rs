@@ -296,10 +296,20 @@ async fn bodies_and_addresses_that_make_no_sense_are_problems() {
             .as_u16(),
         422
     );
-    assert_eq!(
-        official.get("/office").await.0.as_u16(),
-        404,
-        "there are two"
+    let (status, several) = official.get("/office").await;
+    assert_eq!(status.as_u16(), 404, "there are two");
+    let lines = several["offices"].as_array().expect("whom to call");
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines
+            .iter()
+            .all(|one| one["name"].is_string() && one["phone"].is_string())
+    );
+    let (status, unknown) = official.get("/office?authority=nowhere").await;
+    assert_eq!(status.as_u16(), 404);
+    assert!(
+        unknown["offices"].is_null(),
+        "whoever names one asks for that one"
     );
     let long = json!({"text": "x".repeat(501)});
     assert_eq!(

@@ -7,11 +7,11 @@ import { WebSocketServer } from 'ws';
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with. */
 /** What `If-Match` must come with. */
 const HELD = ['PATCH ', 'POST cancel', 'POST people', 'PATCH person', 'DELETE person', 'POST link', 'DELETE link'];
 
-export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {} }) {
+/** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with, and `offices` where there are several. */
+export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {}, offices }) {
   const office = { id: 'mitte', name: 'Bürgeramt Mitte', time_zone: 'Europe/Berlin', languages: ['de', 'en', 'de-leicht'], help: { phone: '+49 30 115', text: 'Montag bis Freitag, 8 bis 18 Uhr' }, links: { imprint: '/impressum', privacy: '/datenschutz', accessibility: '/barrierefrei', feedback: 'hilfe@example.org' }, theme: { logo_url: null, colours: { primary: '#00509b', on_primary: '#ffffff' } }, login: { oidc: true, demo: [{ id: 'off', name: 'Frau Schröder' }] }, ...more };
   const hour = 3_600_000;
   const at = (ms) => new Date(Date.now() + ms).toISOString();
@@ -75,7 +75,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     const planned = own && plan(method, own[1] ?? '', body, headers);
     if (planned) return planned;
     switch (`${method} ${where}`) {
-      case 'GET office': return office;
+      case 'GET office': return offices ? no(404, 'no-authority', { offices }) : office;
       case 'POST links/open': if (body.token === 'early') return no(409, 'too-early', { opens_at: '2026-12-07T08:30:00.000Z' }); return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
       case 'GET me': return kim.link === 'bound' ? view() : no(401, 'no-session');
       case 'POST me/notice': return change({ notice_agreed: true });

@@ -25,6 +25,24 @@ const open = async (page, selector) => {
   await page.keyboard.press('Enter');
 };
 
+/** What a screen reader is told in `role` (aria-live), as it stands in the accessibility tree. */
+const announced = async (page, role, words) => assert.match(await page.locator('main').ariaSnapshot(), new RegExp(`- ${role}: .*${words}`));
+
+/** Each screen begins at its heading. */
+const begins = async (page, words) => assert.equal(await page.evaluate(() => document.activeElement?.matches('h1') && document.activeElement.textContent), words);
+
+/** From the door to the list of the day, where somebody waits. */
+export async function signsIn(page, seen) {
+  await page.waitForSelector('#demo-0');
+  await begins(page, 'Anmelden');
+  await seen('amt-login');
+  await press(page, 'demo-0');
+  await page.waitForSelector('#admit-per_kim');
+  await begins(page, 'Termine');
+  await announced(page, 'status', 'Kim Müller wartet');
+  await seen('amt-day');
+}
+
 /** An appointment for two who belong together; errors are told at the field, and links in the language of each. */
 export async function creates(page, desk, seen) {
   await open(page, '#create');
@@ -166,6 +184,7 @@ export async function decides(page, desk, seen) {
   assert.deepEqual(last(desk, 'POST appointments/apt_1/people/per_kim/deny'), { text: 'Bitte mit Ausweis' });
   await press(page, 'admit-per_kim');
   await says(page, 'day.did.admit');
+  await announced(page, 'status', 'Kim Müller ist eingelassen');
   await page.waitForFunction(() => document.activeElement?.id === 'person-per_kim', undefined, { timeout: 5_000 });
 }
 
@@ -176,6 +195,8 @@ export async function talks(page, desk, seen) {
   await press(page, 'enter-apt_1');
   await checksDevices(page, seen);
   await page.waitForSelector('[role=alert] [data-text="amt.problem.room"]');
+  await begins(page, 'Das geht gerade nicht');
+  await announced(page, 'alert', 'Der Raum für die Beratung ist gerade nicht erreichbar');
   await seen('amt-no-seat');
   desk.refusals.delete(seat);
   await press(page, 'back');
@@ -183,6 +204,7 @@ export async function talks(page, desk, seen) {
   await page.waitForFunction(() => window.fakeRoom?.finishConnecting); // nothing is asked again
   await page.evaluate(() => window.fakeRoom.finishConnecting());
   await page.waitForSelector('html[data-state=connected]');
+  await begins(page, 'Beratung');
   await press(page, 'ask-mute-per_kim');
   await says(page, 'lobby.askmute.absent');
   await page.evaluate(() => window.fakeRoom.join('per_kim.2', 'Kim Müller', { hue: 40 }));
@@ -191,7 +213,11 @@ export async function talks(page, desk, seen) {
   assert.deepEqual(await page.evaluate(() => window.sentData.map(({ topic, to }) => [topic, to])), [['ask-mute', ['per_kim.2']]]);
   desk.change({ stage: 'waiting', waiting_since: new Date().toISOString() });
   await page.waitForSelector('#lobby #admit-per_kim:visible');
+  await announced(page, 'status', 'Kim Müller wartet');
+  await page.evaluate(() => window.fakeRoom.speak(['per_kim.2']));
+  await announced(page, 'status', 'Kim Müller spricht');
   await seen('amt-call');
+  await staysInSight(page);
   await press(page, 'admit-per_kim');
   await confirmed(page, 'expel-per_kim', 'lobby.did.remove');
   await open(page, '#colleague-open');
@@ -203,9 +229,52 @@ export async function talks(page, desk, seen) {
   await page.waitForSelector('html[data-state=day]');
 }
 
+/** Who waits stands beside the faces where there is room, and below them elsewhere; the faces are in sight wherever one has scrolled to. */
+async function staysInSight(page) {
+  const places = () => page.evaluate(() => {
+    const box = (element) => element.getBoundingClientRect();
+    const [faces, lobby] = ['.faces', '.call__lobby'].map((one) => box(document.querySelector(one)));
+    const seen = [...document.querySelectorAll('.tile')].every((tile) => box(tile).bottom > 0 && box(tile).top < innerHeight && box(tile).width > 0);
+    return { beside: lobby.left >= faces.right - 1 && lobby.top < faces.bottom, below: lobby.top >= faces.bottom - 1, seen };
+  });
+  assert.deepEqual(await places(), { beside: true, below: false, seen: true });
+  for (const [width, height] of [[1440, 600], [800, 600], [360, 640]]) {
+    await page.setViewportSize({ width, height });
+    if (width < 960) assert.equal((await places()).below, true, `the lobby is below at ${width}`);
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    await page.waitForFunction(() => [...document.querySelectorAll('.tile')].every((tile) => tile.getBoundingClientRect().bottom > 0), undefined, { timeout: 2_000 });
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await page.waitForFunction(() => !document.querySelector('.faces[data-docked]'), undefined, { timeout: 2_000 });
+  }
+  await page.setViewportSize({ width: 1440, height: 800 });
+}
+
+/** The end with what came of it. */
+export async function ends(page, desk, seen) {
+  desk.replan({ state: 'running' });
+  desk.change({ stage: 'in_call' });
+  await page.evaluate(() => delete window.fakeRoom); // the call before had one
+  await press(page, 'enter-apt_1');
+  await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
+  await page.evaluate(() => window.fakeRoom.finishConnecting());
+  await page.waitForSelector('html[data-state=connected]');
+  await page.selectOption('#outcome', 'no_show');
+  await seen('amt-end');
+  await press(page, 'end-call');
+  await page.waitForSelector('html[data-state=day]');
+  assert.deepEqual(last(desk, 'POST appointments/apt_1/end'), { outcome: 'no_show' });
+  await page.waitForSelector('#day [data-text="state.ended"]');
+}
+
 async function checksDevices(page, seen) {
   await page.waitForSelector('#ask:visible, #join:visible');
+  await begins(page, 'Kamera und Mikrofon prüfen');
   if (await page.$('#ask')) await press(page, 'ask');
+  await page.waitForSelector('#prejoin-microphone');
+  await press(page, 'check-back');
+  await page.waitForSelector('html[data-state=day]');
+  await press(page, 'enter-apt_1');
+  if (await page.waitForSelector('#ask:visible, #join:visible').then((one) => one.getAttribute('id')) === 'ask') await press(page, 'ask');
   await page.waitForSelector('#prejoin-microphone');
   await seen('amt-check');
   await press(page, 'join');

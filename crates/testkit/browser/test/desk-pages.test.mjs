@@ -1,13 +1,11 @@
 // The consultation's pages on a fake desk: journeys by keyboard, what is announced, axe, reflow, and nothing hostile executes.
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { violations } from '../lib/axe.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { bundleWithFake, DIST as dist } from '../lib/fake-bundle.mjs';
 import { fakeDesk } from '../lib/fake-desk.mjs';
-import { cancels, creates, decides, replans, talks } from '../lib/officials-journey.mjs';
+import { look } from '../lib/look.mjs';
+import { cancels, creates, decides, ends, replans, signsIn, talks } from '../lib/officials-journey.mjs';
 
 const pictures = process.env.SCREENSHOTS;
 
@@ -25,19 +23,6 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     browser = await launchChromium();
   });
   after(() => browser?.close());
-
-  /** Looks at a screen as it stands: axe at each width, no sideways scrolling, a picture if wanted. */
-  async function look(page, name, scheme) {
-    for (const width of [1440, 768, 360, 320]) {
-      await page.setViewportSize({ width, height: 800 });
-      if (pictures && scheme === 'light' && width > 320) {
-        fs.mkdirSync(pictures, { recursive: true });
-        await page.screenshot({ path: path.join(pictures, `${name}-${width}.jpg`), type: 'jpeg', quality: 50 });
-      }
-      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)) <= 0, `${name} scrolls sideways at ${width}`);
-    }
-    assert.deepEqual(await violations(page), [], `axe on ${name} ${scheme}`);
-  }
 
   for (const [language, scheme] of [['de', 'light'], ['en', 'dark'], ['de-leicht', 'light']]) {
     test(`both journeys by keyboard in ${language}, ${scheme}`, async () => {
@@ -63,14 +48,11 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
 
       const official = await context.newPage();
       official.on('pageerror', (error) => errors.push(error.message));
-      const seen = (name) => look(official, name, language === 'de' ? scheme : 'other');
       await official.goto(`${desk.url}/amt`);
       await official.waitForSelector('#demo-0');
-      await seen('amt-login');
       await press(official, 'demo-0');
       await official.waitForSelector('#admit-per_kim');
       assert.match(await official.locator('#day-news').textContent(), /Kim Müller/);
-      await seen('amt-day');
       await press(official, 'admit-per_kim');
       await citizen.waitForSelector('[role=alert]#called .kern-alert');
       await citizen.waitForFunction(() => window.fakeRoom?.finishConnecting);
@@ -90,7 +72,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
       assert.equal(await citizen.locator('#ask-mute-off').isVisible(), false);
       await citizen.evaluate(() => window.fakeRoom.receive('off', 'ask-mute', [0]));
       await citizen.waitForSelector('[role=status][data-text="lobby.mute.asked"]');
-      if (language === 'de') await look(citizen, 'termin-asked', scheme);
+      if (language === 'de') await look(citizen, 'termin-asked', pictures, { brief: true });
       await press(citizen, 'ask-mute-off');
       assert.equal(await citizen.evaluate(() => window.fakeRoom.localParticipant.isMicrophoneEnabled), false);
       await citizen.evaluate(() => window.fakeRoom.part('stranger'));
@@ -105,42 +87,42 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     });
   }
 
-  // Leichte Sprache has the words of the German pages here; its day and sign-in are looked at above.
-  for (const [language, scheme] of [['de', 'light'], ['en', 'dark']]) {
-    test(`an official's day by keyboard in ${language}, ${scheme}`, async () => {
-      const desk = await fakeDesk({ dist, script });
-      const context = await browser.newContext({ colorScheme: scheme, reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
-      await context.addInitScript((value) => localStorage.setItem('language', value), language);
-      desk.replan({ late: true });
-      desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp' }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });
-      const page = await context.newPage();
-      const errors = [];
-      page.on('pageerror', (error) => errors.push(error.message));
-      const seen = (name) => look(page, name, language === 'de' ? scheme : 'other');
-      await page.goto(`${desk.url}/amt`);
-      await press(page, 'demo-0');
-      await page.waitForSelector('#admit-per_kim');
-      for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
-      await creates(page, desk, seen);
-      await replans(page, desk, seen);
-      await decides(page, desk, seen);
-      await talks(page, desk, seen);
-      await cancels(page, desk);
-      assert.deepEqual(errors, []);
-      await context.close();
-      await desk.close();
-    });
-  }
+  test('an official\'s day by keyboard, each screen in each language, light and dark, narrow and with large text', async () => {
+    const desk = await fakeDesk({ dist, script });
+    const context = await browser.newContext({ reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
+    desk.replan({ late: true });
+    desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp' }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });
+    const page = await context.newPage();
+    const errors = [];
+    page.on('pageerror', (error) => errors.push(error.message));
+    const seen = (name) => look(page, name, pictures, { brief: true });
+    await page.goto(`${desk.url}/amt`);
+    await signsIn(page, seen);
+    for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
+    await creates(page, desk, seen);
+    await replans(page, desk, seen);
+    await decides(page, desk, seen);
+    await talks(page, desk, seen);
+    await cancels(page, desk);
+    await ends(page, desk, seen);
+    assert.deepEqual(errors, []);
+    await context.close();
+    await desk.close();
+  });
 
   test('a wrong link and a spent sign-in link are told as alerts', async () => {
     const desk = await fakeDesk({ dist, script });
-    const page = await browser.newPage();
+    const page = await browser.newPage({ reducedMotion: 'reduce' });
     await page.goto(`${desk.url}/termin#bad`);
     await press(page, 'open');
     await page.getByRole('alert').filter({ hasText: 'Dieser Link gilt nicht' }).waitFor();
     await page.goto(`${desk.url}/amt#login=x.y.z`);
     await page.getByRole('alert').filter({ hasText: 'abgelaufen' }).waitFor();
-    await look(page, 'amt-login-error', 'light');
+    await look(page, 'amt-login-error', pictures, { brief: true });
+    await page.goto(`${desk.url}/amt#einladung=x`);
+    await page.waitForSelector('#open');
+    await page.waitForSelector('#help:not(:empty)'); // whom to call, before the link is opened
+    await look(page, 'amt-colleague', pictures, { brief: true });
     await page.close();
     await desk.close();
   });

@@ -51,6 +51,24 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await page.evaluate(() => window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true }));
   }
 
+  /** On a small phone, whichever field one writes in. */
+  async function facesAndField(page) {
+    await page.setViewportSize({ width: 360, height: 640 });
+    await page.waitForSelector('.faces[data-strip]');
+    for (const field of ['rtt', 'chat']) {
+      await page.evaluate(() => (document.activeElement.blur(), window.scrollTo(0, 0)));
+      await page.focus(`#${field}`);
+      const { tiles, top, bottom, controls } = await page.evaluate((id) => {
+        const box = (element) => element.getBoundingClientRect();
+        const { top, bottom } = box(document.getElementById(id));
+        return { top, bottom, controls: box(document.querySelector('.controls')).top, tiles: [...document.querySelectorAll('.tile')].map(box).map((one) => [one.top, one.bottom, one.width]) };
+      }, field);
+      for (const [above, below, width] of tiles) assert.ok(above >= 0 && below <= top && width >= 100, `a face from ${above} to ${below}, ${width} wide, and ${field} from ${top}`);
+      assert.ok(bottom <= controls && controls < 640, `${field} ends at ${bottom}, the controls begin at ${controls}`);
+    }
+    await page.setViewportSize({ width: 1440, height: 800 });
+  }
+
   test('every screen in each language, light and dark, narrow and with large text', async (t) => {
     const page = await open(t);
     const shown = (name) => look(page, `termin-${name}`, pictures);
@@ -62,6 +80,14 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await press(page, 'check');
     await page.waitForSelector('#prejoin-camera');
     await shown('check');
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.keyboard.press('Tab'); // so that what is focused next is focused visibly
+    await page.focus('#need-signing');
+    await page.keyboard.press('Space');
+    const drawn = await page.evaluate(() => { const { outlineColor, outlineStyle, outlineWidth, borderStyle } = getComputedStyle(document.activeElement); return { outlineColor, outlineStyle, outlineWidth, borderStyle }; });
+    assert.ok(drawn.outlineStyle === 'solid' && parseFloat(drawn.outlineWidth) >= 2 && !/, 0\)$/.test(drawn.outlineColor) && drawn.borderStyle === 'solid', `in colours of one's own: ${JSON.stringify(drawn)}`);
+    await page.keyboard.press('Space');
+    await page.emulateMedia({ forcedColors: 'none' });
     await press(page, 'join');
     await page.waitForSelector('#position:not(:empty)');
     page.desk.change({ message: { text: 'Es dauert noch fünf Minuten.', at: new Date().toISOString() } });
@@ -81,9 +107,14 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(snapshot, /- status: Frau Schröder spricht/);
     assert.match(snapshot, /- 'button "Anheften: Frau Schröder"'/);
     await shown('call');
+    await page.emulateMedia({ forcedColors: 'active' });
+    const alike = await page.$$eval('.controls button, .tile__pin', (buttons) => buttons.filter((one) => one.checkVisibility() && getComputedStyle(one.querySelector('.icon')).color === getComputedStyle(one).backgroundColor).map(({ id }) => id));
+    assert.deepEqual(alike, [], "in colours of one's own no symbol is lost in its button");
+    await page.emulateMedia({ forcedColors: 'none' });
     await press(page, 'toggle-text');
     await page.evaluate(() => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, 0, ...new TextEncoder().encode('Guten Tag, hören Sie mich?')]));
     await shown('call-text');
+    await facesAndField(page);
     await press(page, 'toggle-screen');
     await page.waitForSelector('#share-hint[open]');
     await shown('share');
@@ -119,8 +150,17 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     const { received, sent, said } = await state();
     assert.deepEqual([received, sent], [true, true], 'who wanted the pictures back keeps them');
     assert.match(said, /Nur Ton/);
+    await page.evaluate(() => window.fakeRoom.change('kim', { isScreenShareEnabled: true }));
+    assert.equal(await page.isVisible('#stop-sharing'), false, 'with pictures the control says it');
     await press(page, 'audio-only');
-    assert.deepEqual(await state(), { received: false, sent: false, said: 'Nur Ton: Sie sehen niemanden, und niemand sieht Sie.' });
+    assert.deepEqual(await state(), { received: false, sent: false, said: 'Nur Ton: Sie sehen keine Bilder, und Ihre Kamera ist aus.' });
+    // A screen that one shares is not taken from the others, and does not go on unnoticed either.
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: "?Ihr Bildschirm wird weiter geteilt: Die anderen sehen ihn\.[^]*- button "Teilen beenden"/);
+    await look(page, 'termin-audio-sharing', pictures);
+    await press(page, 'stop-sharing');
+    await page.waitForFunction(() => document.activeElement.id === 'pictures');
+    assert.equal(await page.evaluate(() => window.fakeRoom.localParticipant.isScreenShareEnabled), false);
+    assert.equal(await page.isVisible('#still-shared:not(:empty)'), false);
 
     // What does not come back says whom to call, in the page and to a screen reader.
     await page.evaluate(() => window.fakeRoom.reconnecting(true));
@@ -170,12 +210,17 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await look(page, 'termin-denied', pictures);
     assert.deepEqual(page.errors, []);
 
-    const early = await open(t, {}, { token: 'early' });
+    // Of several offices nobody knows yet whose link it is: each of their lines stands there, before it is opened and when it can't be.
+    const offices = [{ name: 'Bürgeramt Mitte', phone: '+49 30 115', text: '' }, { name: 'Sozialamt', phone: '+49 30 116', text: '' }];
+    const early = await open(t, { offices }, { token: 'early' });
+    await early.getByRole('complementary').getByText('Sozialamt: +49 30 116').waitFor();
+    await look(early, 'termin-landing-offices', pictures);
     await press(early, 'open');
     const alert = early.getByRole('alert');
     await alert.filter({ hasText: 'Geöffnet ab Montag, 7. Dezember 2026 um' }).waitFor();
     await early.selectOption('#language', 'en');
     await alert.filter({ hasText: 'Monday, 7 December 2026 at' }).waitFor();
+    assert.equal(await early.locator('aside.help a').count(), 2);
     await look(early, 'termin-problem', pictures);
     assert.deepEqual(early.errors, []);
   });

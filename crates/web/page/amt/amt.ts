@@ -4,7 +4,7 @@ import { runCall } from '../call';
 import { el, setState, showScreen } from '../dom';
 import { offerLanguage, setText, setTitle, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
-import { alertBox, button, useOffice } from '../talk/office';
+import { alertBox, button, useOffice, whereToAsk } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
 import type { Office, Official, Seat, View } from '../talk/view';
 import { consult, failed } from './consult';
@@ -50,6 +50,7 @@ async function login(content: HTMLElement, error?: string): Promise<void> {
   const authority = new URLSearchParams(location.search).get('authority');
   const office = await ask<Office>(`office${authority ? `?authority=${encodeURIComponent(authority)}` : ''}`).catch(() => undefined);
   if (office) await useOffice(office);
+  else void whereToAsk();
   const card = el('section', { class: 'card' }, heading('login.title'));
   const said = el('div', { role: 'alert', id: 'login-error' });
   const say = (code: string) => said.replaceChildren(alertBox('danger', loginText(code)));
@@ -84,8 +85,7 @@ async function work(content: HTMLElement, me: Official): Promise<void> {
       return login(content);
     }
     if (chosen === 'devices') {
-      await checkAgain(content, me.official.name);
-      said = 'amt.devices.kept';
+      if (await checkAgain(content, me.official.name)) said = 'amt.devices.kept';
     } else {
       await consult(content, me, chosen);
     }
@@ -96,6 +96,7 @@ async function work(content: HTMLElement, me: Official): Promise<void> {
 async function colleague(content: HTMLElement, token: string): Promise<void> {
   setState('start');
   setTitle('colleague.title');
+  void whereToAsk();
   await new Promise<void>((go) => showScreen(content, el('section', { class: 'card' }, heading('colleague.title'), setText(el('p', { class: 'kern-body' }), 'colleague.what'),
     el('div', { class: 'actions' }, button('open', 'colleague.join', 'primary', () => go())))));
   try {

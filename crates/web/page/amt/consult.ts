@@ -2,12 +2,12 @@
 
 import { runCall } from '../call';
 import { el, setState, showScreen } from '../dom';
-import { clearText, setText, setTitle, type Message, type TextKey } from '../texts';
+import { clearText, setLabel, setText, setTitle, type Message, type TextKey } from '../texts';
 import { listen, tell } from '../talk/api';
 import { alertBox, button } from '../talk/office';
 import { Talk } from '../talk/talk';
 import type { Card, Official, Seat } from '../talk/view';
-import { entryFor } from './devices';
+import { entryOrBack } from './devices';
 import { choice, line } from './fields';
 import { People, PersonRow } from './person-row';
 import { MAX_NAME } from './person-fields';
@@ -32,7 +32,8 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     document.getElementById('leave')?.click();
   }, 'lobby.ended'));
   const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby' });
-  const talk = new Talk({ captions: false, phone: me.office.help.phone, extra: el('div', { class: 'talk__official' }, said, lobby, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
+  const beside = setLabel(el('section', { class: 'call__lobby' }, said, lobby), 'lobby.title');
+  const talk = new Talk({ captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
   const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, {
     askMute: (id) => talk.mute.ask(id),
     // Pictures out of sight are not even sent: whoever lets somebody in wants to see them.
@@ -50,7 +51,8 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
   const day = new Date(first.starts_at).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
   let stop = () => {};
   try {
-    const entry = await entryFor(content, me.official.name);
+    const entry = await entryOrBack(content, me.official.name);
+    if (!entry) return;
     const seat = await tell<Seat>(`${path}/seat`).catch((problem: unknown) => {
       for (const track of [entry.camera, entry.microphone]) if (typeof track !== 'boolean') track.stop();
       throw problem;

@@ -39,18 +39,28 @@ const DONE = { join: 'amt.devices.done', withoutCamera: 'amt.devices.done.audio'
 
 /** What to enter a call with: as chosen before, where that still opens without a question, or after the check. */
 export async function entryFor(content: HTMLElement, name: string): Promise<Entry> {
+  const before = await asBefore(name);
+  if (before) return before;
+  const entry = await showPrejoin(content, link(name), { keys: KEYS });
+  await keep(entry);
+  return entry;
+}
+
+/** As `entryFor`; nothing if the official went back to the day instead. */
+export async function entryOrBack(content: HTMLElement, name: string): Promise<Entry | undefined> {
   return (await asBefore(name)) ?? check(content, name, KEYS);
 }
 
-/** Checks anew; nothing stays on. */
-export async function checkAgain(content: HTMLElement, name: string): Promise<void> {
-  const { camera, microphone } = await check(content, name, DONE);
-  for (const track of [camera, microphone]) if (typeof track !== 'boolean') track.stop();
+/** Checks anew; nothing stays on. Whether something was chosen. */
+export async function checkAgain(content: HTMLElement, name: string): Promise<boolean> {
+  const entry = await check(content, name, DONE);
+  for (const track of entry ? [entry.camera, entry.microphone] : []) if (typeof track !== 'boolean') track.stop();
+  return entry !== undefined;
 }
 
-async function check(content: HTMLElement, name: string, keys: typeof KEYS | typeof DONE): Promise<Entry> {
-  const entry = await showPrejoin(content, link(name), { keys });
-  await keep(entry);
+async function check(content: HTMLElement, name: string, keys: typeof KEYS | typeof DONE): Promise<Entry | undefined> {
+  const entry = await showPrejoin(content, link(name), { keys, back: 'day.back' });
+  if (entry) await keep(entry);
   return entry;
 }
 

@@ -2,7 +2,7 @@
 
 import { el } from '../dom';
 import { language, onLanguage, setLabel, setText, useLanguage, useOverrides, type Language, type TextKey } from '../texts';
-import { ask } from './api';
+import { ask, Problem } from './api';
 import type { Office } from './view';
 
 /** WCAG 2.1, 1.4.3: what normal text needs. Colours below it are not used at all. */
@@ -34,8 +34,39 @@ function place(id: string): HTMLElement {
 }
 
 function help(office: Office): void {
-  const phone = el('a', { class: 'kern-link', href: `tel:${office.help.phone.replace(/[^+\d]/g, '')}` }, office.help.phone);
-  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', phone, ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', call(office.help.phone), ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+}
+
+/**
+ * Help stands in its place before it is known whose appointment it is, and if that never comes to be known. Where there is one office only it
+ * (or named in the page's address, as frames do) it is known from the start, with its name and looks; of several, each line is shown: nothing
+ * but the link says which of them it is.
+ */
+export async function whereToAsk(): Promise<void> {
+  const authority = new URLSearchParams(location.search).get('authority');
+  try {
+    const office = await ask<Office>(`office${authority ? `?authority=${encodeURIComponent(authority)}` : ''}`);
+    if (shown === undefined) await useOffice(office); // what the link said meanwhile is surer
+  } catch (problem) {
+    const offices = problem instanceof Problem ? problem.body['offices'] : undefined;
+    if (Array.isArray(offices)) helpOfAll(offices as { name: string; phone: string }[]);
+  }
+}
+
+/** So many lines stand in a row; more unfold. */
+const MOST_LINES = 3;
+
+function helpOfAll(offices: readonly { readonly name: string; readonly phone: string }[]): void {
+  const reachable = offices.filter(({ phone }) => phone !== '');
+  if (shown !== undefined || reachable.length === 0) return;
+  const lines = reachable.map(({ name, phone }) => el('li', {}, `${name}: `, call(phone)));
+  const list = el('ul', { class: 'help__all' }, ...lines);
+  const title = setText(el('span'), 'help.title');
+  place('help').replaceChildren(...(reachable.length <= MOST_LINES ? [title, list] : [el('details', {}, el('summary', {}, title), list)]));
+}
+
+function call(phone: string): HTMLElement {
+  return el('a', { class: 'kern-link', href: `tel:${phone.replace(/[^+\d]/g, '')}` }, phone);
 }
 
 function links(office: Office): void {

@@ -24,6 +24,7 @@ export class Talk implements Addition {
   readonly phone: string;
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
+  readonly panes: HTMLElement;
   readonly text: TextButton;
   readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && personOf(identity) === one.id));
   readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
@@ -38,7 +39,8 @@ export class Talk implements Addition {
   #tiles: Tiles | undefined;
   #pinned = '';
 
-  constructor(options: { captions: boolean; phone: string; extra?: HTMLElement }) {
+  /** `extra` stands among what is below the people, `lobby` beside them where there is room. */
+  constructor(options: { captions: boolean; phone: string; extra?: HTMLElement; lobby?: HTMLElement }) {
     this.phone = options.phone;
     this.#rtt = new Written('rtt', true, (packet) => this.#send(packet, TOPICS.rtt), () => this.text.open());
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
@@ -58,10 +60,13 @@ export class Talk implements Addition {
       this.#send(new TextEncoder().encode(line), TOPICS.chat);
       this.#line(undefined, line);
     });
-    this.beside = setLabel(el('aside', { class: 'panes', id: 'panes' },
+    this.panes = setLabel(el('aside', { class: 'panes', id: 'panes' },
       this.#rtt.element, this.#captions.element,
       el('section', { class: 'pane' }, setText(el('h2', { class: 'kern-heading-small' }), 'talk.chat'), this.#lines, form)), 'talk.text');
-    this.text = new TextButton(this.beside, () => this.#rtt.focus());
+    // A browser brings the first line of a field into view; the whole of it is wanted.
+    this.panes.addEventListener('focusin', ({ target }) => target instanceof HTMLElement && target.scrollIntoView({ block: 'nearest' }));
+    this.beside = el('div', { class: 'call__side' }, ...(options.lobby ? [options.lobby] : []), this.panes);
+    this.text = new TextButton(this.panes, () => this.#rtt.focus());
   }
 
   begin(room: Room, tiles: Tiles): void {

@@ -8,15 +8,16 @@ import { probeMedia, type Way } from '../probe';
 import { language, offerLanguage, onLanguage, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
 import { ServerClock } from '../talk/clock';
-import { alertBox, button, dateIn, instant, timeIn, useOffice } from '../talk/office';
+import { alertBox, button, dateIn, instant, timeIn, useOffice, whereToAsk } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
-import type { Bye, Needs, Network, Office, Seat, View } from '../talk/view';
+import type { Bye, Needs, Network, Seat, View } from '../talk/view';
 
 /** An appointment that began so long ago begins late: then the page says so. */
 const LATE_MS = 2 * 60_000;
 const NEEDS = ['signing', 'live_text', 'interpreter', 'companion'] as const satisfies readonly (keyof Needs)[];
 
 export async function termin(content: HTMLElement, token: string): Promise<void> {
+  void whereToAsk();
   try {
     const view = token ? await landing(content, token) : await ask<View>('me');
     // The link is spent on this browser: it need not stay in the address, over a shoulder or in a picture of the screen.
@@ -36,8 +37,6 @@ const line = (key: TextKey, args: NonNullable<Message['args']> = {}) => setText(
 function landing(content: HTMLElement, token: string): Promise<View> {
   setState('start');
   setTitle('termin.title');
-  // Where there is one office only, it is known before the link is: its name and its help line stand there from the start.
-  void ask<Office>('office').then(useOffice).catch(() => undefined);
   return new Promise((opened, failed) => {
     const go = button('open', 'termin.open', 'primary');
     go.addEventListener('click', () => tell<View>('links/open', { token }).then(opened, failed), { once: true });

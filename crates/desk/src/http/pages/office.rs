@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use schalter_model::AuthorityId;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::Pages;
 use super::view::OfficeView;
@@ -62,11 +63,25 @@ impl Pages {
     }
 }
 
+/// The office that is named, or the only one. Where there are several and none is named, the problem has the help line of each
+/// (`offices`: `[{ "name", "phone", "text" }]`): whoever can't open a link must find somebody to ask.
 async fn office(
     State(pages): State<Pages>,
     InQuery(which): InQuery<Which>,
 ) -> Result<Json<OfficeView>, Problem> {
-    let authority = pages.named(which.authority.as_deref())?;
+    let named = pages.named(which.authority.as_deref());
+    let authority = named.map_err(|problem| {
+        if which.authority.is_some() {
+            return problem;
+        }
+        let lines: Vec<_> = pages
+            .desk
+            .authorities()
+            .iter()
+            .map(|one| json!({ "name": one.name, "phone": one.help.phone, "text": one.help.text }))
+            .collect();
+        problem.with("offices", lines)
+    })?;
     Ok(Json(pages.office(&authority)))
 }
 
