@@ -10,5 +10,6 @@ mod cross_site;
 mod limits;
 mod logins;
 mod sockets;
+mod speed;
 mod support;
 mod way;

@@ -13,7 +13,7 @@ use crate::support::{Browser, Office, PATIENCE, URL, code};
 struct Page(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// Serves the office on a port.
-async fn serve(office: &Office) -> u16 {
+pub(crate) async fn serve(office: &Office) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let app = office.app.clone();
