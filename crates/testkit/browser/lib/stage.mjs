@@ -27,9 +27,14 @@ export function untilEnd(t, opening, close = (thing) => thing.close()) {
 /** A page that doesn't answer any more is closed all the same. */
 const ANSWER_MS = 2_000;
 
-/** Prints what a page of a failed test says of its pictures. */
+/** Prints what a page of a failed test says of its pictures, and when the server paused or resumed them. */
 async function tellPictures(t, page) {
-  const lines = await Promise.race([pictures(page).catch((failure) => [failure.message]), new Promise((late) => setTimeout(late, ANSWER_MS, ['no answer']).unref())]);
+  const asked = async () => {
+    const streams = (await ask(page, 'events').catch(() => [])).filter(({ name }) => name === 'stream');
+    return [...(await pictures(page)), ...streams.map(({ at, identity, state }) => `${Math.round(at)}: ${identity} ${state}`)];
+  };
+  const late = new Promise((answer) => setTimeout(answer, ANSWER_MS, ['no answer']).unref());
+  const lines = await Promise.race([asked().catch((failure) => [failure.message]), late]);
   for (const line of lines) figure(t.name, 'failed, with', line);
 }
 
