@@ -1,6 +1,6 @@
 // A call between test pages: opening participants, measuring what they see and hear, judging it.
-import fs from 'node:fs';
 import assert from 'node:assert/strict';
+import { watchMachine } from './machine.mjs';
 
 let rooms = 0;
 /** A room name that no other test uses. */
@@ -62,10 +62,9 @@ export async function untilSize(page, identity, size, ms) {
 export async function measure(pages, { warmMs = LONG ? 12_000 : 3_000, ms = LONG ? 20_000 : 6_000 } = {}) {
   await sleep(warmMs);
   await Promise.all(pages.map((page) => ask(page, 'resetMeters')));
-  const before = cpuTimes();
+  const watched = watchMachine();
   await sleep(ms);
-  const after = cpuTimes();
-  machineBusy = 1 - (after.idle - before.idle) / Math.max(1, after.total - before.total);
+  machineBusy = watched().busy;
 }
 
 /** Share of all cores that was busy during the last measurement, 0 to 1. */
@@ -75,12 +74,6 @@ let machineBusy = 0;
 const SATURATED = 0.95;
 /** What of the wanted frame rate must then still arrive: a server that loses frames falls below it all the same. */
 const SATURATED_SHARE = 0.8;
-
-/** Idle and total time of all cores since boot, in ticks (proc(5)). */
-export function cpuTimes() {
-  const ticks = fs.readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].trim().split(/\s+/).slice(1, 9).map(Number);
-  return { idle: ticks[3] + ticks[4], total: ticks.reduce((sum, tick) => sum + tick, 0) };
-}
 
 /** Checks the picture of `sender` as `page` sees it, and prints the figures. */
 export async function checkVideo(test, page, { from, id, minFps, minGoodShare = 0.99, maxP95Ms = 150, maxGapMs, size }) {
@@ -120,6 +113,14 @@ export async function concealed(page, before) {
   const sum = (all, key) => all.filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio').reduce((total, s) => total + (s[key] ?? 0), 0);
   const now = await stats(page);
   return (sum(now, 'concealedSamples') - sum(before, 'concealedSamples')) / Math.max(1, sum(now, 'totalSamplesReceived') - sum(before, 'totalSamplesReceived'));
+}
+
+/** What a page's own encoders and decoders say of its pictures, one line each: why somebody is seen small, late or not at all. */
+export async function pictures(page) {
+  const mine = (s) => s.type === 'inbound-rtp' || s.type === 'outbound-rtp' ? s.kind === 'video' : s.type === 'candidate-pair' && s.state === 'succeeded' && s.nominated;
+  const KEYS = ['type', 'rid', 'frameWidth', 'framesPerSecond', 'framesEncoded', 'framesSent', 'targetBitrate', 'encoderImplementation', 'qualityLimitationReason', 'qualityLimitationDurations', 'framesDecoded', 'framesDropped', 'freezeCount',
+    'packetsReceived', 'packetsLost', 'retransmittedPacketsSent', 'retransmittedPacketsReceived', 'nackCount', 'pliCount', 'jitter', 'availableOutgoingBitrate', 'currentRoundTripTime'];
+  return (await stats(page)).filter(mine).map((s) => JSON.stringify(Object.fromEntries(KEYS.filter((key) => s[key] !== undefined).map((key) => [key, s[key]]))));
 }
 
 /** Checks that media is encrypted by an AEAD, and the codec that arrives. */

@@ -1,6 +1,7 @@
 // One definition of the thin link, for the test and for the comparison: what a receiver sees and hears when its link goes from
 // 3 Mbit/s to 300 kbit/s and back, while a camera in three layers of up to 720p is sent.
-import { SIZES, ask, concealed, cpuTimes, sleep, stats, untilSize } from './call.mjs';
+import { SIZES, ask, concealed, sleep, stats, untilSize } from './call.mjs';
+import { watchMachine } from './machine.mjs';
 
 const WIDE_BPS = 3_000_000;
 const THIN_BPS = 300_000;
@@ -40,7 +41,7 @@ export async function stepLink({ receiver, sender, relay }) {
   await sleep(SETTLE_MS);
   await checkRelayed(receiver, relay);
 
-  const cpu = cpuTimes();
+  const watched = watchMachine();
   await ask(receiver, 'resetMeters');
   const atThin = await stats(receiver);
   limit(relay, THIN_BPS);
@@ -57,6 +58,5 @@ export async function stepLink({ receiver, sender, relay }) {
   await checkRelayed(receiver, relay);
 
   const steadyMs = wide.stands ? null : Math.max(backMs, (wide.gaps.at(-1)?.at ?? 0) - widenedAt);
-  const { idle, total } = cpuTimes();
-  return { firstMs, thin, wide, backMs, steadyMs, madeUp, busy: 1 - (idle - cpu.idle) / Math.max(1, total - cpu.total) };
+  return { firstMs, thin, wide, backMs, steadyMs, madeUp, busy: watched().busy };
 }

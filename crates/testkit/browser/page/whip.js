@@ -27,6 +27,15 @@ function devices({ id, hz, width, height }) {
   return new MediaStream([...toneMic(hz).getAudioTracks(), ...clockCamera({ id, width, height }).getVideoTracks()]);
 }
 
+/**
+ * Has the encoder keep the camera's size, however little CPU or bandwidth there is at first: Chromium halves it else, and a machine that is
+ * always busy never shows it enough room to go back. What is looked at is what the server makes of a size.
+ */
+async function keepSize(pc) {
+  const sender = pc.getSenders().find(({ track }) => track?.kind === 'video');
+  await sender.setParameters({ ...sender.getParameters(), degradationPreference: 'maintain-framerate-and-resolution' });
+}
+
 const publish = {
   /** Offers at once and trickles its candidates. */
   async trickling({ url, token, simulcast, ...looks }) {
@@ -36,6 +45,7 @@ const publish = {
       pc.addTransceiver(track, { direction: 'sendonly', streams: [stream], sendEncodings: track.kind === 'video' ? encodings(simulcast) : undefined });
     }
     const whip = new WHIPClient();
+    await keepSize(pc);
     await whip.publish(pc, url, token);
     client = { stop: () => whip.stop(), restart: () => whip.restart() };
   },
@@ -44,6 +54,7 @@ const publish = {
     const whip = new CompleteOffer({ endpoint: url, opts: { authkey: token, iceServers: [], noTrickleIce: true } });
     await whip.ingest(devices(looks));
     await whip.getResourceUrl();
+    await keepSize(window.peerConnections.at(-1));
     client = { stop: () => whip.destroy() };
   },
 };
