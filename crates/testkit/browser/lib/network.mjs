@@ -55,30 +55,39 @@ function random(seed) {
   };
 }
 
-/** One client's way down: a rate and the queue in front of it. */
+/** A link that was idle takes so much at once, for the timers that come late. */
+const IDLE_CREDIT_MS = 5;
+
+/**
+ * One client's way down: a rate and the queue in front of it. While something waits the link is never idle, however late this
+ * process is: on a busy machine packets come late then, but the link does not get narrower.
+ */
 function bottleneck(relay, deliver) {
   const queue = [];
   let bytes = 0;
   let freeAt = 0;
   let timer;
   const run = () => {
+    clearTimeout(timer);
     timer = undefined;
     while (queue.length > 0) {
-      const now = performance.now();
-      // Timers come late by a millisecond or two; what they missed is caught up with, what was idle is not.
-      if (freeAt > now && relay.downBps > 0) return void (timer = setTimeout(run, Math.max(1, freeAt - now)));
+      const late = freeAt - performance.now();
+      if (late > 0 && relay.downBps > 0) return void (timer = setTimeout(run, Math.max(1, late)));
       const data = queue.shift();
       bytes -= data.length;
-      freeAt = Math.max(freeAt, now - 5) + (relay.downBps > 0 ? ((data.length + 28) * 8_000) / relay.downBps : 0);
+      freeAt += relay.downBps > 0 ? ((data.length + 28) * 8_000) / relay.downBps : 0;
       deliver(data);
     }
   };
   return {
     push(data) {
+      // What is due has left before this one came.
+      run();
       if (relay.downBps > 0 && bytes + data.length > relay.queueBytes) return void relay.count.downOverflowed++;
+      if (queue.length === 0) freeAt = Math.max(freeAt, performance.now() - IDLE_CREDIT_MS);
       queue.push(data);
       bytes += data.length;
-      if (!timer) run();
+      run();
     },
     close: () => clearTimeout(timer),
   };
