@@ -19,6 +19,8 @@ const QUEUE_BYTES = 25_000;
 /** Estimates and the sender's own ramp-up need this long; then it is measured. */
 const WARM_MS = 9_000;
 const SPAN_MS = 8_000;
+/** A layer that was given up for a moment is back after so long. */
+const BACK_MS = 6_000;
 /** A browser's picture never stands still for longer, whatever happens to its link. */
 const FREEZE_MS = 600;
 
@@ -126,7 +128,8 @@ describe('roles', { timeout: 300_000 }, () => {
         figure(name, `${at}: longest gap, ms`, seen.maxGapMs);
         figure(name, `${at}: frames with the right barcode, %`, (seen.good / seen.frames) * 100);
         checkPicture(seen);
-        assert.equal(seen.size, CARRIES[kbps]);
+        // A stall of the whole machine looks like a queue: a step down for it is right, if it is taken back.
+        await untilSize(receiver, 'sender', CARRIES[kbps], BACK_MS);
       }
       const madeUp = await concealed(receiver, before);
       figure(name, 'sound made up, %', madeUp * 100);
