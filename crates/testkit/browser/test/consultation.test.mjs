@@ -227,6 +227,8 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await press(citizen, '#toggle-screen');
     await until(citizen, 'the hint', () => document.querySelector('#share-hint')?.open);
     await citizen.keyboard.press('Escape');
+    // The browser closes it when it gets to it; until then everything else is out of reach.
+    await until(citizen, 'the end of the hint', () => !document.querySelector('#share-hint').open);
     assert.equal(await citizen.evaluate(() => window.sharingAsked), undefined);
     await press(citizen, '#toggle-screen');
     await press(citizen, '#share-go');
