@@ -12,12 +12,6 @@ export function cpuTimes() {
   return { idle: ticks[3] + ticks[4], stolen: ticks[7], total: ticks.reduce((sum, tick) => sum + tick, 0) };
 }
 
-/** Ticks that this process and those descendants that have ended, and were waited for, have had since it began (proc(5): 14 to 17). */
-function ownTicks() {
-  const fields = fs.readFileSync('/proc/self/stat', 'utf8').replace(/^.*\) /s, '').split(' ');
-  return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
-}
-
 /** Shares of all cores between two of `cpuTimes`, 0 to 1. */
 function shares(from, to) {
   const total = Math.max(1, to.total - from.total);
@@ -32,19 +26,6 @@ export function watchMachine() {
   return () => {
     delay.disable();
     return { ...shares(from, cpuTimes()), stallMs: delay.max / 1e6 };
-  };
-}
-
-/**
- * For whoever starts all that is measured, and waits for its end: watches from now on; the answer tells the shares `busy`, `stolen` and
- * `foreign`, what processes had that are none of its descendants. One that nobody waited for counts as foreign, too.
- */
-export function watchOthers() {
-  const [from, own] = [cpuTimes(), ownTicks()];
-  return () => {
-    const to = cpuTimes();
-    const { busy, stolen } = shares(from, to);
-    return { busy, stolen, foreign: Math.max(0, busy - stolen - (ownTicks() - own) / Math.max(1, to.total - from.total)) };
   };
 }
 

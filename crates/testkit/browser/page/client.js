@@ -174,6 +174,10 @@ window.client = {
   },
   /** In what somebody's tracks are sent, as the server says. */
   mimeTypes: (identity) => [...room.getParticipantByIdentity(identity).trackPublications.values()].map((publication) => publication.mimeType),
+  /** Has what is received of somebody wait for so many milliseconds before it is played. */
+  buffer: (identity, ms) => {
+    for (const { track } of room.getParticipantByIdentity(identity).trackPublications.values()) track.receiver.jitterBufferTarget = ms;
+  },
   encrypted: (identity) => [...room.getParticipantByIdentity(identity).trackPublications.values()].map((publication) => publication.isEncrypted),
   leave: () => room.disconnect(),
   simulate: (scenario, arg) => room.simulateScenario(scenario, arg),
