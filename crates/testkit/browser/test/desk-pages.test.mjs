@@ -127,9 +127,9 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     await desk.close();
   });
 
-  test('hostile names and texts stay text', async () => {
+  test('hostile names and texts stay text, and what an office has not leaves no place', async () => {
     const hostile = '<img src=x onerror="window.hacked=1">';
-    const desk = await fakeDesk({ dist, script, name: hostile, texts: { 'termin.title': hostile }, office: { name: hostile, links: { imprint: 'javascript:window.hacked=1' } } });
+    const desk = await fakeDesk({ dist, script, name: hostile, texts: { 'termin.title': hostile }, office: { name: hostile, links: { imprint: 'javascript:window.hacked=1' }, help: { phone: '', text: '' } } });
     const page = await browser.newPage();
     await page.goto(`${desk.url}/termin#good`);
     await press(page, 'open');
@@ -138,6 +138,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     assert.equal(await page.locator('main img').count(), 0);
     assert.equal(await page.locator('#links a').count(), 0);
     assert.equal(await page.locator('#office-name').textContent(), hostile);
+    assert.equal(await page.locator('aside.help').isVisible(), false, 'no title of a line that there is not');
     assert.equal(await page.evaluate(() => window.hacked), undefined);
     await page.close();
     await desk.close();

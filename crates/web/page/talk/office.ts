@@ -33,8 +33,10 @@ function place(id: string): HTMLElement {
   return element;
 }
 
-function help(office: Office): void {
-  place('help').replaceChildren(setText(el('span'), 'help.title'), ' ', call(office.help.phone), ...(office.help.text ? [el('span', { class: 'help__text' }, office.help.text)] : []));
+/** An office without a number has no title that leads nowhere. */
+function help({ help: { phone, text } }: Office): void {
+  const line = phone ? [setText(el('span'), 'help.title'), ' ', call(phone)] : [];
+  place('help').replaceChildren(...line, ...(text ? [el('span', { class: 'help__text' }, text)] : []));
 }
 
 /**
