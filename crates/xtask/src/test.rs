@@ -258,6 +258,17 @@ fn long_steps() -> Vec<Step> {
             ]);
             run(tests.env("PROPTEST_CASES", "20000"))
         }),
+        step("desk: ten thousand appointments, p95 below 50 ms", || {
+            run(&mut cargo(&[
+                "test",
+                "--release",
+                "--locked",
+                "-p",
+                "schalter-desk",
+                "--",
+                "--ignored",
+            ]))
+        }),
         step("release build", || RELEASE.make()),
         step(
             "browsers: calls measured for longer, a minute of signing",

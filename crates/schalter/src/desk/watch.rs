@@ -125,13 +125,7 @@ pub(super) async fn run(desk: Arc<Desk>, counts: Arc<Counts>) {
 
 impl Watch {
     async fn begin(&mut self) {
-        let ids: Vec<_> = self
-            .desk
-            .authorities()
-            .iter()
-            .map(|a| a.id.clone())
-            .collect();
-        for id in ids {
+        for id in self.desk.authorities().iter().map(|one| one.id.clone()) {
             // Without a number everything would be counted from the beginning: wrong, but no harm.
             let last = self.desk.store().last_event(&id).await.unwrap_or_default();
             self.counted.insert(id, last);
@@ -142,13 +136,7 @@ impl Watch {
 
     async fn look_around(&mut self) {
         self.parts.clear();
-        let ids: Vec<_> = self
-            .desk
-            .authorities()
-            .iter()
-            .map(|a| a.id.clone())
-            .collect();
-        for id in ids {
+        for id in self.desk.authorities().iter().map(|one| one.id.clone()) {
             let now = self.desk.now();
             let filter = Filter {
                 from: Some(now.minus_s(AROUND_S)),
