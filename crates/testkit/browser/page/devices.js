@@ -1,6 +1,6 @@
 // Loaded before the product page: its camera shows barcodes and its microphone hears one tone. `TEST_DEVICES` is set by
 // the test in the same context: `id` of the camera, `hz` of the microphone (none: the browser's own), `screen`, the id of what is
-// shared, `relay`, the ports between which media is led through a relay, and what else the camera is.
+// shared (none: what the browser lets be chosen), `relay`, the ports between which media is led through a relay, and what else the camera is.
 import './peers.js';
 import { clockCamera, listen, readBarcode, toneMic, watch } from './rig.js';
 
@@ -13,7 +13,7 @@ navigator.mediaDevices.getUserMedia = async ({ audio, video }) => {
   if (audio) stream.addTrack((hz ? toneMic(hz) : await native({ audio: true })).getAudioTracks()[0]);
   return stream;
 };
-navigator.mediaDevices.getDisplayMedia = async (wish) => {
+if (screen !== undefined) navigator.mediaDevices.getDisplayMedia = async (wish) => {
   window.sharingAsked = wish;
   const stream = clockCamera({ id: screen, width: 640, height: 360, fps: 10 });
   const [track] = stream.getVideoTracks();

@@ -321,6 +321,14 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await checkDevices(official);
     await Promise.all([sees(official, 7), sees(citizen, 1)]);
     if (hasSound) await Promise.all([hears(official, 660), hears(citizen, 440)]);
+    // The browser's own choice of what to share: it insists on a key that was pressed just before. A window is what it is asked for.
+    await press(official, '#toggle-screen');
+    await press(official, '#share-go');
+    await until(citizen, 'the window', () => [...document.querySelectorAll('[data-source=screen_share] video')].some((video) => video.videoWidth > 0 && video.currentTime > 0));
+    const surfaces = await official.evaluate(() => window.peerConnections.flatMap((peer) => peer.getSenders()).map(({ track }) => track?.getSettings().displaySurface).filter(Boolean));
+    assert.deepEqual(surfaces, ['window']);
+    await press(official, '#toggle-screen');
+    await until(citizen, 'the end of sharing', () => !document.querySelector('[data-source=screen_share]'));
     await press(official, '#end-call');
     await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
     assert.deepEqual([...citizen.failures, ...official.failures], []);
