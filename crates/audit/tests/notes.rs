@@ -1,5 +1,7 @@
 //! Notes and checkpoints: published ones are read, and what is not exactly one is refused.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use proptest::prelude::*;
 use schalter_audit::note::{self, MAX_NOTE, MAX_SIGNATURES, NoteError, SigningKey, VerifyingKey};
 use schalter_audit::{Checkpoint, CheckpointError, Epoch, Origin};

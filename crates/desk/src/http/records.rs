@@ -1,4 +1,4 @@
-//! Events, and everything that is kept under a reference: export and erasure.
+//! Events, checkpoints of the log that proves them, and everything that is kept under a reference: export and erasure.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -46,6 +46,28 @@ pub(super) async fn events<G: Gate>(
     let last = found.last().map_or(after, |event| event.seq);
     let events: Vec<Value> = found.iter().map(wire::event).collect();
     Ok(Answer::ok(json!({ "events": events, "last": last })).into_response())
+}
+
+/// `GET /audit/checkpoint`: the newest, as a signed note.
+pub(super) async fn checkpoint<G: Gate>(
+    State(front): State<Front<G>>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let admitted = front.gate.admit(&parts, Scope::AuditRead).await?;
+    let note = front.desk.checkpoint(&admitted.caller).await?;
+    let note = note.ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-checkpoint",
+            "there is no audit log, or nothing is in it yet",
+        )
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, note).into_response())
 }
 
 fn reference(text: &str) -> Result<ExternalRef, Problem> {

@@ -1,0 +1,171 @@
+//! What proves a record: where each of its events is in the log, and the checkpoint that says so.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use schalter_audit::tree::{Tree, leaf_hash};
+use schalter_audit::{Checkpoint, CommitmentKey, Epoch, Hash, LEAF_BYTES, Leaf, leaves};
+use schalter_model::AuthorityId;
+
+use super::log::{CHECKPOINT, LEAVES, epochs};
+use super::{Ledger, LedgerError};
+
+/// Where an event is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// Its leaf's place there, from 0.
+    pub index: u64,
+    /// Hashes from its sibling up to the root's child (RFC 9162 §2.1.3).
+    pub proof: Vec<Hash>,
+}
+
+/// What proves that a record's events are in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordProof {
+    /// Opens the leaves of this appointment and of no other.
+    pub key: CommitmentKey,
+    /// A checkpoint of each epoch that an event is in, as signed notes, from old to new.
+    pub notes: Vec<String>,
+    /// What the last of them says.
+    pub newest: Option<Checkpoint>,
+    /// Events by number. One whose epoch was deleted is not among them.
+    pub places: BTreeMap<u64, Place>,
+}
+
+/// An epoch as it was at a moment: its checkpoint, and the leaves that this signs.
+struct Snapshot {
+    epoch: Epoch,
+    folder: PathBuf,
+    note: String,
+    checkpoint: Checkpoint,
+    /// Number of its first event.
+    first: u64,
+}
+
+impl Ledger {
+    /// The newest checkpoint of an authority's log; `None` where nothing happened yet. Reads files.
+    ///
+    /// # Errors
+    /// [`LedgerError::Disk`].
+    pub fn checkpoint(&self, authority: &AuthorityId) -> Result<Option<String>, LedgerError> {
+        let newest = snapshots(&self.folder_of(authority))?.pop();
+        Ok(newest.map(|one| one.note))
+    }
+
+    /// What proves events, given as numbers and leaves. Reads the epochs that they are in.
+    ///
+    /// # Errors
+    /// [`LedgerError::Disk`].
+    pub(crate) fn prove(
+        &self,
+        authority: &AuthorityId,
+        key: CommitmentKey,
+        events: &[(u64, Leaf)],
+    ) -> Result<RecordProof, LedgerError> {
+        let mut proof = RecordProof {
+            key,
+            notes: Vec::new(),
+            newest: None,
+            places: BTreeMap::new(),
+        };
+        let mut left: Vec<(u64, Leaf)> = events.to_vec();
+        // From new to old: where the database was set back, a number is that of the newer event.
+        for snapshot in snapshots(&self.folder_of(authority))?.into_iter().rev() {
+            let (here, before) = left
+                .into_iter()
+                .partition(|(seq, _)| *seq >= snapshot.first);
+            left = before;
+            let here: Vec<(u64, Leaf)> = here;
+            if here.is_empty() {
+                continue;
+            }
+            let Some(bytes) = read(&snapshot.folder.join(LEAVES))? else {
+                continue;
+            };
+            let before = proof.places.len();
+            snapshot.place(&bytes, &here, &mut proof.places);
+            if proof.places.len() > before {
+                proof.newest.get_or_insert(snapshot.checkpoint);
+                proof.notes.push(snapshot.note);
+            }
+        }
+        proof.notes.reverse();
+        Ok(proof)
+    }
+}
+
+impl Snapshot {
+    fn place(&self, bytes: &[u8], events: &[(u64, Leaf)], places: &mut BTreeMap<u64, Place>) {
+        let size = usize::try_from(self.checkpoint.size).unwrap_or(usize::MAX);
+        let own: Vec<_> = leaves(bytes).take(size).collect();
+        let tree = Tree::of(own.iter().map(|leaf| leaf_hash(*leaf)));
+        for (seq, leaf) in events {
+            // The first leaf begins the epoch.
+            let index = seq - self.first + 1;
+            let place = usize::try_from(index).unwrap_or(usize::MAX);
+            // It is another where the appointment had no key any more when the leaf was written.
+            let there = own
+                .get(place)
+                .is_some_and(|there| **there == leaf.to_bytes());
+            if let Some(proof) = tree.inclusion(place, size).filter(|_| there) {
+                let epoch = self.epoch.clone();
+                let place = Place {
+                    epoch,
+                    index,
+                    proof,
+                };
+                places.insert(*seq, place);
+            }
+        }
+    }
+}
+
+/// Every epoch, from old to new. One that is deleted meanwhile, or was never signed, is not among them.
+fn snapshots(folder: &Path) -> Result<Vec<Snapshot>, LedgerError> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut snapshots = Vec::new();
+    for epoch in epochs(folder)? {
+        let own = folder.join(epoch.to_string());
+        // The checkpoint first: leaves only come after those that it signs.
+        let Some(note) = read(&own.join(CHECKPOINT))? else {
+            continue;
+        };
+        let note = String::from_utf8_lossy(&note).into_owned();
+        let text = note.rfind("\n\n").map(|end| &note[..=end]);
+        let checkpoint = text.and_then(|text| Checkpoint::parse(text).ok());
+        if let (Some(checkpoint), Some(first)) = (checkpoint, first(&own.join(LEAVES))) {
+            snapshots.push(Snapshot {
+                epoch,
+                folder: own,
+                checkpoint,
+                first,
+                note,
+            });
+        }
+    }
+    Ok(snapshots)
+}
+
+/// Number of an epoch's first event.
+fn first(path: &Path) -> Option<u64> {
+    let mut bytes = [0; LEAF_BYTES];
+    File::open(path).ok()?.read_exact(&mut bytes).ok()?;
+    match Leaf::from_bytes(&bytes) {
+        Ok(Leaf::Begins { next, .. }) => Some(next),
+        Ok(Leaf::Event { .. }) | Err(_) => None,
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LedgerError::disk(path, error)),
+    }
+}
