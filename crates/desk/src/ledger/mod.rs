@@ -21,7 +21,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::Timestamp;
 pub(crate) use log::{Entry, Log};
-pub use proofs::{Place, RecordProof};
+pub use proofs::{Place, RecordProof, read_log};
+
+/// File beside the logs with what the newest checkpoints are verified with. Its name, like the other, can't be an authority's.
+pub const VKEY_FILE: &str = "log.vkey";
+const LOCK_FILE: &str = "server.lock";
 
 /// How long an epoch lasts, by the calendar in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +143,7 @@ impl Ledger {
     /// [`LedgerError::Disk`], [`LedgerError::Locked`].
     pub fn open(folder: &Path, key: SigningKey, rules: LedgerRules) -> Result<Self, LedgerError> {
         make_folder(folder)?;
-        let path = folder.join("lock");
+        let path = folder.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -156,6 +160,7 @@ impl Ledger {
                 return Err(LedgerError::disk(&path, error));
             }
         }
+        write_whole(&folder.join(VKEY_FILE), &format!("{}\n", key.public()))?;
         Ok(Self {
             folder: folder.to_owned(),
             key: Arc::new(key),

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use schalter_audit::tree::{Tree, leaf_hash};
+use schalter_audit::verify::EpochFiles;
 use schalter_audit::{Checkpoint, CommitmentKey, Epoch, Hash, LEAF_BYTES, Leaf, leaves};
 use schalter_model::AuthorityId;
 
@@ -150,6 +151,27 @@ fn snapshots(folder: &Path) -> Result<Vec<Snapshot>, LedgerError> {
         }
     }
     Ok(snapshots)
+}
+
+/// All of a log, for who verifies it; from old to new. An epoch that was never signed is not among it.
+///
+/// # Errors
+/// [`LedgerError::Disk`].
+pub fn read_log(folder: &Path) -> Result<Vec<EpochFiles>, LedgerError> {
+    let mut files = Vec::new();
+    for epoch in epochs(folder)? {
+        let own = folder.join(epoch.to_string());
+        // The checkpoint first: a server that runs may be appending.
+        let Some(note) = read(&own.join(CHECKPOINT))? else {
+            continue;
+        };
+        files.push(EpochFiles {
+            epoch,
+            checkpoint: String::from_utf8_lossy(&note).into_owned(),
+            leaves: read(&own.join(LEAVES))?.unwrap_or_default(),
+        });
+    }
+    Ok(files)
 }
 
 /// Number of an epoch's first event.

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use schalter_audit::note::VerifyingKey;
 use schalter_audit::verify::{self, EpochFiles, Report};
 use schalter_audit::{Checkpoint, Epoch, LEAF_BYTES, Leaf, leaves, record};
+use schalter_desk::ledger::read_log;
 use schalter_desk::store::conformance::creation;
 use schalter_model::AuthorityId;
 use serde_json::{Value, json};
@@ -39,20 +40,7 @@ fn logs(folder: &Path) -> PathBuf {
 
 /// What is on the disk, from old to new.
 fn files(folder: &Path) -> Vec<EpochFiles> {
-    let mut files: Vec<EpochFiles> = std::fs::read_dir(logs(folder))
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap();
-            EpochFiles {
-                epoch: entry.file_name().to_str().unwrap().parse().unwrap(),
-                leaves: read("leaves"),
-                checkpoint: String::from_utf8(read("checkpoint")).unwrap(),
-            }
-        })
-        .collect();
-    files.sort_by(|one, other| one.epoch.cmp(&other.epoch));
-    files
+    read_log(&logs(folder)).unwrap()
 }
 
 fn report(folder: &Path, elsewhere: &[Checkpoint]) -> Report {
@@ -113,7 +101,7 @@ async fn a_record_proves_itself_and_its_document_says_by_what() {
 
     let checkpoint = checkpoint(&office).await;
     assert_eq!(checkpoint.origin, "termin.example.org/own/2026-11");
-    assert_eq!(reports[0].checkpoints, [checkpoint.clone()]);
+    assert_eq!(reports[0].checkpoints, std::slice::from_ref(&checkpoint));
     good(&office.folder, std::slice::from_ref(&checkpoint));
     let html = [("accept", "text/html")];
     let page = office.call("GET", &path, &html, None).await;
