@@ -93,3 +93,68 @@ pub(super) fn read(value: &Value<'_>) -> Result<Option<Audit>, Complaint> {
     group.finish(|_| None)?;
     Ok(Some(audit))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn read(audit: &str) -> Result<Option<Audit>, String> {
+        let yaml = format!("desk:\n  audit: {audit}\n  authorities: [{{id: ulm, name: Ulm}}]\n");
+        let config = Config::parse("x", &yaml).map_err(|error| error.to_string())?;
+        Ok(config.desk.expect("it is there").audit)
+    }
+
+    #[test]
+    fn there_is_a_log_unless_it_is_off() {
+        let yaml = "desk: {authorities: [{id: ulm, name: Ulm}]}\n";
+        let config = Config::parse("x", yaml).expect("it is right");
+        assert_eq!(
+            config.desk.expect("it is there").audit,
+            Some(Audit::default())
+        );
+        assert_eq!(read("off"), Ok(None));
+        let audit =
+            read("{folder: /srv/log, name: termin.example.org/a, epoch: year, keep_days: 36600}");
+        let audit = audit.expect("it is right").expect("it is on");
+        assert_eq!(audit.folder, Some(PathBuf::from("/srv/log")));
+        assert_eq!(audit.name.as_deref(), Some("termin.example.org/a"));
+        assert_eq!(
+            audit.rules,
+            LedgerRules {
+                period: Period::Year,
+                keep_days: 36_600
+            }
+        );
+        let long = "x".repeat(MAX_NAME);
+        assert!(read(&format!("{{name: {long}}}")).is_ok());
+    }
+
+    #[test]
+    fn what_can_not_be_is_said_with_its_key() {
+        let long = format!("{{name: {}}}", "x".repeat(MAX_NAME + 1));
+        for (audit, key, words) in [
+            ("on", "desk.audit", "off, or a group"),
+            ("{name: a b}", "desk.audit.name", "without spaces"),
+            ("{name: a+b}", "desk.audit.name", "without spaces"),
+            ("{name: ''}", "desk.audit.name", "without spaces"),
+            (&long, "desk.audit.name", "without spaces"),
+            ("{epoch: week}", "desk.audit.epoch", "day, month or year"),
+            ("{keep_days: 0}", "desk.audit.keep_days", "1"),
+            ("{keep_days: 36601}", "desk.audit.keep_days", "36600"),
+            (
+                "{key_file: /nonexistent}",
+                "desk.audit.key_file",
+                "/nonexistent",
+            ),
+            ("{key_file: /dev/null}", "desk.audit.key_file", "PKCS #8"),
+            ("{kepp_days: 1}", "kepp_days", "no such key"),
+        ] {
+            let said = read(audit).expect_err(audit);
+            assert!(
+                said.contains(key) && said.contains(words),
+                "{audit}: {said}"
+            );
+        }
+    }
+}
