@@ -348,14 +348,22 @@ async fn a_log_or_a_store_that_was_set_back_says_so() {
     let early_log = std::fs::read(folder.join("desk.sqlite-wal")).unwrap();
     make(&office, "case-2").await;
     let kept = checkpoint(&office).await;
-    // The database of before, the log of now.
-    let office = office.replaced(|folder| {
-        for beside in ["desk.sqlite-wal", "desk.sqlite-shm"] {
-            let _ = std::fs::remove_file(folder.join(beside));
+    // The database of before, the log of now. In another folder: who has the files open is not done with them at once.
+    let restored = folder.with_extension("restored");
+    std::fs::create_dir_all(logs(&restored)).unwrap();
+    std::fs::write(restored.join("desk.sqlite"), &early).unwrap();
+    std::fs::write(restored.join("desk.sqlite-wal"), &early_log).unwrap();
+    for epoch in files(&folder) {
+        let (from, to) = [&folder, &restored]
+            .map(|folder| logs(folder).join(epoch.epoch.to_string()))
+            .into();
+        std::fs::create_dir(&to).unwrap();
+        for file in ["leaves", "checkpoint", "vkey"] {
+            std::fs::copy(from.join(file), to.join(file)).unwrap();
         }
-        std::fs::write(folder.join("desk.sqlite"), &early).unwrap();
-        std::fs::write(folder.join("desk.sqlite-wal"), &early_log).unwrap();
-    });
+    }
+    drop(office);
+    let (folder, office) = (restored.clone(), Office::open_at(restored));
     make(&office, "case-3").await;
     checkpoint(&office).await;
     let report = good(&folder, std::slice::from_ref(&kept));
