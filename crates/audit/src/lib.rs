@@ -1,11 +1,12 @@
 //! Verifiable logs of what happened in consultations, sans-IO: bytes in, bytes out.
 //!
 //! Owns the format of a leaf ([`Leaf`]), the tree over leaves ([`tree`], RFC 9162 §2.1), what is signed of it ([`Checkpoint`], [`note`]; C2SP
-//! tlog-checkpoint and signed-note), what a leaf is a commitment to ([`Opening`]), and how a log ([`verify`]) and a record ([`record`]) are held
+//! tlog-checkpoint and signed-note), what a leaf is a commitment to ([`Opening`]), and how a log ([`verify`]), a record ([`record`]) and a log's growth ([`growth`]) are held
 //! against a checkpoint that somebody kept elsewhere. Refuses to know where files are, what time it is, and who anybody is: the log holds
 //! numbers and commitments, nothing else.
 
 mod checkpoint;
+pub mod growth;
 mod leaf;
 pub mod note;
 mod opening;

@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use schalter_audit::growth::{self, GrowthError};
 use schalter_audit::note::{SigningKey, VerifyingKey};
 use schalter_audit::record::{self, Doubt, RecordError};
 use schalter_audit::tree::{Tree, leaf_hash};
@@ -212,6 +213,45 @@ fn another_key_and_another_log_are_found() {
     files[1].checkpoint = files[0].checkpoint.clone();
     let strange = Mismatch::Strange(e("2026-11"), format!("{NAME}/ulm/2026-10"));
     assert!(mismatches(&files, &kept).contains(&strange));
+}
+
+#[test]
+fn growth_is_proven_without_the_log_and_another_past_is_found() {
+    let (files, kept) = good();
+    let tree = Tree::of(leaves(&files[2].leaves).map(|leaf| leaf_hash(leaf)));
+    let proof = tree.consistency(5, 9).unwrap();
+    let text = growth::write(5, &proof, &files[2].checkpoint);
+    let kept = [kept];
+    let (old, new) = growth::verify(&text, &trusted(), &kept).unwrap();
+    assert_eq!((old.size, new.size), (5, 9));
+    let told =
+        |text: &str, kept: &[Checkpoint]| growth::verify(text, &trusted(), kept).unwrap_err();
+    let mut other = kept[0].clone();
+    other.root[0] ^= 1;
+    assert!(matches!(
+        told(&text, &[other]),
+        GrowthError::Inconsistent { old: 5, new: 9, .. }
+    ));
+    assert!(matches!(told(&text, &[]), GrowthError::Unknown(_, 5)));
+    let shorter = growth::write(5, &proof[1..], &files[2].checkpoint);
+    assert!(matches!(
+        told(&shorter, &kept),
+        GrowthError::Inconsistent { .. }
+    ));
+    let unsigned = text.replace("2026-12", "2026-11");
+    assert!(matches!(told(&unsigned, &kept), GrowthError::Checkpoint(_)));
+    for bad in [
+        "",
+        "old 5\n",
+        "old 05\n\nx\n",
+        "new 5\n\nx\n",
+        "old 5\nAAAA\n\nx\n",
+    ] {
+        assert!(
+            matches!(told(bad, &kept), GrowthError::Malformed(_)),
+            "{bad}"
+        );
+    }
 }
 
 #[test]

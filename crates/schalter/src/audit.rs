@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use schalter_audit::growth::{self, GrowthError};
 use schalter_audit::note::VerifyingKey;
 use schalter_audit::{Checkpoint, Origin, record, verify};
 use schalter_desk::ledger::{VKEY_FILE, read_log};
@@ -141,9 +142,9 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         folders.push(log.clone());
         own = log.parent().map(Path::to_owned);
     }
-    if folders.is_empty() && args.record.is_empty() {
+    if folders.is_empty() && args.record.is_empty() && args.growth.is_empty() {
         return Err(Failure::setup(
-            "nothing to verify: give --config or --log, or --record",
+            "nothing to verify: give --config or --log, --record or --growth",
         ));
     }
     let trusted = trusted(args, own.as_deref())?;
@@ -152,6 +153,21 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     for path in &args.checkpoint {
         match Checkpoint::open(&read(path)?, &trusted) {
             Ok((checkpoint, _)) => elsewhere.push(checkpoint),
+            Err(error) => findings.wrong(&format!("{}: {error}", path.display())),
+        }
+    }
+    for path in &args.growth {
+        match growth::verify(&read(path)?, &trusted, &elsewhere) {
+            Ok((old, new)) => {
+                let (origin, from, to) = (&new.origin, old.size, new.size);
+                Findings::good(&format!(
+                    "{origin} has only grown, from {from} to {to} leaves"
+                ));
+                elsewhere.push(new);
+            }
+            Err(GrowthError::Malformed(what)) => {
+                return Err(Failure::setup(format!("{}: {what}", path.display())));
+            }
             Err(error) => findings.wrong(&format!("{}: {error}", path.display())),
         }
     }

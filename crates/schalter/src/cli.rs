@@ -76,6 +76,9 @@ pub(crate) struct VerifyArgs {
     /// Checkpoint that was kept elsewhere; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Vec<PathBuf>,
+    /// Proof that the log has grown since one of the checkpoints (from /v1/audit/checkpoint?old=…); may be given several times
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    pub(crate) growth: Vec<PathBuf>,
     /// Key that checkpoints are verified with; several after a change of keys. Without one the server's own is taken, which proves
     /// nothing against who holds the server
     #[arg(long, value_name = "VKEY")]

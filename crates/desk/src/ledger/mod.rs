@@ -21,7 +21,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::Timestamp;
 pub(crate) use log::{Entry, Log};
-pub use proofs::{Place, RecordProof, read_log};
+pub use proofs::{Place, RecordProof, Wanted, read_log};
 
 /// File beside the logs with what the newest checkpoints are verified with. Its name, like the other, can't be an authority's.
 pub const VKEY_FILE: &str = "log.vkey";

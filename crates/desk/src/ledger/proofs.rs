@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use schalter_audit::tree::{Tree, leaf_hash};
 use schalter_audit::verify::EpochFiles;
-use schalter_audit::{Checkpoint, CommitmentKey, Epoch, Hash, LEAF_BYTES, Leaf, leaves};
+use schalter_audit::{Checkpoint, CommitmentKey, Epoch, Hash, LEAF_BYTES, Leaf, growth, leaves};
 use schalter_model::AuthorityId;
 
 use super::log::{CHECKPOINT, LEAVES, epochs};
@@ -37,6 +37,15 @@ pub struct RecordProof {
     pub places: BTreeMap<u64, Place>,
 }
 
+/// Which checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of which epoch; the newest without.
+    pub epoch: Option<Epoch>,
+    /// With a proof that the log has grown since it had so many leaves.
+    pub old: Option<u64>,
+}
+
 /// An epoch as it was at a moment: its checkpoint, and the leaves that this signs.
 struct Snapshot {
     epoch: Epoch,
@@ -48,13 +57,22 @@ struct Snapshot {
 }
 
 impl Ledger {
-    /// The newest checkpoint of an authority's log; `None` where nothing happened yet. Reads files.
+    /// A checkpoint of an authority's log; `None` where there is none. Reads files.
     ///
     /// # Errors
     /// [`LedgerError::Disk`].
-    pub fn checkpoint(&self, authority: &AuthorityId) -> Result<Option<String>, LedgerError> {
-        let newest = snapshots(&self.folder_of(authority))?.pop();
-        Ok(newest.map(|one| one.note))
+    pub fn checkpoint(
+        &self,
+        authority: &AuthorityId,
+        wanted: &Wanted,
+    ) -> Result<Option<String>, LedgerError> {
+        let mut snapshots = snapshots(&self.folder_of(authority))?;
+        let Some(epoch) = &wanted.epoch else {
+            let newest = snapshots.pop();
+            return newest.map_or(Ok(None), |one| one.since(wanted.old));
+        };
+        let found = snapshots.into_iter().find(|one| one.epoch == *epoch);
+        found.map_or(Ok(None), |one| one.since(wanted.old))
     }
 
     /// What proves events, given as numbers and leaves. Reads the epochs that they are in.
@@ -100,6 +118,26 @@ impl Ledger {
 }
 
 impl Snapshot {
+    /// The checkpoint, with what proves that it goes on from one of `old` leaves; `None` if it has fewer.
+    fn since(self, old: Option<u64>) -> Result<Option<String>, LedgerError> {
+        let Some(old) = old else {
+            return Ok(Some(self.note));
+        };
+        let Some(bytes) = read(&self.folder.join(LEAVES))? else {
+            return Ok(None);
+        };
+        let whole = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let (from, to) = (whole(old), whole(self.checkpoint.size));
+        let tree = Tree::of(leaves(&bytes).take(to).map(|leaf| leaf_hash(leaf)));
+        // Nothing goes before the empty tree; that any other begins with it needs no proof.
+        let proof = if from == 0 {
+            Some(Vec::new())
+        } else {
+            tree.consistency(from, to)
+        };
+        Ok(proof.map(|proof| growth::write(old, &proof, &self.note)))
+    }
+
     fn place(&self, bytes: &[u8], events: &[(u64, Leaf)], places: &mut BTreeMap<u64, Place>) {
         let size = usize::try_from(self.checkpoint.size).unwrap_or(usize::MAX);
         let own: Vec<_> = leaves(bytes).take(size).collect();

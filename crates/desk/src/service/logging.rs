@@ -7,7 +7,7 @@ use schalter_model::AuthorityId;
 
 use super::{Caller, Desk, DeskError};
 use crate::domain::{AppointmentId, Event, Timestamp};
-use crate::ledger::{Entry, Held, LedgerError, LedgerStats, Log, RecordProof};
+use crate::ledger::{Entry, Held, LedgerError, LedgerStats, Log, RecordProof, Wanted};
 use crate::store::{MAX_EVENTS, StoreError};
 
 /// The log's name among the cursors of those who follow events.
@@ -203,17 +203,22 @@ impl Desk {
         ledger.through(authority)
     }
 
-    /// The newest checkpoint of the caller's authority, as a signed note; `None` where the desk has no log, or nothing is in it yet.
+    /// A checkpoint of the caller's authority, as a signed note, or with what proves that the log has grown to it ([`schalter_audit::growth`]);
+    /// `None` where the desk has no log, or it has no such checkpoint.
     ///
     /// # Errors
     /// [`DeskError::Store`].
-    pub async fn checkpoint(&self, caller: &Caller) -> Result<Option<String>, DeskError> {
+    pub async fn checkpoint(
+        &self,
+        caller: &Caller,
+        wanted: Wanted,
+    ) -> Result<Option<String>, DeskError> {
         let Some(ledger) = &self.ledger else {
             return Ok(None);
         };
         self.log_events(&caller.authority).await?;
         let (ledger, authority) = (std::sync::Arc::clone(ledger), caller.authority.clone());
-        let read = tokio::task::spawn_blocking(move || ledger.checkpoint(&authority));
+        let read = tokio::task::spawn_blocking(move || ledger.checkpoint(&authority, &wanted));
         Ok(read
             .await
             .expect("it does not panic, and nobody aborts it")?)

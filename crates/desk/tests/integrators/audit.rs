@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schalter_audit::note::VerifyingKey;
 use schalter_audit::verify::{self, EpochFiles, Report};
-use schalter_audit::{Checkpoint, Epoch, LEAF_BYTES, Leaf, leaves, record};
+use schalter_audit::{Checkpoint, Epoch, LEAF_BYTES, Leaf, growth, leaves, record};
 use schalter_desk::ledger::read_log;
 use schalter_desk::store::conformance::creation;
 use schalter_model::AuthorityId;
@@ -319,6 +319,44 @@ async fn a_record_over_two_epochs_is_proven_in_both() {
         (reports[0].doubts.len(), reports[0].checkpoints.len()),
         (0, 2)
     );
+}
+
+#[tokio::test]
+async fn growth_since_a_checkpoint_is_proven_also_in_an_epoch_that_ended() {
+    let office = Office::open();
+    make(&office, "case-1").await;
+    let kept = [checkpoint(&office).await];
+    make(&office, "case-2").await;
+    let last = checkpoint(&office).await;
+    office.pass(3 * DAY);
+    office.desk.sweep().await.unwrap();
+    let path = "/v1/audit/checkpoint";
+    let since = format!("{path}?epoch=2026-11&old={}", kept[0].size);
+    let text = office.call("GET", &since, &[], None).await.text;
+    let (old, new) = growth::verify(&text, &[trusted(SEED)], &kept).unwrap();
+    assert_eq!((old, &new), (&kept[0], &last));
+    for (query, begins) in [
+        ("?epoch=2026-11", last.text()),
+        ("?epoch=2026-11&old=0", format!("old 0\n\n{}", last.text())),
+        ("?old=1", "old 1\n".to_owned()),
+    ] {
+        let answer = office
+            .call("GET", &format!("{path}{query}"), &[], None)
+            .await;
+        assert!(answer.text.starts_with(&begins), "{query}: {}", answer.text);
+    }
+    for (query, status) in [
+        ("?epoch=2026-10", 404),
+        ("?old=99", 404),
+        ("?epoch=now", 400),
+        ("?old=-1", 400),
+        ("?new=1", 400),
+    ] {
+        let answer = office
+            .call("GET", &format!("{path}{query}"), &[], None)
+            .await;
+        assert_eq!(answer.problem().0, status, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found()
         .until_metric("schalter_desk_audit_behind_events", 0.0)
         .await;
     server.until_metric("schalter_desk_audit_leaves", 7.0).await;
+    let (_, grown) = ask(&server, "GET /v1/audit/checkpoint?old=5", "").await;
     let erased = ask(&server, "DELETE /v1/records/case-1", "").await;
     assert_eq!(erased.0, 204);
 
@@ -165,6 +166,33 @@ async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found()
         "{said}"
     );
     assert_eq!(with(&log, &["--record", &shown]).0, 0);
+
+    // Whoever kept the first checkpoint needs no log to see that nothing before it is another.
+    let growth = file("grown", &grown);
+    let (code, said) = ended(&[
+        "verify",
+        "--vkey",
+        vkey,
+        "--checkpoint",
+        &kept,
+        "--growth",
+        &growth,
+    ]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("has only grown, from 5 to 7 leaves"),
+        "{said}"
+    );
+    let (code, said) = ended(&[
+        "verify",
+        "--vkey",
+        vkey,
+        "--checkpoint",
+        &late,
+        "--growth",
+        &growth,
+    ]);
+    assert_eq!(code, 1, "{said}");
 
     let copied = files.join("copy/ulm");
     let leaves = copy(&log, &copied);
@@ -235,6 +263,15 @@ async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found()
         &["verify", "--vkey", vkey, "--record", &text],
         &["verify", "--vkey", vkey, "--record", "/nonexistent"],
         &["verify", "--vkey", vkey, "--log", "/nonexistent"],
+        &[
+            "verify",
+            "--vkey",
+            vkey,
+            "--checkpoint",
+            &kept,
+            "--growth",
+            &text,
+        ],
         &["key", "--config", "/nonexistent"],
         &["checkpoint", "--config", &yaml, "--authority", "bonn"],
     ] {
