@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
 use schalter_audit::growth::{self, GrowthError};
 use schalter_audit::note::{SigningKey, VerifyingKey};
 use schalter_audit::record::{self, Doubt, RecordError};
@@ -379,5 +380,54 @@ fn what_is_no_record_is_said_to_be_none() {
     ] {
         let result = record::verify(bad, &trusted());
         assert!(matches!(result, Err(RecordError::Malformed(_))), "{bad}");
+    }
+}
+
+/// Bytes with one piece in another's place.
+fn changed(bytes: &[u8], at: usize, piece: &[u8], gone: usize) -> Vec<u8> {
+    let at = at % (bytes.len() + 1);
+    let end = (at + gone).min(bytes.len());
+    [&bytes[..at], piece, &bytes[end..]].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_is_in_a_file_panics_nothing_and_proves_nothing(
+        at: usize, piece in proptest::collection::vec(any::<u8>(), 0..12), gone in 0_usize..12
+    ) {
+        let (files, kept) = good();
+        let kept = [kept];
+        let whole = files[2].clone();
+        let change = |bytes: &[u8]| changed(bytes, at, &piece, gone);
+        let text = |text: &str| String::from_utf8_lossy(&change(text.as_bytes())).into_owned();
+
+        let mut log = files.clone();
+        log[2].leaves = change(&whole.leaves);
+        // What comes behind the signed leaves of the newest epoch is not looked at yet.
+        let touched = !log[2].leaves.starts_with(&whole.leaves);
+        let report = verify::log(&log, &trusted(), &kept);
+        prop_assert_eq!(report.mismatches.is_empty(), !touched);
+        let mut log = files.clone();
+        log[2].checkpoint = text(&whole.checkpoint);
+        let same = log[2].checkpoint == whole.checkpoint;
+        prop_assert!(same || !verify::log(&log, &trusted(), &[]).mismatches.is_empty());
+
+        let tree = Tree::of(leaves(&whole.leaves).map(|leaf| leaf_hash(leaf)));
+        let grown = growth::write(5, &tree.consistency(5, 9).unwrap(), &whole.checkpoint);
+        let other = text(&grown);
+        prop_assert!(other == grown || growth::verify(&other, &trusted(), &kept).is_err());
+
+        let json = exported().to_string();
+        if let Ok(reports) = record::verify(&text(&json), &trusted()) {
+            let good = reports.iter().all(|one| one.doubts.is_empty() && one.proven == 2);
+            // Members that nothing reads may be anything.
+            let events = |json: &str| serde_json::from_str::<Value>(json).map(|value| {
+                let event = |n: usize| value["events"][n].clone();
+                [event(0)["timestamp"].clone(), event(0)["type"].clone(), event(0)["data"].clone(), event(1)["data"].clone()]
+            });
+            prop_assert!(!good || events(&text(&json)).unwrap() == events(&json).unwrap());
+        }
     }
 }
