@@ -37,6 +37,9 @@ pub struct RecordProof {
     pub places: BTreeMap<u64, Place>,
 }
 
+/// Leaves of events, by their numbers.
+pub(crate) type Numbered = Vec<(u64, Leaf)>;
+
 /// Which checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -75,45 +78,49 @@ impl Ledger {
         found.map_or(Ok(None), |one| one.since(wanted.old))
     }
 
-    /// What proves events, given as numbers and leaves. Reads the epochs that they are in.
+    /// What proves records, each given as the key that opens it and its events' leaves by their numbers. Reads the epochs that they are in, each
+    /// once.
     ///
     /// # Errors
     /// [`LedgerError::Disk`].
     pub(crate) fn prove(
         &self,
         authority: &AuthorityId,
-        key: CommitmentKey,
-        events: &[(u64, Leaf)],
-    ) -> Result<RecordProof, LedgerError> {
-        let mut proof = RecordProof {
-            key,
-            notes: Vec::new(),
-            newest: None,
-            places: BTreeMap::new(),
-        };
-        let mut left: Vec<(u64, Leaf)> = events.to_vec();
+        records: Vec<(CommitmentKey, Numbered)>,
+    ) -> Result<Vec<RecordProof>, LedgerError> {
+        let (mut proofs, mut left) = (Vec::new(), Vec::new());
+        for (key, events) in records {
+            proofs.push(RecordProof {
+                key,
+                notes: Vec::new(),
+                newest: None,
+                places: BTreeMap::new(),
+            });
+            left.push(events);
+        }
         // From new to old: where the database was set back, a number is that of the newer event.
         for snapshot in snapshots(&self.folder_of(authority))?.into_iter().rev() {
-            let (here, before) = left
-                .into_iter()
-                .partition(|(seq, _)| *seq >= snapshot.first);
-            left = before;
-            let here: Vec<(u64, Leaf)> = here;
-            if here.is_empty() {
+            let is_here = |(seq, _): &(u64, Leaf)| *seq >= snapshot.first;
+            if !left.iter().flatten().any(is_here) {
                 continue;
             }
-            let Some(bytes) = read(&snapshot.folder.join(LEAVES))? else {
-                continue;
-            };
-            let before = proof.places.len();
-            snapshot.place(&bytes, &here, &mut proof.places);
-            if proof.places.len() > before {
-                proof.newest.get_or_insert(snapshot.checkpoint);
-                proof.notes.push(snapshot.note);
+            let bytes = read(&snapshot.folder.join(LEAVES))?.unwrap_or_default();
+            let size = usize::try_from(snapshot.checkpoint.size).unwrap_or(usize::MAX);
+            let own: Vec<_> = leaves(&bytes).take(size).collect();
+            let tree = Tree::of(own.iter().map(|leaf| leaf_hash(*leaf)));
+            for (proof, left) in proofs.iter_mut().zip(&mut left) {
+                let (here, before) = std::mem::take(left).into_iter().partition(is_here);
+                *left = before;
+                let before = proof.places.len();
+                snapshot.place(&own, &tree, here, &mut proof.places);
+                if proof.places.len() > before {
+                    let newest = || snapshot.checkpoint.clone();
+                    proof.newest.get_or_insert_with(newest);
+                    proof.notes.insert(0, snapshot.note.clone());
+                }
             }
         }
-        proof.notes.reverse();
-        Ok(proof)
+        Ok(proofs)
     }
 }
 
@@ -138,10 +145,13 @@ impl Snapshot {
         Ok(proof.map(|proof| growth::write(old, &proof, &self.note)))
     }
 
-    fn place(&self, bytes: &[u8], events: &[(u64, Leaf)], places: &mut BTreeMap<u64, Place>) {
-        let size = usize::try_from(self.checkpoint.size).unwrap_or(usize::MAX);
-        let own: Vec<_> = leaves(bytes).take(size).collect();
-        let tree = Tree::of(own.iter().map(|leaf| leaf_hash(*leaf)));
+    fn place(
+        &self,
+        own: &[&[u8; LEAF_BYTES]],
+        tree: &Tree,
+        events: Numbered,
+        places: &mut BTreeMap<u64, Place>,
+    ) {
         for (seq, leaf) in events {
             // The first leaf begins the epoch.
             let index = seq - self.first + 1;
@@ -150,14 +160,14 @@ impl Snapshot {
             let there = own
                 .get(place)
                 .is_some_and(|there| **there == leaf.to_bytes());
-            if let Some(proof) = tree.inclusion(place, size).filter(|_| there) {
+            if let Some(proof) = tree.inclusion(place, own.len()).filter(|_| there) {
                 let epoch = self.epoch.clone();
                 let place = Place {
                     epoch,
                     index,
                     proof,
                 };
-                places.insert(*seq, place);
+                places.insert(seq, place);
             }
         }
     }

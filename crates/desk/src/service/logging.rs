@@ -1,12 +1,10 @@
 //! What happened goes into the audit log: followed by a cursor, as receivers of webhooks follow it.
 
-use std::collections::BTreeMap;
-
 use schalter_audit::{CommitmentKey, Opening};
 use schalter_model::AuthorityId;
 
-use super::{Caller, Desk, DeskError};
-use crate::domain::{AppointmentId, Event, Timestamp};
+use super::{Caller, Desk, DeskError, Record};
+use crate::domain::{Event, Timestamp};
 use crate::ledger::{Entry, Held, LedgerError, LedgerStats, Log, RecordProof, Wanted};
 use crate::store::{MAX_EVENTS, StoreError};
 
@@ -224,32 +222,54 @@ impl Desk {
             .expect("it does not panic, and nobody aborts it")?)
     }
 
-    /// What proves an appointment's events. `None` where the desk has no log, or it can't be read: a record is not withheld for that.
-    pub(super) async fn prove(
+    /// Adds to records what proves them. Nothing where the desk has no log, or it can't be read: a record is not withheld for that.
+    pub(super) async fn prove(&self, authority: &AuthorityId, records: &mut [Record]) {
+        if let Some(proofs) = self.proofs(authority, records).await {
+            for (record, proof) in records.iter_mut().zip(proofs) {
+                record.proof = proof;
+            }
+        }
+    }
+
+    async fn proofs(
         &self,
         authority: &AuthorityId,
-        appointment: &AppointmentId,
-        events: &[Event],
-    ) -> Option<RecordProof> {
+        records: &[Record],
+    ) -> Option<Vec<Option<RecordProof>>> {
         let ledger = self.ledger.as_ref()?;
         self.log_events(authority).await.ok()?;
-        let fresh = CommitmentKey::new(self.random());
-        let ask = BTreeMap::from([(appointment.clone(), fresh)]);
-        let mut keys = self.store.commitment_keys(authority, ask).await.ok()?;
-        let key = keys.remove(appointment)?;
-        let leaves: Vec<_> = events
-            .iter()
-            .map(|one| (one.seq, leaf(one, &key)))
-            .collect();
+        let fresh = records.iter().map(|record| {
+            let key = CommitmentKey::new(self.random());
+            (record.appointment.id.clone(), key)
+        });
+        let keys = self.store.commitment_keys(authority, fresh.collect()).await;
+        let keys = keys.ok()?;
+        let open = |record: &Record| {
+            let key = keys.get(&record.appointment.id)?.clone();
+            let leaves = record.events.iter().map(|one| (one.seq, leaf(one, &key)));
+            let leaves = leaves.collect();
+            Some((key, leaves))
+        };
+        let opened: Vec<_> = records.iter().map(open).collect();
+        // One that was erased meanwhile has no key.
+        let has_key: Vec<bool> = opened.iter().map(Option::is_some).collect();
+        let opened = opened.into_iter().flatten().collect();
         let (ledger, authority) = (std::sync::Arc::clone(ledger), authority.clone());
-        let prove = tokio::task::spawn_blocking(move || ledger.prove(&authority, key, &leaves));
+        let prove = tokio::task::spawn_blocking(move || ledger.prove(&authority, opened));
         match prove
             .await
             .expect("it does not panic, and nobody aborts it")
         {
-            Ok(proof) => Some(proof),
+            Ok(proofs) => {
+                let mut proofs = proofs.into_iter();
+                let each = has_key.into_iter();
+                Some(
+                    each.map(|has| if has { proofs.next() } else { None })
+                        .collect(),
+                )
+            }
             Err(error) => {
-                tracing::warn!(%error, "a record is given without proofs");
+                tracing::warn!(%error, "records are given without proofs");
                 None
             }
         }

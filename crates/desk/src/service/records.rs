@@ -55,6 +55,7 @@ impl Desk {
         for appointment in self.under(caller, external_ref).await? {
             records.push(self.with_history(caller, appointment).await?);
         }
+        self.prove(&caller.authority, &mut records).await;
         Ok(records)
     }
 
@@ -67,7 +68,10 @@ impl Desk {
         if !appointment.state.is_over() {
             return Err(Refusal::NotOver.into());
         }
-        self.with_history(caller, appointment).await
+        let mut record = self.with_history(caller, appointment).await?;
+        let one = std::slice::from_mut(&mut record);
+        self.prove(&caller.authority, one).await;
+        Ok(record)
     }
 
     async fn with_history(
@@ -75,14 +79,11 @@ impl Desk {
         caller: &Caller,
         appointment: Appointment,
     ) -> Result<Record, DeskError> {
-        let (authority, id) = (&caller.authority, &appointment.id);
-        let events = self.store.history(authority, id).await;
-        let events = events.map_err(DeskError::Store)?;
-        let proof = self.prove(authority, id, &events).await;
+        let events = self.store.history(&caller.authority, &appointment.id).await;
         Ok(Record {
             appointment,
-            events,
-            proof,
+            events: events.map_err(DeskError::Store)?,
+            proof: None,
         })
     }
 
