@@ -313,12 +313,17 @@ async fn a_record_over_two_epochs_is_proven_in_both() {
     let any = [("if-match", "*")];
     let cancelled = office.call("POST", &path, &any, None).await;
     assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    // Another one under the same reference, with a key of its own.
+    make(&office, "case-1").await;
     let record = office.call("GET", "/v1/records/case-1", &[], None).await;
     let reports = record::verify(&record.text, &[trusted(SEED)]).unwrap();
-    assert_eq!(
-        (reports[0].doubts.len(), reports[0].checkpoints.len()),
-        (0, 2)
-    );
+    let told: Vec<_> = reports
+        .iter()
+        .map(|one| (one.doubts.len(), one.proven > 1, one.checkpoints.len()))
+        .collect();
+    assert_eq!(told, [(0, true, 2), (0, true, 1)]);
+    let key = |n: usize| record.json["records"][n]["audit"]["key"].as_str();
+    assert_ne!(key(0), key(1));
 }
 
 #[tokio::test]
