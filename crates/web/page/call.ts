@@ -14,7 +14,7 @@ import {
   Track,
   type LocalParticipant,
   type Participant,
-  type RemoteTrack,
+  type RemoteParticipant,
   type RoomOptions,
 } from 'livekit-client';
 import { Controls, type TextButton } from './controls';
@@ -58,6 +58,12 @@ export async function runCall(content: HTMLElement, link: Pick<Link, 'token' | '
 
 /** A connection that is gone for so long may stay so: then the page says whom to call. */
 const HELP_AFTER_MS = 10_000;
+/**
+ * The library says that it is back before its attempt to reconnect is over, and keeps what it hears in between for the next time
+ * (livekit-client 2.23.0: up to two seconds, `emitWhenConnected`). So long the page looks for itself, so often.
+ */
+const CATCH_UP_MS = 5_000;
+const LOOK_MS = 250;
 /** As in the stylesheet. */
 const NARROW = matchMedia('(max-width: 40rem)');
 
@@ -93,6 +99,7 @@ class Call {
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
   #lost: ReturnType<typeof setTimeout> | undefined;
+  #looking: ReturnType<typeof setInterval> | undefined;
 
   constructor(entry: Entry, addition?: Addition) {
     this.#entry = entry;
@@ -164,8 +171,8 @@ class Call {
         this.#refresh();
         this.#say(this.#news, { key: 'status.left', args: { name: nameOf(participant) } });
       })
-      .on(RoomEvent.TrackSubscribed, (track, _, participant) => {
-        if (track.kind === Track.Kind.Audio) this.#play(track);
+      .on(RoomEvent.TrackSubscribed, (_, __, participant) => {
+        this.#play(participant);
         update(participant);
       })
       .on(RoomEvent.TrackUnsubscribed, (track, _, participant) => {
@@ -201,6 +208,7 @@ class Call {
         setState('connected');
         clearTimeout(this.#lost);
         this.#say(this.#connection, again ? 'status.reconnected' : 'status.connected');
+        if (again) this.#catchUp();
         break;
       }
       case ConnectionState.Reconnecting:
@@ -295,8 +303,26 @@ class Call {
     this.#refresh();
   }
 
-  #play(track: RemoteTrack): void {
-    this.#sound.append(track.attach());
+  /** Has everything of somebody heard that isn't yet. */
+  #play({ audioTrackPublications }: RemoteParticipant): void {
+    for (const { track } of audioTrackPublications.values()) if (track && track.attachedElements.length === 0) this.#sound.append(track.attach());
+  }
+
+  /** For a while looks by itself at who is there and what they send. */
+  #catchUp(): void {
+    clearInterval(this.#looking);
+    const end = performance.now() + CATCH_UP_MS;
+    this.#looking = setInterval(() => {
+      if (performance.now() > end) clearInterval(this.#looking);
+      const people = this.#room.remoteParticipants;
+      this.#tiles.keep([...people.keys(), this.#room.localParticipant.identity]);
+      for (const participant of people.values()) {
+        if (!this.#quality.pictured) for (const publication of participant.videoTrackPublications.values()) publication.setSubscribed(false);
+        this.#play(participant);
+        this.#tiles.update(participant);
+      }
+      this.#refresh();
+    }, LOOK_MS);
   }
 
   #say(where: Element, message: Message | TextKey): void {
@@ -308,6 +334,7 @@ class Call {
     this.#faces.end();
     this.#quality.end();
     clearTimeout(this.#lost);
+    clearInterval(this.#looking);
     this.#addition?.end();
     this.#tiles.clear();
     this.#sound.replaceChildren();

@@ -237,7 +237,7 @@ impl Ledger {
         let behind = last.saturating_sub(log.through());
         slot.behind.store(behind, Ordering::Relaxed);
         if slot.broken.swap(false, Ordering::Relaxed) {
-            tracing::info!("the audit log of an authority is written again");
+            tracing::info!(%authority, "the audit log is written again");
         }
     }
 

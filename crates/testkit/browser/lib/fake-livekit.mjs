@@ -27,12 +27,14 @@ function paintedTrack(hue) {
 class Person {
   constructor(identity, name, { camera = true, microphone = true, speaking = false, hue = 200, screen = false, isLocal = false } = {}) {
     Object.assign(this, { identity, name, isLocal, isSpeaking: speaking, isMicrophoneEnabled: microphone, isCameraEnabled: camera, isScreenShareEnabled: screen, sid: `PA_${identity}` });
+    this.sound = { attachedElements: [], attach: () => this.sound.attachedElements[this.sound.attachedElements.push(document.createElement('audio')) - 1], detach: () => this.sound.attachedElements.splice(0) };
     this.tracks = { [Track.Source.Camera]: paintedTrack(hue), [Track.Source.ScreenShare]: paintedTrack(hue + 120) };
   }
   /** What is received of this person: `subscribed` tells what the page asked for. */
   get videoTrackPublications() {
     return new Map([[0, { kind: 'video', setSubscribed: (yes) => (this.subscribed = yes) }]]);
   }
+  get audioTrackPublications() { return new Map([[0, { kind: 'audio', track: this.sound }]]); }
   getTrackPublication(source) {
     const on = source === Track.Source.Camera ? this.isCameraEnabled : this.isScreenShareEnabled;
     return { isMuted: !on, videoTrack: on ? this.tracks[source] : undefined, trackName: this.trackName };
@@ -77,6 +79,10 @@ export class Room extends Emitter {
     const person = new Person(identity, name, options);
     this.remoteParticipants.set(identity, person);
     this.emit(RoomEvent.ParticipantConnected, person);
+  }
+  /** Everybody else goes and somebody comes, and nobody is told. */
+  exchange(identity, name) {
+    this.remoteParticipants = new Map([[identity, new Person(identity, name)]]);
   }
   part(identity) {
     const person = this.remoteParticipants.get(identity);

@@ -1,10 +1,11 @@
 // Loaded before the product page: its camera shows barcodes and its microphone hears one tone. `TEST_DEVICES` is set by
 // the test in the same context: `id` of the camera, `hz` of the microphone (none: the browser's own), `screen`, the id of what is
-// shared, and what else the camera is.
+// shared, `relay`, the ports between which media is led through a relay, and what else the camera is.
 import './peers.js';
 import { clockCamera, listen, readBarcode, toneMic, watch } from './rig.js';
 
-const { id, hz, screen, width = 640, height = 360, fps = 30 } = window.TEST_DEVICES;
+const { id, hz, screen, relay, width = 640, height = 360, fps = 30 } = window.TEST_DEVICES;
+window.mediaRelay = relay;
 const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
 navigator.mediaDevices.getUserMedia = async ({ audio, video }) => {
   const stream = new MediaStream();

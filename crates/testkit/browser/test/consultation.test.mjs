@@ -10,6 +10,7 @@ import WebSocket from 'ws';
 import { figure, sleep } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { hasSound, launchFirefox } from '../lib/firefox.mjs';
+import { udpRelay } from '../lib/network.mjs';
 import { startServer } from '../lib/server.mjs';
 import { hears, keystrokes, press, reach, sees, until, visit } from '../lib/visitors.mjs';
 
@@ -19,6 +20,10 @@ const QUIET_MS = 1_500;
 const COUNTED_MS = 1_100;
 /** What somebody types is to be read so soon (EN 301 549, 6.2.4). */
 const READ_MS = 500;
+/** What a bad network loses of everything, each way. */
+const BAD = 0.2;
+/** The server looks every five seconds, and a network is bad once it stayed so for ten. */
+const GIVEN_UP_MS = 30_000;
 /** What narrow band would swallow (EN 301 549, 6.1). */
 const HIGH_HZ = 7_000;
 const KEY = 'a-key-of-a-case-system-0123456789abcdef';
@@ -66,22 +71,24 @@ const closeAll = (pages) => Promise.all(pages.map((page) => page.closeAll()));
 const connected = (page) => until(page, 'the call', () => document.documentElement.dataset.state === 'connected', undefined, 20_000);
 
 describe('a consultation of the demo', { timeout: 90_000 }, () => {
-  let server, browser;
+  let server, browser, relay;
   before(async () => {
     server = await startServer({ desk: 'demo' });
+    relay = await udpRelay(server.udpPort);
     browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();
+    await relay?.close();
     await server?.stop();
   });
 
   const forwarded = async () => (await server.metrics()).get('schalter_rtp_packets_sent_total');
 
-  test('a citizen waits, is admitted by keyboard, held, admitted again, and it ends; nothing is forwarded out of turn', async () => {
+  test('a citizen waits, is admitted by keyboard, held, admitted again, goes on by sound alone, and it ends; nothing is forwarded out of turn', async () => {
     const [citizenLink] = /http:\S+\/termin#\S+/.exec(server.printed());
     const [officialLink] = /http:\S+\/amt\b/.exec(server.printed());
-    const citizen = await visit(browser, citizenLink, CHAIN.citizen);
+    const citizen = await visit(browser, citizenLink, { ...CHAIN.citizen, hz: 660, relay: { from: server.udpPort, to: relay.port } });
     await goWaiting(citizen);
 
     const official = await visit(browser, officialLink, CHAIN.official);
@@ -108,6 +115,24 @@ describe('a consultation of the demo', { timeout: 90_000 }, () => {
 
     await press(official, '#lobby [id^=admit-]');
     await Promise.all([sees(citizen, 1), sees(official, 2)]);
+
+    // The citizen's network gets so bad that pictures are given up for the sake of sound, both ways; who wants them back gets them.
+    relay.loss = BAD;
+    const worse = Date.now();
+    await until(citizen, 'that pictures are given up', () => document.querySelector('#quality').dataset.text === 'quality.poor', undefined, GIVEN_UP_MS);
+    figure('consultation', 'pictures are given up after, ms', Date.now() - worse);
+    await until(official, 'no picture of the citizen', () => ![...document.querySelectorAll('.tile:not([data-local]) video')].some((video) => video.checkVisibility()));
+    await until(citizen, 'that no picture is sent or received', async () => {
+      const packets = async () => (await window.allStats()).filter(({ type, kind }) => kind === 'video' && /^(in|out)bound-rtp$/.test(type)).reduce((sum, { packetsSent = 0, packetsReceived = 0 }) => sum + packetsSent + packetsReceived, 0);
+      const before = await packets();
+      await new Promise((later) => setTimeout(later, 500));
+      return (await packets()) === before;
+    });
+    await Promise.all([hears(official, 660), ...(hasSound ? [hears(citizen, 440)] : [])]);
+    relay.loss = 0;
+    await press(citizen, '#pictures');
+    await Promise.all([sees(citizen, 1), sees(official, 2)]);
+
     await press(official, '#end-call');
     await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
     assert.deepEqual([...citizen.failures, ...official.failures], []);

@@ -170,6 +170,14 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await look(page, 'termin-reconnecting', pictures);
     await page.evaluate(() => window.fakeRoom.reconnecting(false));
     assert.equal(await page.locator('.call__connection').textContent(), 'Verbindung ist wieder da');
+    // The library keeps some of what happens then to itself: who came is heard and seen all the same, and who went is gone.
+    await page.evaluate(() => window.fakeRoom.exchange('new', 'Herr Weber'));
+    await page.clock.fastForward(500);
+    await page.clock.fastForward(500);
+    const tiles = await page.evaluate(() => [...document.querySelectorAll('.tile')].map((tile) => tile.dataset.identity));
+    assert.deepEqual(tiles.sort(), ['kim', 'new']);
+    assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('new').sound.attachedElements.filter((element) => element.isConnected).length), 1, 'heard once');
+    assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('new').subscribed), false, 'pictures stay off');
     assert.deepEqual(page.errors, []);
   });
 
