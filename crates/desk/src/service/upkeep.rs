@@ -1,4 +1,4 @@
-//! What time does: doors close, records are erased, kept answers forgotten.
+//! What time does: doors close, epochs of the log end, records are erased, kept answers forgotten.
 
 use super::change::Subject;
 use super::{Desk, DeskError};
@@ -46,8 +46,11 @@ impl Desk {
                     Err(error) => return Err(error),
                 }
             }
+            let logged = self.keep_log(&authority.id, authority.retention_days, now);
+            let logged = logged.await;
             let kept_s = u64::from(authority.retention_days) * 86_400;
-            let purged = self.store.purge(&authority.id, now.minus_s(kept_s)).await;
+            let before = now.minus_s(kept_s);
+            let purged = self.store.purge(&authority.id, before, logged).await;
             sweep.erased += purged.map_err(DeskError::Store)?.len();
         }
         let now = self.now();
