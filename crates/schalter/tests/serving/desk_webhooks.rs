@@ -56,6 +56,24 @@ impl Got {
     }
 }
 
+/// Reads one request to its end.
+fn read_request(stream: &mut impl Read) -> Got {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "half a request: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let got = Got(head.to_owned(), body.to_owned());
+        if body.len() == got.field("content-length").parse::<usize>().unwrap() {
+            return got;
+        }
+    }
+}
+
 /// Takes requests one after the other. The first `deaf` of them get no answer.
 fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
     let (sender, receiver) = channel();
@@ -63,20 +81,7 @@ fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
         let mut kept = Vec::new();
         for (nth, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
-            let mut text = String::new();
-            let mut buffer = [0; 4096];
-            let got = loop {
-                let read = stream.read(&mut buffer).unwrap();
-                assert!(read > 0, "half a request: {text}");
-                text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-                let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                    continue;
-                };
-                let got = Got(head.to_owned(), body.to_owned());
-                if body.len() == got.field("content-length").parse::<usize>().unwrap() {
-                    break got;
-                }
-            };
+            let got = read_request(&mut stream);
             if nth < deaf {
                 kept.push(stream);
             } else {
@@ -138,6 +143,80 @@ fn desk(folder: &Path, port: u16, secrets: &[&str], key: &str) -> String {
         database.display(),
         secrets.join(", ")
     )
+}
+
+/// Answers each request with the next of these statuses, and the rest with 204.
+fn answering(listener: TcpListener, statuses: &'static [u16]) -> Receiver<Got> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let answers = statuses.iter().chain(std::iter::repeat(&204));
+        for (stream, status) in listener.incoming().zip(answers) {
+            let mut stream = stream.unwrap();
+            let got = read_request(&mut stream);
+            let answer = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+            if sender.send(got).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[tokio::test]
+async fn an_operator_has_a_receiver_pass_over_what_it_will_never_take() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got = answering(listener, &[422; 8]);
+    let files = folder("skip-files");
+    let server = Server::start("skip", &desk(&files, port, &[OLD], KEY));
+    create(&server).await;
+    let first = got.recv_timeout(PATIENCE).unwrap();
+    let standing = async || {
+        let (_, _, body) = server.admin("GET /v1/desk/webhooks").await;
+        serde_json::from_str::<Value>(&body).unwrap()["receivers"][0].clone()
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let held_up = loop {
+        let now = standing().await;
+        if !now["stuck"].is_null() {
+            break now;
+        }
+        assert!(std::time::Instant::now() < deadline, "{now}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(
+        (
+            &held_up["taken"],
+            &held_up["last"],
+            &held_up["stuck"]["event"]
+        ),
+        (&json!(0), &json!(2), &json!(1))
+    );
+    // Neither what it took before, nor what has not happened yet.
+    for through in [0, 3] {
+        let request = format!("POST /v1/desk/webhooks/0/skip?through={through}");
+        assert_eq!(server.admin(&request).await.0, 409, "{through}");
+    }
+    let (status, _, body) = server
+        .admin("POST /v1/desk/webhooks/0/skip?through=1")
+        .await;
+    assert_eq!((status, body.as_str()), (202, ""));
+    server
+        .until_metric("schalter_desk_webhook_events_skipped_total", 1.0)
+        .await;
+    // What comes after it is told, and not before.
+    let next = std::iter::repeat_with(|| got.recv_timeout(PATIENCE).unwrap())
+        .find(|got| got.1 != first.1)
+        .unwrap();
+    assert_eq!(
+        (
+            next.json()["seq"].clone(),
+            standing().await["taken"].clone()
+        ),
+        (json!(2), json!(1))
+    );
+    std::fs::remove_dir_all(files).unwrap();
 }
 
 #[tokio::test]
