@@ -125,6 +125,21 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     await look(page, 'amt-colleague', pictures, { brief: true });
     await page.close();
     await desk.close();
+    // Of several offices the page asks which, and says it of one that there is not.
+    const offices = [{ id: 'sozial', name: 'Sozialamt', phone: '+49 30 116', text: '' }, { id: 'mitte', name: 'Bürgeramt Mitte', phone: '+49 30 115', text: '' }];
+    const several = await fakeDesk({ dist, script, offices });
+    const login = await browser.newPage({ reducedMotion: 'reduce' });
+    await login.goto(`${several.url}/amt?authority=nowhere`);
+    await login.getByRole('alert').filter({ hasText: 'Diese Behörde gibt es hier nicht' }).waitFor();
+    await login.goto(`${several.url}/amt`);
+    await login.waitForSelector('#offices a');
+    assert.deepEqual(await login.locator('#offices a').allTextContents(), ['Bürgeramt Mitte', 'Sozialamt']);
+    await look(login, 'amt-offices', pictures, { brief: true });
+    await login.focus('#offices a');
+    await login.keyboard.press('Enter');
+    await login.waitForSelector('#demo-0');
+    await login.close();
+    await several.close();
   });
 
   test('hostile names and texts stay text, and what an office has not leaves no place', async () => {
