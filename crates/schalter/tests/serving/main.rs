@@ -12,6 +12,7 @@ mod administration;
 mod authority;
 mod configured;
 mod desk;
+mod desk_offices;
 mod desk_reload;
 mod desk_webhooks;
 mod doctor;
