@@ -205,7 +205,7 @@ class Written {
 
 export function problemText(code: string): TextKey {
   switch (code) {
-    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'not-admitted': case 'offline':
+    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'no-authority': case 'not-admitted': case 'offline':
       return `problem.${code}`;
     case 'room': case 'busy': case 'store': case 'ended': case 'too-many-people':
       return `amt.problem.${code}`;
