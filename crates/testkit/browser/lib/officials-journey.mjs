@@ -172,6 +172,7 @@ async function confirmed(page, id, key) {
 /** A message, a refusal with its reason, and admission after all. */
 export async function decides(page, desk, seen) {
   await press(page, 'send-per_kim');
+  assert.equal(await page.evaluate(() => document.getElementById(document.getElementById('send-per_kim').getAttribute('aria-describedby'))?.textContent), 'Nachricht an Kim Müller', 'of several buttons to send each says to whom');
   assert.equal(await focused(page), 'text-per_kim', 'an empty message is none');
   await page.keyboard.type('Gleich');
   await page.keyboard.press('Enter');
