@@ -30,7 +30,7 @@ pub(crate) struct Reloaded {
     pub(crate) removed: Vec<String>,
     /// Whether another certificate is shown from now on.
     pub(crate) certificate: bool,
-    /// Whether anything of the consultation's offices is another from now on: keys, logins, texts, notices, retention, secrets of receivers.
+    /// Whether anything of the consultation's offices and receivers is another from now on: which there are, and what they are.
     pub(crate) desk: bool,
     /// Parts of the file that are not as the server runs, and take a restart.
     pub(crate) needs_restart: Vec<&'static str>,
@@ -59,6 +59,8 @@ pub(crate) enum ReloadError {
         "desk.authorities[].officials.demo: --lan lets the whole network in, and local officials have no password"
     )]
     LocalOfficials,
+    #[error("desk: {0}")]
+    Desk(String),
 }
 
 /// What is needed to change keys of the running server.
@@ -68,7 +70,7 @@ pub(crate) struct Reloader {
     pub(crate) running: Mutex<Config>,
     pub(crate) ring: Arc<ArcSwap<KeyRing>>,
     pub(crate) signer: Option<Arc<KeySigner>>,
-    /// The server's own keys, which no file names.
+    /// The server's own keys, which no file names, without those of the desk's rooms.
     pub(crate) own: Vec<ApiKey>,
     pub(crate) tls: Option<Arc<Tls>>,
     /// Its certificates come from a certificate authority; a reload has none to show.
@@ -103,15 +105,28 @@ impl Reloader {
         if self.lan && fresh.desk.as_ref().is_some_and(Desk::has_local_officials) {
             return Err(ReloadError::LocalOfficials);
         }
+        // What takes a restart may not be mixed with what doesn't: a made-up office and configured ones have nothing in common.
+        let desk = match (&self.desk, &running.desk, &fresh.desk) {
+            (Some(desk), Some(own), Some(fresh)) if own.demo == fresh.demo => Some((desk, fresh)),
+            (_, _, _) => None,
+        };
+        let room_keys = match desk {
+            Some((desk, fresh)) => desk.room_keys_of(fresh).map_err(ReloadError::Desk)?,
+            None => self.room_keys(),
+        };
+        let own: Vec<_> = self.own.iter().chain(&room_keys).cloned().collect();
+        let room_ring = KeyRing::new(room_keys)?;
         let mut reloaded = compare(&running.keys, &fresh.keys);
         reloaded.needs_restart = running.differing(&fresh);
         // Without keys in the file the certificate alone could change.
         if fresh.keys.is_empty() {
+            let ring = self.without_desk()?;
+            self.ring.store(Arc::new(keys::beside(&own, &ring)?));
             reloaded.certificate = self.show_certificate(&running, &fresh);
-            reloaded.desk = self.replace_desk(&mut running, fresh.desk);
+            reloaded.desk = replace_desk(&mut running, desk, room_ring);
             return Ok(reloaded);
         }
-        let ring = keys::beside(&self.own, &keys::ring(&fresh)?)?;
+        let ring = keys::beside(&own, &keys::ring(&fresh)?)?;
         // Receivers that are configured only now begin with a restart.
         if let Some(signer) = &self.signer
             && !fresh.webhook.targets.is_empty()
@@ -130,8 +145,8 @@ impl Reloader {
             signer.sign_with(&fresh.webhook.api_key);
             running.webhook.api_key.clone_from(&fresh.webhook.api_key);
         }
-        running.keys = fresh.keys;
-        reloaded.desk = self.replace_desk(&mut running, fresh.desk);
+        running.keys.clone_from(&fresh.keys);
+        reloaded.desk = replace_desk(&mut running, desk, room_ring);
         drop(running);
         if !(reloaded.changed.is_empty() && reloaded.removed.is_empty()) {
             self.signaling.refresh_tokens();
@@ -139,13 +154,19 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    /// Takes over what a reload does of the consultation. Answers whether any of it is another.
-    fn replace_desk(&self, running: &mut Config, fresh: Option<Desk>) -> bool {
-        let (Some(desk), Some(own), Some(fresh)) = (&self.desk, &mut running.desk, fresh) else {
-            return false;
-        };
-        desk.replace(&fresh);
-        own.take_over(&fresh)
+    /// The keys of the desk's rooms as they are.
+    fn room_keys(&self) -> Vec<ApiKey> {
+        self.desk
+            .as_ref()
+            .map(|desk| desk.room_keys())
+            .unwrap_or_default()
+    }
+
+    /// The keys of the file, or the development key, as they are in force.
+    fn without_desk(&self) -> Result<KeyRing, KeyError> {
+        let rooms = self.room_keys();
+        let own = |key: &ApiKey| self.own.contains(key) || rooms.contains(key);
+        KeyRing::new(self.ring.load().iter().filter(|key| !own(key)).cloned())
     }
 
     /// Shows the certificate of `fresh`, and tells clients where TURN is by its name. Answers whether it is another one.
@@ -203,6 +224,19 @@ impl Reloader {
             }
         }
     }
+}
+
+/// Takes over what a reload does of the consultation. Answers whether any of it is another.
+fn replace_desk(
+    running: &mut Config,
+    desk: Option<(&Arc<Replaceable>, &Desk)>,
+    room_keys: KeyRing,
+) -> bool {
+    let (Some((desk, fresh)), Some(own)) = (desk, &mut running.desk) else {
+        return false;
+    };
+    desk.replace(fresh, room_keys);
+    own.take_over(fresh)
 }
 
 fn compare(before: &BTreeMap<String, ApiKey>, after: &BTreeMap<String, ApiKey>) -> Reloaded {

@@ -13,9 +13,10 @@ use schalter_model::ShardId;
 use schalter_net::{NetError, Workers, WorkersConfig};
 use schalter_shard::control::Event;
 use schalter_shard::{LoudestConfig, Shard, ShardConfig, ShardLimits};
+use schalter_signaling::authority::KeyRing;
 use schalter_signaling::config::{Limits, RoomDefaults, SignalingConfig};
 use schalter_signaling::token::{Claims, VideoClaims};
-use schalter_signaling::{EventSink, MediaPlane, Outside, RoomObserver, Signaling};
+use schalter_signaling::{EventSink, Guided, MediaPlane, Outside, RoomObserver, Signaling};
 use schalter_transport::Identity;
 use schalter_transport::ice::ChallengeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,7 +29,7 @@ use crate::admin::AdminListener;
 use crate::check::Check;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Desk};
-use crate::desk::{Presences, Surroundings};
+use crate::desk::{Presences, RoomKeys, Surroundings};
 use crate::files::raise_file_limit;
 use crate::front::{Entry, Front, Streams};
 use crate::keys::{self, DEVELOPMENT_KEY, Keys};
@@ -91,9 +92,12 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
     });
     let demo_folder = demo_folder(consultation.as_mut(), lan)?;
     let guided = consultation.as_ref().map(desk::guided).unwrap_or_default();
-    let mut own_keys = desk::keys(&guided)?;
-    let desk_keys = own_keys.clone();
-    own_keys.extend(check.as_ref().map(|check| check.key().clone()));
+    let room_keys = RoomKeys::default();
+    let desk_keys = room_keys.of(&guided).map_err(Failure::setup)?;
+    room_keys.replace(KeyRing::new(desk_keys.iter().cloned()).map_err(Failure::setup)?);
+    let guided: Guided = guided.into_iter().collect();
+    let own_keys: Vec<_> = check.iter().map(|check| check.key().clone()).collect();
+    let every_own: Vec<_> = own_keys.iter().chain(&desk_keys).cloned().collect();
     let addresses = media_addresses(&config.rtc)?;
     tracing::debug!(?addresses, "media addresses");
     if lan {
@@ -151,13 +155,13 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let media = Arc::new(media.with_turn(turn));
     let front = Front::new(front_limits(&config), streams);
     let ring = Arc::new(ArcSwap::from_pointee(
-        keys::beside(&own_keys, &keys.ring).map_err(Failure::setup)?,
+        keys::beside(&every_own, &keys.ring).map_err(Failure::setup)?,
     ));
     let started = webhook::start(&config.webhook, &ring, state)?;
     let signer = started.as_ref().map(|started| Arc::clone(&started.signer));
     let webhooks = started.map(|started| started.delivery);
     let signaling_config = SignalingConfig {
-        guided,
+        guided: guided.clone(),
         webhook_authority: signer.as_ref().map(|signer| signer.authority().clone()),
         ..signaling_config(&config)
     };
@@ -188,7 +192,8 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
         Some(consultation) => {
             let surroundings = Surroundings {
                 signaling: signaling.clone(),
-                keys: desk_keys,
+                keys: room_keys,
+                guided,
                 heard,
                 bases: bases.clone(),
             };

@@ -1,10 +1,10 @@
 //! What an operator may tune, each with its default and its reason.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schalter_model::AuthorityId;
 
+use crate::guided::Guided;
 use crate::sdp::CodecKind;
 
 /// Every codec, in the order clients are told of them: the first is what most fall back to.
@@ -61,7 +61,7 @@ pub struct SignalingConfig {
     /// another's rooms. `None`: nobody is told anything.
     pub webhook_authority: Option<AuthorityId>,
     /// Tenants whose rooms another part of this server guides: its [`RoomObserver`](crate::RoomObserver) hears who comes and goes.
-    pub guided: BTreeSet<AuthorityId>,
+    pub guided: Guided,
 }
 
 impl SignalingConfig {
@@ -92,7 +92,7 @@ impl Default for SignalingConfig {
             ice_servers: Vec::new(),
             region: String::new(),
             webhook_authority: None,
-            guided: BTreeSet::new(),
+            guided: Guided::default(),
         }
     }
 }

@@ -4,9 +4,11 @@
 //! [`RoomDefaults::auto_create`](crate::config::RoomDefaults::auto_create) says. The authorities of such rooms
 //! ([`SignalingConfig::guided`](crate::config::SignalingConfig::guided)) must not be those of anybody else's key.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use schalter_model::AuthorityId;
 
 use crate::removal::Removed;
@@ -14,6 +16,29 @@ use crate::revoker::RevokeError;
 use crate::room::RoomKey;
 use crate::signaling::Signaling;
 use crate::token::CLOCK_LEEWAY_SECS;
+
+/// The authorities whose rooms are guided; they may change while the server runs. Clones are the same set.
+#[derive(Clone, Debug, Default)]
+pub struct Guided(Arc<ArcSwap<BTreeSet<AuthorityId>>>);
+
+impl Guided {
+    /// Whether rooms of an authority are guided now.
+    pub fn contains(&self, authority: &AuthorityId) -> bool {
+        self.0.load().contains(authority)
+    }
+
+    /// These from now on, and no others.
+    pub fn replace(&self, authorities: BTreeSet<AuthorityId>) {
+        self.0.store(Arc::new(authorities));
+    }
+}
+
+impl FromIterator<AuthorityId> for Guided {
+    fn from_iter<I: IntoIterator<Item = AuthorityId>>(authorities: I) -> Self {
+        let set: BTreeSet<_> = authorities.into_iter().collect();
+        Self(Arc::new(ArcSwap::from_pointee(set)))
+    }
+}
 
 /// Somebody's media connected for the first time, or a session whose media had connected ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -216,7 +216,7 @@ class Call {
         if (document.documentElement.dataset['state'] === 'reconnecting') break; // it goes from one of the two to the other
         setState('reconnecting');
         this.#say(this.#connection, 'status.reconnecting');
-        if (this.#addition) this.#lost = setTimeout((phone: string) => this.#say(this.#connection, { key: 'status.reconnecting.help', args: { phone } }), HELP_AFTER_MS, this.#addition.phone);
+        if (this.#addition?.phone) this.#lost = setTimeout((phone: string) => this.#say(this.#connection, { key: 'status.reconnecting.help', args: { phone } }), HELP_AFTER_MS, this.#addition.phone);
         break;
       case ConnectionState.Connecting:
       case ConnectionState.Disconnected:

@@ -131,6 +131,11 @@ impl Target {
         short.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Whether it is asked over TLS, for which root certificates are needed.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// Whether `addresses` would let a request to it go out; a host that is a name shows that only when it is resolved.
     pub fn is_allowed(&self, addresses: &AddressPolicy) -> bool {
         match self.host.parse() {

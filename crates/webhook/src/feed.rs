@@ -380,7 +380,6 @@ impl<P: Post> Reader<P> {
                 _ = skip.changed() => {}
             }
         }
-        self.counters.delivered.fetch_add(1, Ordering::Relaxed);
         if self.failing.take().is_some() {
             tracing::info!(
                 receiver = self.index,
@@ -388,6 +387,8 @@ impl<P: Post> Reader<P> {
             );
         }
         self.move_on(entry).await;
+        // Last: whoever reads that it was delivered reads that it was taken.
+        self.counters.delivered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -386,6 +386,81 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_ends_the_sessions_that_another_provider_let_in() {
+        use oidc::{Admitted, ClaimRule};
+        let provider = OidcProvider {
+            issuer: "https://login.ulm.example".to_owned(),
+            client_id: "desk".to_owned(),
+            client_secret: Some("old".to_owned()),
+            scopes: vec!["profile".to_owned()],
+            acr_values: vec!["high".to_owned()],
+            rule: ClaimRule {
+                admitted: Admitted::Everyone,
+                id: "sub".to_owned(),
+                name: "name".to_owned(),
+            },
+        };
+        let logins = |oidc: Option<OidcProvider>| {
+            let logins = Logins {
+                oidc,
+                ..Logins::default()
+            };
+            [(ulm(), logins)]
+        };
+        let other = |change: fn(&mut OidcProvider)| {
+            let mut other = provider.clone();
+            change(&mut other);
+            Some(other)
+        };
+        let everyone = |rule: &mut ClaimRule| {
+            rule.admitted = Admitted::Having {
+                claim: "groups".to_owned(),
+                values: Vec::new(),
+            };
+        };
+        let changed: [(&str, Option<OidcProvider>); 9] = [
+            ("issuer", other(|p| p.issuer.push('2'))),
+            ("client", other(|p| p.client_id.push('2'))),
+            ("secret", other(|p| p.client_secret = Some("new".into()))),
+            ("no secret", other(|p| p.client_secret = None)),
+            ("scopes", other(|p| p.scopes.clear())),
+            ("assurance", other(|p| p.acr_values.push("higher".into()))),
+            ("id", other(|p| p.rule.id.push('2'))),
+            ("rule", {
+                let mut other = provider.clone();
+                everyone(&mut other.rule);
+                Some(other)
+            }),
+            ("none", None),
+        ];
+        for (what, fresh) in changed {
+            let login = Login::new(
+                logins(Some(provider.clone())),
+                SessionTimes::default(),
+                String::new(),
+                HttpsClient::new(rustls::RootCertStore::empty()),
+                NOW,
+            );
+            let arrival = Arrival {
+                authority: ulm(),
+                official: Official::new("u1", "U", Some("high".to_owned())).unwrap(),
+                way: Way::Oidc(Box::new(provider.clone())),
+            };
+            let session = login.begin(arrival.clone(), NOW).unwrap();
+            // The same provider once more, in a file that is read anew.
+            login.replace(logins(Some(provider.clone())));
+            let open = login.sessions.find(&session, NOW);
+            let open = open.unwrap_or_else(|| panic!("{what}: ended for nothing"));
+            login.replace(logins(fresh));
+            assert!(login.sessions.find(&session, NOW).is_none(), "{what}");
+            assert!(*open.ended.borrow(), "{what}: open pages are told");
+            // Who was on the way back from the provider that is gone.
+            let late = login.begin(arrival, NOW).err();
+            assert_eq!(late, Some(LoginError::NotAdmitted), "{what}");
+        }
+    }
+
+    #[test]
     fn officials_have_bounded_names_without_tricks() {
         let fits = |id: &str, name: &str, acr: Option<&str>| {
             Official::new(id, name, acr.map(str::to_owned)).is_some()

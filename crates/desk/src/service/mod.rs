@@ -39,6 +39,14 @@ const CHANGES: usize = 256;
 /// Authorities by id.
 pub type Authorities = BTreeMap<AuthorityId, Arc<Authority>>;
 
+/// What is configured, and was since the start.
+#[derive(Debug, Default)]
+struct Configured {
+    now: Authorities,
+    /// Closed by a reload. Their records are erased in time as long as this process knows of them.
+    closed: Authorities,
+}
+
 /// An appointment is not as it was. Tells nothing else: whoever may see it reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
@@ -81,7 +89,7 @@ pub struct Desk {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     // Replaced as a whole by a reload; whoever works with one goes on with it.
-    authorities: RwLock<Authorities>,
+    authorities: RwLock<Configured>,
     changes: broadcast::Sender<Changed>,
     owed: owed::Owed,
     /// Where what happened is proven, if it is.
@@ -91,7 +99,7 @@ pub struct Desk {
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Desk")
-            .field("authorities", &self.read().len())
+            .field("authorities", &self.read().now.len())
             .finish_non_exhaustive()
     }
 }
@@ -111,7 +119,10 @@ impl Desk {
             seats,
             clock,
             random,
-            authorities: RwLock::new(authorities),
+            authorities: RwLock::new(Configured {
+                now: authorities,
+                closed: Authorities::new(),
+            }),
             changes,
             owed: owed::Owed::default(),
             ledger: None,
@@ -135,28 +146,44 @@ impl Desk {
     /// # Errors
     /// [`DeskError::NoAuthority`].
     pub fn authority(&self, id: &AuthorityId) -> Result<Arc<Authority>, DeskError> {
-        self.read().get(id).cloned().ok_or(DeskError::NoAuthority)
+        self.read()
+            .now
+            .get(id)
+            .cloned()
+            .ok_or(DeskError::NoAuthority)
     }
 
     /// Every authority, by id.
     pub fn authorities(&self) -> Vec<Arc<Authority>> {
-        self.read().values().cloned().collect()
+        self.read().now.values().cloned().collect()
     }
 
-    /// Takes over what is configured anew of authorities that there are; no other begins or ends by this.
-    pub fn replace_authorities(&self, fresh: Authorities) {
+    /// Takes over which authorities there are from now on, and what is configured of them. Answers which are gone: nobody can do anything there
+    /// any more, and [`Self::close_rooms`] ends what goes on. What is stored of them stays, and is there again when they are.
+    #[must_use]
+    pub fn replace_authorities(&self, fresh: Authorities) -> Vec<AuthorityId> {
         let mut own = self
             .authorities
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        for (id, authority) in fresh {
-            if let Some(there) = own.get_mut(&id) {
-                *there = authority;
+        own.closed.retain(|id, _| !fresh.contains_key(id));
+        let before = std::mem::replace(&mut own.now, fresh);
+        let mut gone = Vec::new();
+        for (id, authority) in before {
+            if !own.now.contains_key(&id) {
+                gone.push(id.clone());
+                own.closed.insert(id, authority);
             }
         }
+        gone
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Authorities> {
+    /// Every authority that a reload closed and no other brought back.
+    fn closed(&self) -> Vec<Arc<Authority>> {
+        self.read().closed.values().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Configured> {
         self.authorities
             .read()
             .unwrap_or_else(PoisonError::into_inner)

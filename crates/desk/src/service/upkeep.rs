@@ -1,11 +1,20 @@
 //! What time does: doors close, epochs of the log end, records are erased, kept answers forgotten.
 
+use std::sync::Arc;
+
+use schalter_model::AuthorityId;
+
 use super::change::Subject;
-use super::{Desk, DeskError};
-use crate::domain::Refusal;
+use super::owed::Order;
+use super::{Changed, Desk, DeskError};
+use crate::domain::{Authority, Refusal};
+use crate::store::{Filter, MAX_APPOINTMENTS};
 
 /// Seconds that an answer is kept under its idempotency key.
 pub const KEEP_ANSWERS_S: u64 = 24 * 3_600;
+
+/// How far from now appointments may have begun or begin whose doors are open, in seconds.
+const AROUND_S: u64 = 2 * 24 * 3_600;
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,16 +55,65 @@ impl Desk {
                     Err(error) => return Err(error),
                 }
             }
-            let logged = self.keep_log(&authority.id, authority.retention_days, now);
-            let logged = logged.await;
-            let kept_s = u64::from(authority.retention_days) * 86_400;
-            let before = now.minus_s(kept_s);
-            let purged = self.store.purge(&authority.id, before, logged).await;
-            sweep.erased += purged.map_err(DeskError::Store)?.len();
+            sweep.erased += self.erase_old(&authority).await?;
+        }
+        for authority in self.closed() {
+            sweep.erased += self.erase_old(&authority).await?;
         }
         let now = self.now();
         let forgotten = self.store.forget(now.minus_s(KEEP_ANSWERS_S), now).await;
         forgotten.map_err(DeskError::Store)?;
         Ok(sweep)
+    }
+
+    /// Ends an authority's epochs of the log, and erases what it need not keep any longer; answers how many appointments.
+    async fn erase_old(&self, authority: &Arc<Authority>) -> Result<usize, DeskError> {
+        let now = self.now();
+        let logged = self.keep_log(&authority.id, authority.retention_days, now);
+        let logged = logged.await;
+        let kept_s = u64::from(authority.retention_days) * 86_400;
+        let before = now.minus_s(kept_s);
+        let purged = self.store.purge(&authority.id, before, logged).await;
+        Ok(purged.map_err(DeskError::Store)?.len())
+    }
+
+    /// Ends the rooms of an authority that is gone, and has its open pages look again. What the appointments are does not change.
+    ///
+    /// # Errors
+    /// [`DeskError::Store`]; then some rooms may go on, whose tokens are good for nothing any more.
+    pub async fn close_rooms(&self, authority: &AuthorityId) -> Result<(), DeskError> {
+        let now = self.now();
+        let mut filter = Filter {
+            from: Some(now.minus_s(AROUND_S)),
+            to: Some(now.plus_s(AROUND_S)),
+            limit: MAX_APPOINTMENTS,
+            ..Filter::default()
+        };
+        loop {
+            let found = self.store.list(authority, filter.clone()).await;
+            let found = found.map_err(DeskError::Store)?;
+            for appointment in &found {
+                let (authority, appointment) = (authority.clone(), appointment.id.clone());
+                // What a room can't be told now it is told later.
+                let _ = self
+                    .tell(Order {
+                        authority: authority.clone(),
+                        appointment: appointment.clone(),
+                        identity: None,
+                    })
+                    .await;
+                // Nobody listens: nobody misses it.
+                let _ = self.changes.send(Changed {
+                    authority,
+                    appointment,
+                });
+            }
+            match found.last() {
+                Some(last) if found.len() == MAX_APPOINTMENTS => {
+                    filter.after = Some((last.when.starts_at, last.id.clone()));
+                }
+                Some(_) | None => return Ok(()),
+            }
+        }
     }
 }

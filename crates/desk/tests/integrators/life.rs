@@ -1,5 +1,6 @@
 //! An appointment's whole life by the service, with a clock that is set.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -285,16 +286,15 @@ async fn a_shorter_retention_of_an_office_holds_from_the_next_sweep() {
     let mut shorter = (*office.desk.authorities()[1]).clone();
     assert_eq!(shorter.id.as_str(), "own");
     shorter.retention_days = 9;
-    let id = shorter.id.clone();
-    let stranger = schalter_model::AuthorityId::new("new").unwrap();
-    office.desk.replace_authorities(
-        [
-            (id, Arc::new(shorter.clone())),
-            (stranger.clone(), Arc::new(shorter)),
-        ]
-        .into(),
-    );
-    assert!(office.desk.authority(&stranger).is_err());
+    let (id, other) = (shorter.id.clone(), office.desk.authorities()[0].id.clone());
+    let gone = office
+        .desk
+        .replace_authorities([(id.clone(), Arc::new(shorter))].into());
+    assert_eq!(gone, std::slice::from_ref(&other));
+    assert!(office.desk.authority(&other).is_err());
+    // Gone as well: what it has is kept no longer than it would have been.
+    let gone = office.desk.replace_authorities(BTreeMap::new());
+    assert_eq!(gone, [id]);
     assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
     assert_eq!(kept().await.status, 404);
 }

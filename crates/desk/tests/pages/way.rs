@@ -305,6 +305,8 @@ async fn bodies_and_addresses_that_make_no_sense_are_problems() {
             .iter()
             .all(|one| one["name"].is_string() && one["phone"].is_string())
     );
+    let ids: Vec<_> = lines.iter().map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids, [Some("bonn"), Some("ulm")], "to log in to");
     let (status, unknown) = official.get("/office?authority=nowhere").await;
     assert_eq!(status.as_u16(), 404);
     assert!(

@@ -22,9 +22,8 @@ use schalter_desk::login::https::HttpsClient;
 use schalter_desk::store::SqliteStore;
 use schalter_desk::{Clock, Desk, SystemClock, SystemRandom};
 use schalter_model::AuthorityId;
-use schalter_signaling::Signaling;
-use schalter_signaling::authority::ApiKey;
-use schalter_webhook::{Feed, system_roots};
+use schalter_signaling::{Guided, Signaling};
+use schalter_webhook::system_roots;
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -34,10 +33,11 @@ use crate::state::StateDir;
 pub(crate) use presence::{Heard, Presences};
 pub(crate) use receivers::{Receivers, router as receivers_router};
 pub(crate) use reload::Replaceable;
-pub(crate) use seats::keys;
+pub(crate) use seats::RoomKeys;
 pub(crate) use watch::Counts;
 
 use seats::RoomSeats;
+use telling::Telling;
 
 /// What the names of the desk's own keys begin with. No key of the configuration may.
 pub(crate) const KEY: &str = "schalter-desk";
@@ -58,8 +58,10 @@ pub(crate) fn guided(config: &config::Desk) -> BTreeSet<AuthorityId> {
 /// What the desk needs of the rest.
 pub(crate) struct Surroundings {
     pub(crate) signaling: Signaling,
-    /// Of [`keys`], which are in signaling's ring.
-    pub(crate) keys: Vec<ApiKey>,
+    /// Of the desk's authorities, and in signaling's ring.
+    pub(crate) keys: RoomKeys,
+    /// Of the desk's authorities, as signaling has them.
+    pub(crate) guided: Guided,
     pub(crate) heard: Heard,
     /// Where pages are, if the configuration doesn't say; and the origins beside.
     pub(crate) bases: Vec<String>,
@@ -75,10 +77,7 @@ pub(crate) struct Running {
     pub(crate) public_url: String,
     routes: Router,
     embeddings: Embeddings,
-    /// Told of what happens; with nobody to tell there is none.
-    feed: Option<Arc<Feed>>,
-    /// Of whose appointments, in the order of the receivers.
-    told: Arc<[AuthorityId]>,
+    telling: Arc<Telling>,
     tasks: JoinSet<()>,
 }
 
@@ -92,17 +91,15 @@ impl Running {
     /// Those who are told, for the admin listener.
     pub(crate) fn receivers(&self) -> Receivers {
         Receivers {
-            feed: self.feed.clone(),
-            authorities: Arc::clone(&self.told),
+            telling: Some(Arc::clone(&self.telling)),
         }
     }
 
     /// Ends what is done in the background. What was acknowledged is on the disk already.
     pub(crate) async fn shutdown(mut self) {
-        if let Some(feed) = &self.feed {
-            feed.shutdown().await;
-        }
+        // First: none of them begins to tell others then.
         self.tasks.shutdown().await;
+        self.telling.shutdown().await;
     }
 }
 
@@ -129,7 +126,7 @@ pub(crate) async fn start(
         .map_err(|error| Failure::setup(format!("desk.public_url {public_url}: {error}")))?;
     let public_url = site.public_url().to_owned();
 
-    let seats = RoomSeats::new(around.signaling, &around.keys, &public_url)?;
+    let seats = RoomSeats::new(around.signaling, around.keys.clone(), &public_url)?;
     let mut desk = Desk::new(
         Arc::new(store),
         Arc::new(seats),
@@ -160,10 +157,9 @@ pub(crate) async fn start(
         gate.clone(),
         &public_url,
     ));
-    let secrets = reload::secrets_of(config);
     let mut tasks = JoinSet::new();
-    let feed = telling::start(&desk, &config.webhooks, &secrets, &mut tasks)?;
-    let counts = Arc::new(Counts::new(Arc::clone(&desk), feed.clone()));
+    let telling = Telling::start(&desk, &config.webhooks, &mut tasks)?;
+    let counts = Arc::new(Counts::new(Arc::clone(&desk), Arc::clone(&telling)));
     tasks.spawn(ledger::follow(Arc::clone(&desk), desk.changes()));
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));
     tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
@@ -172,7 +168,10 @@ pub(crate) async fn start(
     tasks.spawn(async move { settling.settle().await });
     let replaceable = Replaceable {
         keys: gate,
-        receivers: reload::receivers_of(config, secrets),
+        room_keys: around.keys,
+        guided: around.guided,
+        telling: Arc::clone(&telling),
+        tasks: tokio::runtime::Handle::current(),
         desk: Arc::clone(&desk),
         login,
         offices: offices.clone(),
@@ -184,12 +183,7 @@ pub(crate) async fn start(
         public_url,
         routes,
         embeddings: Embeddings::new(offices),
-        feed,
-        told: config
-            .webhooks
-            .iter()
-            .map(|one| one.authority.clone())
-            .collect(),
+        telling,
         tasks,
     })
 }

@@ -9,17 +9,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use schalter_metrics::problem;
-use schalter_model::AuthorityId;
-use schalter_webhook::{Feed, SkipError};
+use schalter_webhook::SkipError;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::telling::Telling;
 
 /// The receivers of a server; none where nobody is told.
 #[derive(Clone, Default)]
 pub(crate) struct Receivers {
-    pub(super) feed: Option<Arc<Feed>>,
-    /// Of whose appointments each is told.
-    pub(super) authorities: Arc<[AuthorityId]>,
+    pub(super) telling: Option<Arc<Telling>>,
 }
 
 /// The routes below `/v1`; the caller asks for the token.
@@ -33,14 +32,11 @@ pub(crate) fn router(receivers: Receivers) -> Router {
 /// Their places, never their addresses: a path may be a secret.
 async fn list(State(receivers): State<Receivers>) -> Response {
     let standings = receivers
-        .feed
-        .map(|feed| feed.standings())
+        .telling
+        .map(|telling| telling.standings())
         .unwrap_or_default();
-    let each = standings
-        .iter()
-        .zip(receivers.authorities.iter())
-        .enumerate();
-    let each = each.map(|(place, (one, authority))| {
+    let each = standings.iter().enumerate();
+    let each = each.map(|(place, (authority, one))| {
         json!({
             "receiver": place,
             "authority": authority.as_str(),
@@ -78,8 +74,8 @@ async fn skip(
             "the query has through=<number of the last event to pass over>",
         );
     };
-    let done = match &receivers.feed {
-        Some(feed) => feed.skip(receiver, through),
+    let done = match &receivers.telling {
+        Some(telling) => telling.skip(receiver, through),
         None => Err(SkipError::NoReceiver),
     };
     match done {

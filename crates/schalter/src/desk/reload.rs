@@ -1,5 +1,5 @@
-//! What of the desk a reload replaces: its offices with their texts, notices, logos, colours, retention and logins, its case systems' keys, and
-//! the secrets of those who are told of events. Offices and receivers that are new or gone take a restart.
+//! What of the desk a reload replaces: which offices there are, their texts, notices, logos, colours, retention and logins, the keys of case systems
+//! and of rooms, and who is told of events.
 
 use std::sync::Arc;
 
@@ -8,9 +8,12 @@ use schalter_desk::http::{DeskKey, DeskKeys};
 use schalter_desk::login::{Login, Logins};
 use schalter_desk::{Authorities, Desk};
 use schalter_model::AuthorityId;
-use schalter_webhook::{Secrets, Target};
+use schalter_signaling::Guided;
+use schalter_signaling::authority::{ApiKey, KeyRing};
 
-use crate::config::{self, DeskWebhook};
+use super::seats::RoomKeys;
+use super::telling::Telling;
+use crate::config;
 
 /// Every key of every office.
 pub(super) fn keys_of(config: &config::Desk) -> Vec<DeskKey> {
@@ -41,52 +44,58 @@ pub(super) fn logins_of(config: &config::Desk) -> impl Iterator<Item = (Authorit
     offices.map(|office| (office.id.clone(), office.logins.clone()))
 }
 
-/// The secrets of each receiver, in their order.
-pub(super) fn secrets_of(config: &config::Desk) -> Vec<Secrets> {
-    let receivers = config.webhooks.iter();
-    receivers.map(|one| Secrets::new(&one.secrets)).collect()
-}
-
-/// A receiver that is told of an office's events, and what signs for it.
-pub(super) type Receiver = (AuthorityId, Target, Secrets);
-
-/// Each receiver with its secrets, which come in their order.
-pub(super) fn receivers_of(config: &config::Desk, secrets: Vec<Secrets>) -> Vec<Receiver> {
-    let named = |one: &DeskWebhook| (one.authority.clone(), one.target.clone());
-    let receivers = config.webhooks.iter().map(named).zip(secrets);
-    receivers
-        .map(|((authority, target), secrets)| (authority, target, secrets))
-        .collect()
-}
-
 /// Receivers, keys and offices of a desk that runs.
 pub(crate) struct Replaceable {
     pub(super) keys: DeskKeys,
-    pub(super) receivers: Vec<Receiver>,
+    pub(super) room_keys: RoomKeys,
+    pub(super) guided: Guided,
+    pub(super) telling: Arc<Telling>,
     pub(super) desk: Arc<Desk>,
     pub(super) login: Arc<Login>,
     pub(super) offices: Offices,
+    /// Where rooms of offices that are gone are ended.
+    pub(super) tasks: tokio::runtime::Handle,
 }
 
 impl Replaceable {
-    /// Takes over what offices that run are from now on, and the secrets of receivers that do. What lets somebody into an office that is gone, keys
-    /// and logins, is good for nothing at once.
-    pub(crate) fn replace(&self, fresh: &config::Desk) {
-        let runs = |id: &AuthorityId| self.desk.authority(id).is_ok();
-        let mut keys = keys_of(fresh);
-        keys.retain(|key| runs(key.authority()));
-        self.keys.replace(keys);
-        self.desk.replace_authorities(authorities_of(fresh));
+    /// The keys of the desk's rooms as they are.
+    pub(crate) fn room_keys(&self) -> Vec<ApiKey> {
+        self.room_keys.all()
+    }
+
+    /// The same as they are to be: those of offices that stay, and new ones for those that come.
+    ///
+    /// # Errors
+    /// What is needed to take over `fresh` is not there, and why.
+    pub(crate) fn room_keys_of(&self, fresh: &config::Desk) -> Result<Vec<ApiKey>, String> {
+        super::telling::check(&fresh.webhooks).map_err(|error| error.to_string())?;
+        let authorities = super::guided(fresh);
+        self.room_keys
+            .of(&authorities)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Takes over which offices and receivers there are from now on, and what they are. `room_keys` are in signaling's ring already. What lets
+    /// somebody into an office that is gone, keys and logins, is good for nothing at once, and its rooms end.
+    pub(crate) fn replace(&self, fresh: &config::Desk, room_keys: KeyRing) {
+        self.room_keys.replace(room_keys);
+        self.guided.replace(super::guided(fresh));
+        let gone = self.desk.replace_authorities(authorities_of(fresh));
         self.offices.replace(pages_of(fresh));
-        self.login
-            .replace(logins_of(fresh).filter(|(id, _)| runs(id)));
-        for webhook in &fresh.webhooks {
-            let own = self.receivers.iter().find(|(authority, target, _)| {
-                *authority == webhook.authority && *target == webhook.target
-            });
-            if let Some((_, _, secrets)) = own {
-                secrets.replace(&webhook.secrets);
-            }
+        self.keys.replace(keys_of(fresh));
+        self.login.replace(logins_of(fresh));
+        self.telling.replace(&fresh.webhooks);
+        if gone.is_empty() {
+            return;
         }
+        let desk = Arc::clone(&self.desk);
+        self.tasks.spawn(async move {
+            for authority in gone {
+                match desk.close_rooms(&authority).await {
+                    Ok(()) => tracing::warn!(%authority, "an office is gone: its calls have ended, and what is stored of it stays"),
+                    Err(error) => tracing::error!(%authority, %error, "an office is gone, and not all of its calls could be ended"),
+                }
+            }
+        });
     }
 }

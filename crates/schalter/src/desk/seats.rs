@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use schalter_desk::domain::AppointmentId;
 use schalter_desk::{Grants, SeatAnswer, SeatError, SeatToken, Seats};
 use schalter_model::AuthorityId;
-use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
+use schalter_signaling::authority::{ApiKey, KeyError, KeyRing, KeyScopes};
 use schalter_signaling::token::{Claims, VideoClaims};
 use schalter_signaling::{RevokeError, Signaling};
 
@@ -27,22 +28,40 @@ const SECRET_BYTES: usize = 36;
 /// Bytes that tell the tokens of this process from those of another.
 const BOOT_BYTES: usize = 12;
 
-/// A key for each authority.
-pub(crate) fn keys<'a>(
-    authorities: impl IntoIterator<Item = &'a AuthorityId>,
-) -> Result<Vec<ApiKey>, Failure> {
-    let scopes = KeyScopes {
-        join: true,
-        admin: false,
-    };
-    authorities
-        .into_iter()
-        .map(|authority| {
-            let secret = random_secret(SECRET_BYTES);
-            ApiKey::new(&name_of(authority), &secret, authority.clone(), scopes)
-                .map_err(Failure::setup)
-        })
-        .collect()
+/// A key for each authority, which opens its rooms. Clones are the same keys.
+#[derive(Clone, Default)]
+pub(crate) struct RoomKeys(Arc<ArcSwap<KeyRing>>);
+
+impl RoomKeys {
+    /// Those that there are now.
+    pub(crate) fn all(&self) -> Vec<ApiKey> {
+        self.0.load().iter().cloned().collect()
+    }
+
+    /// A key for each of these authorities: the one that there is, or one that is new.
+    pub(crate) fn of<'a>(
+        &self,
+        authorities: impl IntoIterator<Item = &'a AuthorityId>,
+    ) -> Result<Vec<ApiKey>, KeyError> {
+        let scopes = KeyScopes {
+            join: true,
+            admin: false,
+        };
+        let own = self.0.load();
+        let key = |authority: &AuthorityId| match own.key(&name_of(authority)) {
+            Some(key) => Ok(key.clone()),
+            None => {
+                let secret = random_secret(SECRET_BYTES);
+                ApiKey::new(&name_of(authority), &secret, authority.clone(), scopes)
+            }
+        };
+        authorities.into_iter().map(key).collect()
+    }
+
+    /// These from now on.
+    pub(crate) fn replace(&self, keys: KeyRing) {
+        self.0.store(Arc::new(keys));
+    }
 }
 
 fn name_of(authority: &AuthorityId) -> String {
@@ -72,17 +91,42 @@ impl Admissions {
     }
 }
 
-/// By appointment, by identity.
-type Given = HashMap<AppointmentId, HashMap<String, Admissions>>;
+/// Those who were given tokens for a room, by identity.
+#[derive(Default)]
+struct People {
+    /// Which time it is that the room is open: when its office was gone and is back its tokens are others.
+    opened: u64,
+    admissions: HashMap<String, Admissions>,
+}
+
+#[derive(Default)]
+struct Given {
+    // Bounded by the appointments that run: each takes its own away when it closes.
+    rooms: HashMap<AppointmentId, People>,
+    /// Rooms that were opened until now.
+    opened: u64,
+}
+
+impl Given {
+    fn room(&mut self, appointment: &AppointmentId) -> &mut People {
+        let opened = &mut self.opened;
+        self.rooms.entry(appointment.clone()).or_insert_with(|| {
+            *opened += 1;
+            People {
+                opened: *opened,
+                ..People::default()
+            }
+        })
+    }
+}
 
 /// The desk's way into signaling.
 pub(crate) struct RoomSeats {
     signaling: Signaling,
-    keys: KeyRing,
+    keys: RoomKeys,
     /// `ws://` or `wss://`, as pages reach it.
     url: String,
     boot: String,
-    // Bounded by the appointments that run: each takes its own away when it closes.
     given: Mutex<Given>,
 }
 
@@ -90,12 +134,12 @@ impl RoomSeats {
     /// `public_url` is where the pages are.
     pub(crate) fn new(
         signaling: Signaling,
-        keys: &[ApiKey],
+        keys: RoomKeys,
         public_url: &str,
     ) -> Result<Self, Failure> {
         Ok(Self {
             signaling,
-            keys: KeyRing::new(keys.iter().cloned()).map_err(Failure::setup)?,
+            keys,
             url: public_url.replacen("http", "ws", 1),
             boot: random_secret(BOOT_BYTES),
             given: Mutex::default(),
@@ -105,14 +149,14 @@ impl RoomSeats {
     /// The `jti` of an identity's tokens from now on.
     fn admission(&self, appointment: &AppointmentId, identity: &str) -> String {
         let mut given = self.lock();
-        let people = given.entry(appointment.clone()).or_default();
-        let admissions = people.entry(identity.to_owned()).or_default();
+        let people = given.room(appointment);
+        let admissions = people.admissions.entry(identity.to_owned()).or_default();
         admissions.given = true;
-        self.jti(admissions.now)
+        self.jti(people.opened, admissions.now)
     }
 
-    fn jti(&self, times: u64) -> String {
-        format!("{}.{times}", self.boot)
+    fn jti(&self, opened: u64, times: u64) -> String {
+        format!("{}.{opened}.{times}", self.boot)
     }
 
     /// Ends a session, and makes the tokens of these admissions worthless.
@@ -121,10 +165,10 @@ impl RoomSeats {
         authority: &AuthorityId,
         appointment: &AppointmentId,
         identity: &str,
-        admissions: Range<u64>,
+        (opened, admissions): (u64, Range<u64>),
     ) -> Result<(), SeatError> {
         for number in admissions {
-            let jti = self.jti(number);
+            let jti = self.jti(opened, number);
             let told = self
                 .signaling
                 .dismiss(authority, appointment.as_str(), identity, (&jti, GOOD_FOR))
@@ -167,6 +211,8 @@ impl RoomSeats {
         };
         let token = self
             .keys
+            .0
+            .load()
             .mint(&name_of(authority), &claims, unix_now(), GOOD_FOR)
             .map_err(|error| SeatError(error.to_string()))?;
         Ok(SeatToken {
@@ -197,14 +243,16 @@ impl Seats for RoomSeats {
         Box::pin(async move {
             let due = {
                 let mut given = self.lock();
-                let people = given.entry(appointment.clone()).or_default();
-                people.entry(identity.to_owned()).or_default().withdraw()
+                let people = given.room(appointment);
+                let admissions = people.admissions.entry(identity.to_owned()).or_default();
+                (people.opened, admissions.withdraw())
             };
-            let end = due.end;
+            let end = due.1.end;
             self.withdraw(authority, appointment, identity, due).await?;
             let mut given = self.lock();
-            let people = given.get_mut(appointment);
-            if let Some(admissions) = people.and_then(|people| people.get_mut(identity)) {
+            let people = given.rooms.get_mut(appointment);
+            if let Some(admissions) = people.and_then(|people| people.admissions.get_mut(identity))
+            {
                 admissions.withdrawn = admissions.withdrawn.max(end);
             }
             Ok(())
@@ -218,16 +266,18 @@ impl Seats for RoomSeats {
     ) -> SeatAnswer<'a, ()> {
         Box::pin(async move {
             // A join makes the room anew: what was given out must be worthless before the room ends.
-            let people = self.lock().remove(appointment).unwrap_or_default();
+            let people = self.lock().rooms.remove(appointment).unwrap_or_default();
             let mut result = Ok(());
-            for (identity, mut admissions) in people {
-                let due = admissions.withdraw();
+            let People { opened, admissions } = people;
+            for (identity, mut admissions) in admissions {
+                let due = (opened, admissions.withdraw());
                 let withdrawn = self.withdraw(authority, appointment, &identity, due).await;
                 if withdrawn.is_err() {
                     // For the next time.
                     let mut given = self.lock();
-                    let people = given.entry(appointment.clone()).or_default();
-                    people.insert(identity, admissions);
+                    let people = given.rooms.entry(appointment.clone()).or_default();
+                    people.opened = opened;
+                    people.admissions.insert(identity, admissions);
                 }
                 result = result.and(withdrawn);
             }

@@ -3,6 +3,7 @@
 //! Reads what changed after each change, and everything when it missed some; a scrape reads numbers only.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,29 +13,31 @@ use schalter_desk::store::{Filter, MAX_APPOINTMENTS, MAX_EVENTS};
 use schalter_desk::{Changed, Desk};
 use schalter_metrics::{DeskAuditSnapshot, DeskSnapshot, DeskWebhookSnapshot};
 use schalter_model::AuthorityId;
-use schalter_webhook::{Feed, FeedStats, RetryReason};
+use schalter_webhook::{FeedStats, RetryReason};
 use tokio::sync::broadcast::error::RecvError;
+
+use super::telling::Telling;
 
 /// How far from now appointments are looked at for people who wait, in seconds: doors are open no longer.
 const AROUND_S: u64 = 2 * 24 * 3_600;
 
 /// The numbers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counts {
     waiting: AtomicU64,
     running: AtomicU64,
     admitted: AtomicU64,
     /// Of which the rest is read when it is shown.
     desk: Option<Arc<Desk>>,
-    feed: Option<Arc<Feed>>,
+    telling: Option<Arc<Telling>>,
 }
 
 impl Counts {
     /// Numbers of a desk, and of who is told what happens there.
-    pub(super) fn new(desk: Arc<Desk>, feed: Option<Arc<Feed>>) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, telling: Arc<Telling>) -> Self {
         Self {
             desk: Some(desk),
-            feed,
+            telling: Some(telling),
             ..Self::default()
         }
     }
@@ -46,7 +49,7 @@ impl Counts {
             running: self.running.load(Ordering::Relaxed),
             admitted: self.admitted.load(Ordering::Relaxed),
             owed: self.desk.as_ref().map_or(0, |desk| desk.owed() as u64),
-            webhooks: self.feed.as_ref().map(|feed| told(feed.stats())),
+            webhooks: self.telling.as_ref().and_then(|one| one.stats()).map(told),
             audit: self
                 .desk
                 .as_ref()
@@ -200,7 +203,14 @@ impl Watch {
     /// Counts the events since the last time.
     async fn count(&mut self, authority: &AuthorityId) {
         let store = Arc::clone(self.desk.store());
-        let counted = self.counted.entry(authority.clone()).or_default();
+        let counted = match self.counted.entry(authority.clone()) {
+            Entry::Occupied(counted) => counted.into_mut(),
+            // An office that came by a reload, maybe back: what happened before is no news.
+            Entry::Vacant(place) => {
+                let last = store.last_event(authority).await.unwrap_or_default();
+                place.insert(last.saturating_sub(1))
+            }
+        };
         while let Ok(events) = store.events(authority, *counted, MAX_EVENTS).await {
             let Some(last) = events.last() else { return };
             *counted = last.seq;

@@ -70,7 +70,7 @@ impl<'s> Browser<'s> {
 }
 
 /// Everything up to the waiting room.
-async fn wait(browser: &mut Browser<'_>, link: &str) {
+pub(crate) async fn wait(browser: &mut Browser<'_>, link: &str) {
     let (status, view) = browser
         .post("/desk/v1/links/open", json!({"token": link}))
         .await;

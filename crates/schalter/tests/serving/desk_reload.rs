@@ -104,3 +104,37 @@ async fn an_office_is_as_the_file_says_after_a_reload() {
     }
     std::fs::remove_dir_all(files).unwrap();
 }
+
+#[tokio::test]
+async fn a_reload_lets_no_local_officials_onto_a_network() {
+    let files = folder("lan-reload");
+    let secret = write(&files, "link.key", &"k".repeat(32));
+    let by_link = format!(
+        "desk:\n  authorities:\n    - id: ulm\n      name: Stadt Ulm\n      officials: {{link_keys: [{{id: case, secret_file: {secret}}}]}}\n"
+    );
+    let local = desk(&[("kim", "Kim Amt")], "retention_days: 30");
+    for (name, arguments, more, words) in [
+        // Only the running server knows that `--lan` opened it.
+        ("reload-lan", &["--lan"][..], "", "--lan"),
+        (
+            "reload-public",
+            &[],
+            "bind_addresses: ['0.0.0.0']\n",
+            "loopback",
+        ),
+    ] {
+        let server = Server::start_in(&folder(name), arguments, &format!("{by_link}{more}"));
+        let (status, problem) = reload(&server, &format!("{local}{more}")).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 422, "{problem}");
+        assert!(
+            detail.contains("demo") && detail.contains(words),
+            "{detail}"
+        );
+        // The same without them is taken.
+        let renamed = by_link.replace("Stadt Ulm", "Neu-Ulm");
+        let (status, told) = reload(&server, &format!("{renamed}{more}")).await;
+        assert_eq!((status, &told["desk"]), (200, &json!(true)), "{told}");
+    }
+    std::fs::remove_dir_all(files).unwrap();
+}

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::reload::until_logged;
 use crate::server::{PATIENCE, Server, folder, write_config};
 
 const OLD: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
@@ -21,7 +22,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 const NEXT_KEY: &str = "next-key-0123456789abcdef0123456789";
 
 /// A request that came: head and body.
-struct Got(String, String);
+pub(crate) struct Got(String, String);
 
 impl Got {
     fn field(&self, name: &str) -> &str {
@@ -30,7 +31,7 @@ impl Got {
         found.unwrap().1.trim()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.1).unwrap()
     }
 
@@ -56,27 +57,32 @@ impl Got {
     }
 }
 
+/// Reads one request to its end.
+fn read_request(stream: &mut impl Read) -> Got {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "half a request: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let got = Got(head.to_owned(), body.to_owned());
+        if body.len() == got.field("content-length").parse::<usize>().unwrap() {
+            return got;
+        }
+    }
+}
+
 /// Takes requests one after the other. The first `deaf` of them get no answer.
-fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
+pub(crate) fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for (nth, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
-            let mut text = String::new();
-            let mut buffer = [0; 4096];
-            let got = loop {
-                let read = stream.read(&mut buffer).unwrap();
-                assert!(read > 0, "half a request: {text}");
-                text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-                let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                    continue;
-                };
-                let got = Got(head.to_owned(), body.to_owned());
-                if body.len() == got.field("content-length").parse::<usize>().unwrap() {
-                    break got;
-                }
-            };
+            let got = read_request(&mut stream);
             if nth < deaf {
                 kept.push(stream);
             } else {
@@ -92,7 +98,7 @@ fn receiver(listener: TcpListener, deaf: usize) -> Receiver<Got> {
 }
 
 /// Sends a request with a key; answers status and body.
-async fn v1(server: &Server, request: &str, key: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn v1(server: &Server, request: &str, key: &str, body: &str) -> (u16, Value) {
     let head = format!(
         "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
          If-Match: *\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -108,13 +114,13 @@ async fn v1(server: &Server, request: &str, key: &str, body: &str) -> (u16, Valu
     (status, serde_json::from_str(body).unwrap())
 }
 
-async fn create(server: &Server) -> Value {
+pub(crate) async fn create(server: &Server, key: &str) -> Value {
     let starts_at = SystemClock.now().plus_s(3_600);
     let body = json!({
         "subject": "Geheimes Wohngeld", "starts_at": starts_at, "ends_at": starts_at.plus_s(1_800),
         "people": [{"role": "citizen", "name": "Erika Beispiel"}]
     });
-    let (status, made) = v1(server, "POST /v1/appointments", KEY, &body.to_string()).await;
+    let (status, made) = v1(server, "POST /v1/appointments", key, &body.to_string()).await;
     assert_eq!(status, 201, "{made}");
     made
 }
@@ -140,6 +146,80 @@ fn desk(folder: &Path, port: u16, secrets: &[&str], key: &str) -> String {
     )
 }
 
+/// Answers each request with the next of these statuses, and the rest with 204.
+fn answering(listener: TcpListener, statuses: &'static [u16]) -> Receiver<Got> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let answers = statuses.iter().chain(std::iter::repeat(&204));
+        for (stream, status) in listener.incoming().zip(answers) {
+            let mut stream = stream.unwrap();
+            let got = read_request(&mut stream);
+            let answer = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+            if sender.send(got).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[tokio::test]
+async fn an_operator_has_a_receiver_pass_over_what_it_will_never_take() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got = answering(listener, &[422; 8]);
+    let files = folder("skip-files");
+    let server = Server::start("skip", &desk(&files, port, &[OLD], KEY));
+    create(&server, KEY).await;
+    let first = got.recv_timeout(PATIENCE).unwrap();
+    let standing = async || {
+        let (_, _, body) = server.admin("GET /v1/desk/webhooks").await;
+        serde_json::from_str::<Value>(&body).unwrap()["receivers"][0].clone()
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let held_up = loop {
+        let now = standing().await;
+        if !now["stuck"].is_null() {
+            break now;
+        }
+        assert!(std::time::Instant::now() < deadline, "{now}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(
+        (
+            &held_up["taken"],
+            &held_up["last"],
+            &held_up["stuck"]["event"]
+        ),
+        (&json!(0), &json!(2), &json!(1))
+    );
+    // Neither what it took before, nor what has not happened yet.
+    for through in [0, 3] {
+        let request = format!("POST /v1/desk/webhooks/0/skip?through={through}");
+        assert_eq!(server.admin(&request).await.0, 409, "{through}");
+    }
+    let (status, _, body) = server
+        .admin("POST /v1/desk/webhooks/0/skip?through=1")
+        .await;
+    assert_eq!((status, body.as_str()), (202, ""));
+    server
+        .until_metric("schalter_desk_webhook_events_skipped_total", 1.0)
+        .await;
+    // What comes after it is told, and not before.
+    let next = std::iter::repeat_with(|| got.recv_timeout(PATIENCE).unwrap())
+        .find(|got| got.1 != first.1)
+        .unwrap();
+    assert_eq!(
+        (
+            next.json()["seq"].clone(),
+            standing().await["taken"].clone()
+        ),
+        (json!(2), json!(1))
+    );
+    std::fs::remove_dir_all(files).unwrap();
+}
+
 #[tokio::test]
 async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -149,7 +229,7 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     let files = folder("told-files");
     let config = desk(&files, port, &[OLD], KEY);
     let mut server = Server::start("told", &config);
-    let made = create(&server).await;
+    let made = create(&server, KEY).await;
     let first = got.recv_timeout(PATIENCE).unwrap();
     let backlog = r#"schalter_desk_webhook_backlog_events{receiver="0"}"#;
     server.until_metric(backlog, 2.0).await;
@@ -230,24 +310,23 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     }
     let request = "POST /v1/desk/webhooks/0/skip?through=4";
     assert_eq!(server.admin_as(request, None).await.0, 401);
-    // What a reload can't do is said.
+    // Another receiver hears of what happens from then on.
     write_config(&server.folder, &rotated.replace("secret-path", "other"));
     let (_, _, body) = server.admin("POST /v1/reload").await;
     let told: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (&told["desk"], &told["needs_restart"]),
-        (&json!(false), &json!(["desk"]))
+        (&json!(true), &json!([]))
     );
-    // An office that is gone has no keys any more, and one that is new none yet.
-    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 200);
-    write_config(&server.folder, &rotated.replace("ulm", "bonn"));
-    let (_, _, body) = server.admin("POST /v1/reload").await;
-    let told: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(
-        (&told["desk"], &told["needs_restart"]),
-        (&json!(true), &json!(["desk"]))
+    until_logged(&server, "go to other receivers").await;
+    create(&server, NEXT_KEY).await;
+    let created = got.recv_timeout(PATIENCE).unwrap();
+    assert!(
+        created.0.starts_with("POST /hook?x=other "),
+        "{}",
+        created.0
     );
-    assert_eq!(v1(&server, "GET /v1/events", NEXT_KEY, "").await.0, 401);
+    assert_eq!(created.json()["seq"], 4);
     let log = server.log();
     for secret in ["secret-path", &port.to_string(), OLD, NEXT_KEY, "Erika"] {
         assert!(!log.contains(secret), "{secret}: {log}");

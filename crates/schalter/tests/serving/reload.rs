@@ -47,7 +47,7 @@ async fn refreshed(socket: &mut Socket) -> String {
     socket.until(wanted).await
 }
 
-async fn until_logged(server: &Server, words: &str) -> String {
+pub(crate) async fn until_logged(server: &Server, words: &str) -> String {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let log = server.log();

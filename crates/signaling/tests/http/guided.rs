@@ -29,7 +29,7 @@ fn ulm() -> AuthorityId {
 async fn who_is_dismissed_is_out_by_every_token_of_that_admission_and_by_no_other() {
     let heard = Arc::new(Heard::default());
     let config = SignalingConfig {
-        guided: [ulm()].into(),
+        guided: [ulm()].into_iter().collect(),
         room: RoomDefaults {
             auto_create: false,
             ..RoomDefaults::default()

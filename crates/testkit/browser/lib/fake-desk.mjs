@@ -65,7 +65,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
       default: return undefined;
     }
   };
-  const answer = (method, where, body, headers) => {
+  const answer = (method, where, body, headers, query) => {
     calls.push(`${method} ${where}`);
     bodies[where] = body;
     requests.push([`${method} ${where}`, body]);
@@ -75,7 +75,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     const planned = own && plan(method, own[1] ?? '', body, headers);
     if (planned) return planned;
     switch (`${method} ${where}`) {
-      case 'GET office': return offices ? no(404, 'no-authority', { offices }) : office;
+      case 'GET office': return !offices || offices.some(({ id }) => id === query.get('authority')) ? office : no(404, 'no-authority', query.has('authority') ? {} : { offices });
       case 'POST links/open': if (body.token === 'early') return no(409, 'too-early', { opens_at: '2026-12-07T08:30:00.000Z' }); return body.token === 'good' ? change({ link: 'bound', stage: 'opened' }) : no(404, 'link-unknown');
       case 'GET me': return kim.link === 'bound' ? view() : no(401, 'no-session');
       case 'POST me/notice': return change({ notice_agreed: true });
@@ -101,11 +101,11 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
     }
   };
   const server = http.createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, 'http://127.0.0.1');
+    const { pathname, searchParams } = new URL(request.url, 'http://127.0.0.1');
     if (pathname.startsWith('/desk/v1/')) {
       let text = '';
       for await (const chunk of request) text += chunk;
-      const result = answer(request.method, pathname.slice(9), text ? JSON.parse(text) : {}, request.headers);
+      const result = answer(request.method, pathname.slice(9), text ? JSON.parse(text) : {}, request.headers, searchParams);
       return void response.writeHead(result.status ?? 200, { 'content-type': 'application/json' }).end(JSON.stringify(result.status ? result.body : result));
     }
     const file = pathname === '/termin' || pathname === '/amt' ? `${pathname}.html` : pathname;

@@ -28,6 +28,36 @@ const small = (page) => page.evaluate((least) => [...document.querySelectorAll('
   .filter(([, { width, height }]) => width < least || height < least)
   .map(([one, { width, height }]) => `${one.tagName}#${one.id} ${Math.round(width)}x${Math.round(height)}`), TARGET);
 
+/**
+ * Pairs of neighbours that stand in another order on the screen than in the document, in which they are read and reached by keyboard (WCAG 1.3.2,
+ * 2.4.3): the second is above the first, or left of it in the same row. What floats over the page or sticks to its edge stands nowhere; tiles are a
+ * set without an order.
+ */
+export const outOfOrder = (page) => page.evaluate(() => {
+  const wrong = [];
+  const parts = (parent) => [...parent.children].flatMap((one) => {
+    const style = getComputedStyle(one);
+    if (style.display === 'contents') return parts(one);
+    const box = one.getBoundingClientRect();
+    const apart = ['fixed', 'absolute'].includes(style.position) || (style.position === 'sticky' && style.bottom !== 'auto');
+    return apart || !one.checkVisibility() || box.width < 2 || box.height < 2 ? [] : [{ one, box }];
+  });
+  const name = (one) => `${one.tagName}#${one.id}.${one.className}`;
+  const read = (parent) => {
+    const inside = parts(parent);
+    inside.slice(1).forEach(({ one, box }, place) => {
+      const { one: before, box: first } = inside[place];
+      const above = box.bottom <= first.top + 1 && box.left < first.right - 1;
+      // A column to the right begins at its top; what comes after a row to its left is the next row.
+      const left = box.right <= first.left + 1 && box.top < first.bottom - 1 && box.bottom > first.top + 1;
+      if (above || left) wrong.push(`${name(one)} stands before ${name(before)}`);
+    });
+    for (const { one } of inside) if (!one.matches('.tiles, svg, select, table')) read(one);
+  };
+  read(document.body);
+  return wrong;
+});
+
 async function speak(page, language) {
   if ((await page.evaluate(() => document.documentElement.dataset.language)) === language) return;
   // What is modal makes everything else inert, for a person as well: the page's own way is used behind its back.
@@ -61,6 +91,7 @@ export async function look(page, name, pictures, { brief = false } = {}) {
     for (const width of LONG || (pictures && language === 'de') ? WIDTHS : OUTER) {
       await page.setViewportSize({ width, height: HEIGHT });
       assert.deepEqual(await overflowing(page), [], `${name} ${language} scrolls sideways at ${width}`);
+      assert.deepEqual(await outOfOrder(page), [], `${name} ${language} is in another order than it is read at ${width}`);
       assert.deepEqual(await small(page), [], `${name} ${language} has small targets at ${width}`);
       if (pictures && language === 'de' && width > 320) {
         fs.mkdirSync(pictures, { recursive: true });

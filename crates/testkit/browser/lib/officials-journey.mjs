@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import ICAL from 'ical.js';
+import { outOfOrder } from './look.mjs';
 
 const focused = (page) => page.evaluate(() => document.activeElement?.id);
 const says = (page, key) => page.waitForSelector(`[data-text="${key}"]`);
@@ -171,6 +172,7 @@ async function confirmed(page, id, key) {
 /** A message, a refusal with its reason, and admission after all. */
 export async function decides(page, desk, seen) {
   await press(page, 'send-per_kim');
+  assert.equal(await page.evaluate(() => document.getElementById(document.getElementById('send-per_kim').getAttribute('aria-describedby'))?.textContent), 'Nachricht an Kim Müller', 'of several buttons to send each says to whom');
   assert.equal(await focused(page), 'text-per_kim', 'an empty message is none');
   await page.keyboard.type('Gleich');
   await page.keyboard.press('Enter');
@@ -217,7 +219,7 @@ export async function talks(page, desk, seen) {
   await page.evaluate(() => window.fakeRoom.speak(['per_kim.2']));
   await announced(page, 'status', 'Kim Müller spricht');
   await seen('amt-call');
-  await staysInSight(page);
+  await staysInSight(page, seen);
   await press(page, 'admit-per_kim');
   await confirmed(page, 'expel-per_kim', 'lobby.did.remove');
   await open(page, '#colleague-open');
@@ -230,7 +232,7 @@ export async function talks(page, desk, seen) {
 }
 
 /** Who waits stands beside the faces where there is room, and below them elsewhere; the faces are in sight wherever one has scrolled to. */
-async function staysInSight(page) {
+async function staysInSight(page, seen) {
   const places = () => page.evaluate(() => {
     const box = (element) => element.getBoundingClientRect();
     const [faces, lobby] = ['.faces', '.call__lobby'].map((one) => box(document.querySelector(one)));
@@ -246,7 +248,16 @@ async function staysInSight(page) {
     await page.evaluate(() => window.scrollTo(0, 0));
     await page.waitForFunction(() => !document.querySelector('.faces[data-docked]'), undefined, { timeout: 2_000 });
   }
-  await page.setViewportSize({ width: 1440, height: 800 });
+  // With the text open as well there are three: people, who waits, what is written. Whoever is read to meets them in the order of the screen.
+  await press(page, 'toggle-text');
+  await page.waitForSelector('#panes:visible');
+  for (const width of [1440, 960, 800, 700, 360]) {
+    await page.setViewportSize({ width, height: 800 });
+    assert.deepEqual(await outOfOrder(page), [], `people, lobby and text at ${width}`);
+  }
+  await page.setViewportSize({ width: 800, height: 800 });
+  await seen('amt-call-text');
+  await press(page, 'toggle-text');
 }
 
 /** The end with what came of it. */

@@ -65,6 +65,14 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
       await citizen.waitForFunction(() => window.sentData?.length > 0);
       const sent = await citizen.evaluate(() => window.sentData[0]);
       assert.equal(sent.topic, 'rtt');
+      // What is not sent is told to the eye as well, until something is.
+      const send = (works) => citizen.evaluate((yes) => { const me = window.fakeRoom.localParticipant; me.kept ??= me.publishData; me.publishData = yes ? me.kept : async () => { throw new Error('gone'); }; }, works);
+      await send(false);
+      await citizen.keyboard.type('b');
+      await citizen.waitForSelector('#unsent[data-text="talk.unsent"]:visible');
+      await send(true);
+      await citizen.keyboard.type('c');
+      await citizen.waitForSelector('#unsent', { state: 'hidden' });
       assert.ok(sent.at - begun < 500, `the key went out after ${sent.at - begun} ms`);
       // An official asks for quiet: one press, and nobody else may ask.
       await citizen.evaluate(() => window.fakeRoom.join('stranger', 'Fremd', {}));
@@ -125,6 +133,21 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     await look(page, 'amt-colleague', pictures, { brief: true });
     await page.close();
     await desk.close();
+    // Of several offices the page asks which, and says it of one that there is not.
+    const offices = [{ id: 'sozial', name: 'Sozialamt', phone: '+49 30 116', text: '' }, { id: 'mitte', name: 'Bürgeramt Mitte', phone: '+49 30 115', text: '' }];
+    const several = await fakeDesk({ dist, script, offices });
+    const login = await browser.newPage({ reducedMotion: 'reduce' });
+    await login.goto(`${several.url}/amt?authority=nowhere`);
+    await login.getByRole('alert').filter({ hasText: 'Diese Behörde gibt es hier nicht' }).waitFor();
+    await login.goto(`${several.url}/amt`);
+    await login.waitForSelector('#offices a');
+    assert.deepEqual(await login.locator('#offices a').allTextContents(), ['Bürgeramt Mitte', 'Sozialamt']);
+    await look(login, 'amt-offices', pictures, { brief: true });
+    await login.focus('#offices a');
+    await login.keyboard.press('Enter');
+    await login.waitForSelector('#demo-0');
+    await login.close();
+    await several.close();
   });
 
   test('hostile names and texts stay text, and what an office has not leaves no place', async () => {
@@ -139,6 +162,21 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     assert.equal(await page.locator('#links a').count(), 0);
     assert.equal(await page.locator('#office-name').textContent(), hostile);
     assert.equal(await page.locator('aside.help').isVisible(), false, 'no title of a line that there is not');
+    // Nor does a sentence end before a number that there is not: at the end, and in what people are sent.
+    await press(page, 'join');
+    await page.waitForSelector('#position:not(:empty)');
+    desk.change({ stage: 'denied' });
+    await page.waitForSelector('[data-text="over.denied"]');
+    assert.equal(await page.locator('[data-text="over.next"]').count(), 0);
+    const official = await browser.newPage();
+    await official.goto(`${desk.url}/amt`);
+    await press(official, 'demo-0');
+    await press(official, 'edit-apt_1');
+    await press(official, 'reissue-per_kim');
+    await press(official, 'confirm-yes');
+    const mail = await (await official.waitForSelector('#plan-apt_1-made [id^=mail-]')).inputValue();
+    assert.match(mail, /https:[^]*kein Programm\.$/);
+    await official.close();
     assert.equal(await page.evaluate(() => window.hacked), undefined);
     await page.close();
     await desk.close();

@@ -2,6 +2,7 @@
 // replace each other, and the end of it. No media: what calls do is the consultation's test.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { violations } from '../lib/axe.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { startServer } from '../lib/server.mjs';
 
@@ -19,8 +20,10 @@ describe('officials plan', { timeout: 60_000 }, () => {
     await server?.stop();
   });
 
-  async function window(path) {
+  /** `hours` is how far the clock of its machine is off. */
+  async function window(path, hours = 0) {
     const context = await browser.newContext({ timezoneId: 'Europe/Berlin' });
+    if (hours) await context.addInitScript((off) => { const now = Date.now; Date.now = () => now.call(Date) + off; }, hours * 3_600_000);
     const page = await context.newPage();
     const failures = [];
     page.on('pageerror', (error) => failures.push(error.message));
@@ -45,14 +48,13 @@ describe('officials plan', { timeout: 60_000 }, () => {
   }
 
   test('an appointment is made, moved by one of two, given other links and called off', async () => {
-    const one = await window('/amt');
+    // A clock that is three hours ahead makes nothing past: the office's counts.
+    const one = await window('/amt', 3);
     await press(one, '#demo-0');
     await press(one, '#create > summary');
     // Around now, so that the links open: the start may be past, the end may not.
-    const [day, time] = await one.evaluate(() => {
-      const soon = new Date(Date.now() - 60_000);
-      return [soon.toLocaleDateString('sv-SE', { timeZone: 'Europe/Berlin' }), soon.toLocaleTimeString('sv-SE', { timeZone: 'Europe/Berlin', hour: '2-digit', minute: '2-digit' })];
-    });
+    const soon = new Date(Date.now() - 60_000);
+    const [day, time] = [soon.toLocaleDateString('sv-SE', { timeZone: 'Europe/Berlin' }), soon.toLocaleTimeString('sv-SE', { timeZone: 'Europe/Berlin', hour: '2-digit', minute: '2-digit' })];
     await one.fill('#new-subject', 'Wohngeld');
     await one.fill('#new-day', day);
     await one.fill('#new-from', time);
@@ -123,6 +125,13 @@ describe('officials plan', { timeout: 60_000 }, () => {
     await record.waitForSelector('h1');
     const read = await record.evaluate(() => ({ lang: document.documentElement.lang, state: document.body.innerText.includes('abgesagt'), names: [...document.querySelectorAll('tbody th bdi')].map(({ textContent }) => textContent), markup: document.querySelectorAll('img, script').length, styled: getComputedStyle(document.querySelector('table')).borderCollapse, tables: [...document.querySelectorAll('table')].every((table) => table.caption && table.querySelector('th[scope=col]')) }));
     assert.deepEqual(read, { lang: 'de', state: true, names: ['Tony Muster', HOSTILE], markup: 0, styled: 'collapse', tables: true });
+    // No script runs in it (`sandbox`), axe's neither: a copy without the policy is read.
+    const copy = await record.context().newPage();
+    await copy.setContent(await record.content());
+    for (const colorScheme of ['light', 'dark']) {
+      await copy.emulateMedia({ colorScheme });
+      assert.deepEqual(await violations(copy), [], `axe on the record, ${colorScheme}`);
+    }
     assert.deepEqual([one, other, old, now].flatMap(({ failures }) => failures), []);
   });
 });

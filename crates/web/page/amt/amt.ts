@@ -4,6 +4,7 @@ import { runCall } from '../call';
 import { el, setState, showScreen } from '../dom';
 import { offerLanguage, setText, setTitle, type TextKey } from '../texts';
 import { ask, listen, Problem, tell } from '../talk/api';
+import { ServerClock } from '../talk/clock';
 import { alertBox, button, useOffice, whereToAsk } from '../talk/office';
 import { problemText, Talk } from '../talk/talk';
 import type { Office, Official, Seat, View } from '../talk/view';
@@ -24,6 +25,7 @@ const LOGIN_ERRORS: Readonly<Record<string, TextKey>> = {
   'no-session': 'amt.problem.no-session',
   'login-provider': 'login.error.provider',
   'login-assurance': 'login.error.acr',
+  'no-authority': 'login.error.office',
 };
 
 export async function amt(content: HTMLElement, fragment: string): Promise<void> {
@@ -48,7 +50,8 @@ async function login(content: HTMLElement, error?: string): Promise<void> {
   setState('start');
   setTitle('login.title');
   const authority = new URLSearchParams(location.search).get('authority');
-  const office = await ask<Office>(`office${authority ? `?authority=${encodeURIComponent(authority)}` : ''}`).catch(() => undefined);
+  const found = await findOffice(authority);
+  const office = 'office' in found ? found.office : undefined;
   if (office) await useOffice(office);
   else void whereToAsk();
   const card = el('section', { class: 'card' }, heading('login.title'));
@@ -63,9 +66,35 @@ async function login(content: HTMLElement, error?: string): Promise<void> {
       setText(made.querySelector('.kern-label') ?? made, { key: 'login.as', args: { name: official.name } });
       return made;
     })));
-  if (!office?.login?.oidc && demo.length === 0) card.append(setText(el('p', { class: 'kern-body' }), 'login.none'));
+  if ('offices' in found) {
+    if (authority) error ??= 'no-authority';
+    card.append(...choose(found.offices));
+  } else if (!office?.login?.oidc && demo.length === 0) card.append(setText(el('p', { class: 'kern-body' }), 'login.none'));
   showScreen(content, card);
   if (error) say(error);
+}
+
+type Named = Pick<Office, 'id' | 'name'>;
+
+/** The office that is named, or the only one; else all that there are, to choose from. */
+async function findOffice(authority: string | null): Promise<{ office: Office } | { offices: readonly Named[] } | { offline: true }> {
+  try {
+    return { office: await ask<Office>(`office${authority ? `?authority=${encodeURIComponent(authority)}` : ''}`) };
+  } catch (problem) {
+    const offices = problem instanceof Problem ? (problem.body['offices'] as readonly Named[] | undefined) : undefined;
+    if (Array.isArray(offices)) return { offices };
+    if (!authority || !(problem instanceof Problem) || problem.code !== 'no-authority') return { offline: true };
+  }
+  // A name that no office has, or has any more.
+  const others = await findOffice(null);
+  return 'office' in others ? { offices: [others.office] } : others;
+}
+
+/** Each choice is an address of its own, which can be kept. */
+function choose(offices: readonly Named[]): HTMLElement[] {
+  const sorted = [...offices].sort((one, other) => one.name.localeCompare(other.name, 'de'));
+  const links = sorted.map(({ id, name }) => el('li', {}, el('a', { class: 'kern-link', href: `amt?authority=${encodeURIComponent(id)}` }, name)));
+  return [setText(el('h2', { class: 'kern-heading-small' }), 'login.choose'), el('ul', { class: 'offices', id: 'offices' }, ...links), setText(el('p', { class: 'kern-body' }), 'login.choose.missing')];
 }
 
 function loginText(code: string): TextKey {
@@ -74,10 +103,11 @@ function loginText(code: string): TextKey {
 
 /** The day until a call is entered, and back again, until the session is over. */
 async function work(content: HTMLElement, me: Official): Promise<void> {
+  const clock = new ServerClock(me.server_time);
   await useOffice(me.office);
   let said: TextKey | undefined;
   for (;;) {
-    const chosen = await showDay(content, me, said);
+    const chosen = await showDay(content, me, clock, said);
     said = undefined;
     if (chosen === 'over') return login(content, 'no-session');
     if (chosen === 'logout') {

@@ -4,6 +4,7 @@ import { el } from '../dom';
 import { setText, type TextKey } from '../texts';
 import { call } from '../talk/api';
 import { button } from '../talk/office';
+import type { ServerClock } from '../talk/clock';
 import type { Card, Official, Role } from '../talk/view';
 import { Summary, submit } from './fields';
 import { handOver, invited } from './hand-over';
@@ -15,8 +16,8 @@ import { WhenFields } from './when-fields';
 const MOST_PEOPLE = 15;
 
 /** `say` announces; `day` is the one that is shown. */
-export function createForm(me: Official, day: () => string, say: (key: TextKey) => void): HTMLElement {
-  const when = new WhenFields('new', me.office);
+export function createForm(me: Official, clock: ServerClock, day: () => string, say: (key: TextKey) => void): HTMLElement {
+  const when = new WhenFields('new', me.office, clock);
   const summary = new Summary('new-errors');
   const made = el('div', { id: 'made' });
   const rows = el('div', { class: 'fields', id: 'new-people' });

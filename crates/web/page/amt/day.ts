@@ -3,6 +3,7 @@
 import { el, setState, showScreen } from '../dom';
 import { clearText, setText, setTitle, type Message, type TextKey } from '../texts';
 import { listen } from '../talk/api';
+import type { ServerClock } from '../talk/clock';
 import { button, timeIn } from '../talk/office';
 import type { Card, Day, Official } from '../talk/view';
 import { confirm } from './confirm';
@@ -15,7 +16,7 @@ import { officialText } from './problems';
 export type Chosen = Card | 'over' | 'logout' | 'devices';
 
 /** Shows the day until an appointment is entered or the session is over. `said` is what happened before. */
-export function showDay(content: HTMLElement, me: Official, said?: Message | TextKey): Promise<Chosen> {
+export function showDay(content: HTMLElement, me: Official, clock: ServerClock, said?: Message | TextKey): Promise<Chosen> {
   setState('day');
   setTitle('day.title');
   const list = el('ol', { class: 'day', id: 'day', tabindex: '-1' });
@@ -26,7 +27,7 @@ export function showDay(content: HTMLElement, me: Official, said?: Message | Tex
     setText(news, message);
   };
   const day = el('input', { type: 'date', class: 'kern-form-input__input', id: 'date' });
-  day.value = new Date(me.server_time).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
+  day.value = new Date(clock.now()).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
   const cards = new Map<string, AppointmentCard>();
   let waiting = new Set<string>();
   return new Promise((done) => {
@@ -48,7 +49,7 @@ export function showDay(content: HTMLElement, me: Official, said?: Message | Tex
         cards.delete(id);
       }
       appointments.forEach((card, place) => {
-        const shown = cards.get(card.id) ?? new AppointmentCard(me, card, say, leave);
+        const shown = cards.get(card.id) ?? new AppointmentCard(me, clock, card, say, leave);
         cards.set(card.id, shown);
         shown.update(card);
         // Moving an element takes the focus from it: only what stands elsewhere than it should is moved.
@@ -68,7 +69,7 @@ export function showDay(content: HTMLElement, me: Official, said?: Message | Tex
     });
     showScreen(content, el('section', { class: 'card card--wide' }, setText(el('h1', { class: 'kern-heading-medium' }), 'day.title'), setText(el('p', { class: 'kern-body' }), { key: 'day.official', args: { name: me.official.name } }), news,
       el('div', { class: 'kern-form-input day__date' }, setText(el('label', { class: 'kern-label', for: 'date' }), 'day.date'), day), list, none,
-      createForm(me, () => day.value, say),
+      createForm(me, clock, () => day.value, say),
       el('div', { class: 'day__foot' }, button('devices', 'day.devices', 'tertiary', () => leave('devices')), button('logout', 'day.logout', 'tertiary', () => leave('logout')))));
     if (said) say(said);
     follow();
@@ -88,11 +89,11 @@ class AppointmentCard {
   readonly #record: HTMLAnchorElement;
   #card: Card;
 
-  constructor(me: Official, card: Card, say: Say, leave: (card: Card) => void) {
+  constructor(me: Official, clock: ServerClock, card: Card, say: Say, leave: (card: Card) => void) {
     [this.#me, this.#card] = [me, card];
     const { id } = card;
     this.#people = new People(el('ul', { class: 'people' }), (now, one) => new PersonRow(me.office, now, one, say));
-    this.#plan = new PlanPanel(me, card, say);
+    this.#plan = new PlanPanel(me, clock, card, say);
     this.#enter = button(`enter-${id}`, 'day.enter', 'primary', () => leave(this.#card));
     this.#edit = button(`edit-${id}`, 'day.edit', 'secondary', () => this.#open(this.#plan.element.hidden));
     this.#edit.setAttribute('aria-controls', this.#plan.element.id);

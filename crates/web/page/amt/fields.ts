@@ -19,7 +19,7 @@ export class Field<C extends Control = Control> {
     this.#error = el('p', { class: 'kern-error', id: `${id}-error`, hidden: '' }, el('span', { class: 'kern-icon kern-icon--danger kern-icon--default', 'aria-hidden': 'true' }), this.#words);
     this.#described = hint ? [`${id}-hint`] : [];
     const boxed = control instanceof HTMLSelectElement ? el('div', { class: 'kern-form-input__select-wrapper' }, control) : control;
-    this.element = el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: id }), label),
+    this.element = el('div', { class: 'kern-form-input' }, setText(el('label', { class: 'kern-label', for: id, id: `${id}-label` }), label),
       ...(hint ? [setText(el('div', { class: 'kern-hint', id: `${id}-hint` }), hint)] : []), boxed, this.#error);
     this.complain(undefined);
   }

@@ -1,6 +1,6 @@
 // What people are sent, in their language: the text of a mail and a calendar file (RFC 5545).
 
-import { wordsIn, type Language } from '../texts';
+import { wordsIn, type Language, type TextKey } from '../texts';
 import { LANGUAGE_NAMES } from '../talk/office';
 import type { Card, Office, Role } from '../talk/view';
 
@@ -31,10 +31,12 @@ export async function invitation(office: Office, card: Pick<Card, 'id' | 'starts
     date: starts.toLocaleDateString(locale, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', ...zone }),
     time: starts.toLocaleTimeString(locale, { hour: '2-digit', minute: '2-digit', ...zone }),
     url: person.join_url,
-    phone: office.help.phone,
+    ...(office.help.phone ? { phone: office.help.phone } : {}),
   };
+  // A line about a telephone is for offices that have one.
+  const filled = (key: TextKey) => words({ key, args }).split('\n').filter((one) => !one.includes('{phone}')).join('\n').trim();
   const summary = words({ key: 'create.calendar', args: { office: office.name } });
-  return { subject: summary, mail: words({ key: 'edit.mail.text', args }), calendar: icsFile(card, person, summary, words({ key: 'edit.calendar.text', args })) };
+  return { subject: summary, mail: filled('edit.mail.text'), calendar: icsFile(card, person, summary, filled('edit.calendar.text')) };
 }
 
 /** One event; whoever gets a newer file for the same person and appointment has the old one replaced (RFC 5545, 3.8.4.7 and 3.8.7.4). */

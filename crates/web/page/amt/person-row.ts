@@ -67,7 +67,7 @@ export class PersonRow {
       }));
     const text = line(`text-${id}`, { key: 'day.message', args }, { maxlength: String(MAX_MESSAGE) });
     const form = el('form', { class: 'pane__form', novalidate: '' }, text.element,
-      el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: `send-${id}` }, setText(el('span', { class: 'kern-label' }), 'day.message.send')));
+      el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: `send-${id}`, 'aria-describedby': `text-${id}-label` }, setText(el('span', { class: 'kern-label' }), 'day.message.send')));
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       if (!text.value) {

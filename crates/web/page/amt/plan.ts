@@ -3,6 +3,7 @@
 import { el } from '../dom';
 import { clearText, setText, type Message, type TextKey } from '../texts';
 import { ask, call } from '../talk/api';
+import type { ServerClock } from '../talk/clock';
 import { button } from '../talk/office';
 import type { Card, CardPerson, Official } from '../talk/view';
 import { confirm } from './confirm';
@@ -34,11 +35,11 @@ export class PlanPanel {
   /** The plan that the fields began with. */
   #base: Card;
 
-  constructor(me: Official, card: Card, say: (message: Message | TextKey) => void) {
+  constructor(me: Official, clock: ServerClock, card: Card, say: (message: Message | TextKey) => void) {
     [this.#me, this.#card, this.#base, this.#say] = [me, card, card, say];
     this.#path = `appointments/${card.id}`;
     const id = `plan-${card.id}`;
-    this.#when = new WhenFields(id, me.office);
+    this.#when = new WhenFields(id, me.office, clock);
     this.#when.show(card);
     this.#summary = new Summary(`${id}-errors`);
     this.#said = el('p', { class: 'kern-body plan__said', role: 'status', id: `${id}-said` });

@@ -2,6 +2,7 @@
 
 import { line, type Complaint, type Field } from './fields';
 import { instantIn } from './invitation';
+import type { ServerClock } from '../talk/clock';
 import type { Office } from '../talk/view';
 
 /** The desk's bounds: `MAX_SUBJECT`, `MIN_DURATION_S` and `MAX_DURATION_S`. */
@@ -22,9 +23,10 @@ export class WhenFields {
   readonly #from: Field<HTMLInputElement>;
   readonly #minutes: Field<HTMLInputElement>;
   readonly #office: Office;
+  readonly #clock: ServerClock;
 
-  constructor(prefix: string, office: Office) {
-    this.#office = office;
+  constructor(prefix: string, office: Office, clock: ServerClock) {
+    [this.#office, this.#clock] = [office, clock];
     this.subject = line(`${prefix}-subject`, 'create.subject', { maxlength: String(MAX_SUBJECT), 'aria-required': 'true' }, 'edit.subject.hint');
     this.day = line(`${prefix}-day`, 'day.date', { type: 'date', 'aria-required': 'true' });
     this.#from = line(`${prefix}-from`, 'create.from', { type: 'time', 'aria-required': 'true' });
@@ -55,7 +57,7 @@ export class WhenFields {
     if (!this.#from.value) wrong.push([this.#from, 'edit.error.from']);
     const minutes = Number(this.#minutes.value);
     if (!Number.isInteger(minutes) || minutes < 1 || minutes > LONGEST_MINUTES) wrong.push([this.#minutes, 'edit.error.minutes']);
-    if (wrong.length === 0 && Date.parse(this.value().ends_at) <= Date.now()) wrong.push([this.day, 'edit.error.past']);
+    if (wrong.length === 0 && Date.parse(this.value().ends_at) <= this.#clock.now()) wrong.push([this.day, 'edit.error.past']);
     return wrong;
   }
 

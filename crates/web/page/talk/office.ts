@@ -76,7 +76,9 @@ function links(office: Office): void {
   for (const name of ['imprint', 'privacy', 'accessibility', 'feedback'] as const) {
     const target = office.links[name];
     const href = target && safe(name === 'feedback' && !/^\w+:/.test(target) ? `mailto:${target}` : target);
-    if (href) items.push(el('li', {}, setText(el('a', { class: 'kern-link', href, rel: 'noopener', target: '_blank' }), `link.${name}`)));
+    // A mail is written in a program of its own: only pages open a tab, and that is said.
+    const tab = !!href && /^https?:/.test(href);
+    if (href) items.push(el('li', {}, el('a', { class: 'kern-link', href, ...(tab ? { rel: 'noopener', target: '_blank' } : {}) }, setText(el('span'), `link.${name}`), ...(tab ? [' ', setText(el('span', { class: 'kern-sr-only' }), 'link.newtab')] : []))));
   }
   place('links').replaceChildren(...items);
 }

@@ -4,7 +4,7 @@ import { LocalVideoTrack, RoomEvent, Track, type Participant, type Room } from '
 import type { Addition } from '../call';
 import { TextButton } from '../controls';
 import { el } from '../dom';
-import { setLabel, setText, type TextKey } from '../texts';
+import { clearText, setLabel, setText, type TextKey } from '../texts';
 import { personOf, SIGNING, type Tiles } from '../tiles';
 import { AskMute } from './ask-mute';
 import { button } from './office';
@@ -29,6 +29,8 @@ export class Talk implements Addition {
   readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && personOf(identity) === one.id));
   readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
   readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
+  /** What went wrong with one's own: for the eye as well. */
+  readonly #failed = { text: el('p', { class: 'kern-body', role: 'status', id: 'unsent' }), signing: el('p', { class: 'kern-body', role: 'status', id: 'unsigned' }) };
   readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
   readonly #rtt: Written;
   readonly #captions: Written;
@@ -46,7 +48,7 @@ export class Talk implements Addition {
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
     this.#signing.setAttribute('aria-pressed', 'false');
     this.below = el('div', { class: 'talk' },
-      this.#signing, ...(options.extra ? [options.extra] : []),
+      this.#signing, this.#failed.signing, ...(options.extra ? [options.extra] : []),
       el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
       el('details', {}, setText(el('summary', { class: 'kern-body' }), 'talk.encryption.short'), setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption')),
       this.#speaker, this.mute.element);
@@ -61,7 +63,7 @@ export class Talk implements Addition {
       this.#line(undefined, line);
     });
     this.panes = setLabel(el('aside', { class: 'panes', id: 'panes' },
-      this.#rtt.element, this.#captions.element,
+      this.#failed.text, this.#rtt.element, this.#captions.element,
       el('section', { class: 'pane' }, setText(el('h2', { class: 'kern-heading-small' }), 'talk.chat'), this.#lines, form)), 'talk.text');
     // A browser brings the first line of a field into view; the whole of it is wanted.
     this.panes.addEventListener('focusin', ({ target }) => target instanceof HTMLElement && target.scrollIntoView({ block: 'nearest' }));
@@ -108,7 +110,7 @@ export class Talk implements Addition {
   }
 
   #send(packet: Uint8Array<ArrayBuffer>, topic: string): void {
-    void this.#room?.localParticipant.publishData(packet, { reliable: true, topic }).catch(() => setText(this.#speaker, 'talk.unsent'));
+    void this.#room?.localParticipant.publishData(packet, { reliable: true, topic }).then(() => clearText(this.#failed.text), () => setText(this.#failed.text, 'talk.unsent'));
   }
 
   #receive(payload: Uint8Array, participant: Participant | undefined, topic: string | undefined): void {
@@ -132,6 +134,7 @@ export class Talk implements Addition {
     if (!me) return;
     const publication = me.getTrackPublication(Track.Source.Camera);
     const begins = publication?.trackName !== SIGNING;
+    clearText(this.#failed.signing);
     try {
       const track = publication?.videoTrack;
       if (track instanceof LocalVideoTrack) {
@@ -141,7 +144,7 @@ export class Talk implements Addition {
         await me.setCameraEnabled(true, undefined, { name: SIGNING, simulcast: false, degradationPreference: 'maintain-framerate' });
       }
     } catch {
-      setText(this.#speaker, 'device.camera.failed');
+      setText(this.#failed.signing, 'device.camera.failed');
     }
     this.refresh();
   }
@@ -205,7 +208,7 @@ class Written {
 
 export function problemText(code: string): TextKey {
   switch (code) {
-    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'not-admitted': case 'offline':
+    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'no-authority': case 'not-admitted': case 'offline':
       return `problem.${code}`;
     case 'room': case 'busy': case 'store': case 'ended': case 'too-many-people':
       return `amt.problem.${code}`;

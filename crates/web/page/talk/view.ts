@@ -89,7 +89,7 @@ export interface Day {
 
 export interface Bye {
   readonly type: 'bye';
-  readonly reason: 'moved' | 'revoked' | 'ended' | 'session_over';
+  readonly reason: 'moved' | 'revoked' | 'ended' | 'session_over' | 'office_gone';
 }
 
 export interface Official {

@@ -33,6 +33,11 @@ export async function termin(content: HTMLElement, token: string): Promise<void>
 const heading = (key: TextKey) => setText(el('h1', { class: 'kern-heading-medium' }), key);
 const line = (key: TextKey, args: NonNullable<Message['args']> = {}) => setText(el('p', { class: 'kern-body' }), { key, args });
 
+/** Whom to call, where there is somebody. */
+function phoneLine(key: TextKey, { authority: { help: { phone } } }: View): HTMLElement[] {
+  return phone ? [line(key, { phone })] : [];
+}
+
 /** Opening a page must not spend the link, which a mail scanner does too: only pressing the button does. */
 function landing(content: HTMLElement, token: string): Promise<View> {
   setState('start');
@@ -208,7 +213,7 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
     setText(position, view.me.stage === 'held' ? 'wait.held' : { key: late ? 'wait.late' : 'wait.at', args: { time: () => timeIn(authority, starts_at) } });
     if (!view.me.waiting_since) return;
     const minutes = Math.max(0, Math.floor((desk.now() - Date.parse(view.me.waiting_since)) / 60_000));
-    setText(since, minutes < 1 ? 'wait.since.short' : { key: 'wait.since', args: { minutes: String(minutes) } });
+    setText(since, minutes < 1 ? 'wait.since.short' : minutes === 1 ? 'wait.since.one' : { key: 'wait.since', args: { minutes: String(minutes) } });
   };
   const timer = setInterval(clock, 15_000);
   return new Promise((over) => {
@@ -239,18 +244,18 @@ function wait(content: HTMLElement, first: View, entry: Entry): Promise<{ type: 
 function trouble(content: HTMLElement, view: View, reason: TextKey): Promise<void> {
   setState('ended');
   setTitle('trouble.title');
-  return new Promise((again) => showScreen(content, el('section', { class: 'card' }, heading('trouble.title'), line(reason), line('trouble.phone', { phone: view.authority.help.phone }),
+  return new Promise((again) => showScreen(content, el('section', { class: 'card' }, heading('trouble.title'), line(reason), ...phoneLine('trouble.phone', view),
     el('div', { class: 'actions' }, button('rejoin', 'end.rejoin', 'primary', () => again())))));
 }
 
 function over(content: HTMLElement, view: View, why: string, seconds: number): void {
   setState('ended');
   setTitle('end.title');
-  const known: Record<string, TextKey> = { left: 'end.left', ended: 'end.closed', denied: 'over.denied', moved: 'end.duplicate', revoked: 'end.refused', session_over: 'problem.no-session' };
+  const known: Record<string, TextKey> = { left: 'end.left', ended: 'end.closed', denied: 'over.denied', moved: 'end.duplicate', revoked: 'end.refused', session_over: 'problem.no-session', office_gone: 'problem.no-authority' };
   const minutes = String(Math.round(seconds / 60));
   showScreen(content, el('section', { class: 'card' }, heading('end.title'), line(known[why] ?? 'end.closed'),
     ...(why === 'denied' && view.me.message ? [alertBox('info', 'wait.message', el('p', { class: 'kern-body', id: 'message-text' }, view.me.message.text))] : []),
-    ...(seconds >= 60 ? [line('over.minutes', { minutes })] : []), line('over.next', { phone: view.authority.help.phone }), line('end.close'),
+    ...(seconds >= 60 ? [minutes === '1' ? line('over.minute') : line('over.minutes', { minutes })] : []), ...phoneLine('over.next', view), line('end.close'),
     ...(why === 'left' ? [el('div', { class: 'actions' }, button('rejoin', 'end.rejoin', 'secondary', () => location.reload()))] : [])));
 }
 

@@ -127,14 +127,10 @@ impl Offices {
         pages.get(id).cloned()
     }
 
-    /// Takes over what offices that there are have now.
+    /// Takes over which offices there are, and what they have.
     pub fn replace(&self, fresh: impl IntoIterator<Item = (AuthorityId, OfficePages)>) {
-        let mut own = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (id, pages) in fresh {
-            if let Some(there) = own.get_mut(&id) {
-                *there = Arc::new(pages);
-            }
-        }
+        let fresh = fresh.into_iter().map(|(id, pages)| (id, Arc::new(pages)));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh.collect();
     }
 }
 
@@ -250,17 +246,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reload_changes_the_rules_of_offices_that_there_are() {
-        let rules = rules([(office("ulm"), Embedding::default())]);
+    async fn after_a_reload_offices_have_the_rules_of_the_file_and_those_that_are_gone_none() {
+        let rules = rules([
+            (office("ulm"), Embedding::default()),
+            (office("gone"), framed()),
+        ]);
         let fresh = [
             (office("ulm"), with(framed())),
             (office("bonn"), with(framed())),
         ];
         rules.0.replace(fresh);
-        let (policy, _) = headers(&rules, "/amt?authority=ulm").await;
-        assert!(policy.contains("https://a.example"));
-        let (policy, _) = headers(&rules, "/amt?authority=bonn").await;
-        assert!(!policy.contains("https://a.example"));
+        for (name, framed) in [("ulm", true), ("bonn", true), ("gone", false)] {
+            let (policy, _) = headers(&rules, &format!("/amt?authority={name}")).await;
+            assert_eq!(policy.contains("https://a.example"), framed, "{name}");
+        }
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ impl Pages {
 }
 
 /// The office that is named, or the only one. Where there are several and none is named, the problem has the help line of each
-/// (`offices`: `[{ "name", "phone", "text" }]`): whoever can't open a link must find somebody to ask.
+/// (`offices`: `[{ "id", "name", "phone", "text" }]`): whoever can't open a link must find somebody to ask, and an official the office to log in to.
 async fn office(
     State(pages): State<Pages>,
     InQuery(which): InQuery<Which>,
@@ -78,7 +78,7 @@ async fn office(
             .desk
             .authorities()
             .iter()
-            .map(|one| json!({ "name": one.name, "phone": one.help.phone, "text": one.help.text }))
+            .map(|one| json!({ "id": one.id.as_str(), "name": one.name, "phone": one.help.phone, "text": one.help.text }))
             .collect();
         problem.with("offices", lines)
     })?;

@@ -81,6 +81,9 @@ enum News<'a> {
 /// The session is over, for whatever reason.
 const SESSION_OVER: &str = "session_over";
 
+/// The office is no longer configured.
+const OFFICE_GONE: &str = "office_gone";
+
 /// The socket is of no use any more.
 struct Lost;
 
@@ -199,7 +202,7 @@ pub(super) async fn citizen(socket: WebSocket, pages: Pages, cookie: Secret) {
             Err(_) => return,
         };
         let Ok(view) = pages.view(&visitor) else {
-            return line.bye(SESSION_OVER).await;
+            return line.bye(OFFICE_GONE).await;
         };
         if line.tell(&News::View { view: &view }).await.is_err() {
             return;

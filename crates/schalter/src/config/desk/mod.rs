@@ -12,9 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schalter_desk::domain::TimeZone;
 use schalter_desk::http::pages::Site;
-use schalter_desk::login::Logins;
 use schalter_desk::login::sessions::SessionTimes;
 use schalter_model::AuthorityId;
 use schalter_signaling::authority::ApiKey;
@@ -140,34 +138,18 @@ impl Desk {
 }
 
 impl Desk {
-    /// Whether a server that runs by this one would run by `other` with nothing but a reload, which takes over what offices and receivers are,
-    /// but not which there are.
+    /// Whether a server that runs by this one would run by `other` with nothing but a reload, which takes over offices and receivers,
+    /// but not where they are kept and found.
     pub(super) fn runs_as(&self, other: &Self) -> bool {
         self.without_replaced() == other.without_replaced()
     }
 
     /// Takes over what a reload does of `other`. Answers whether any of it is another.
     pub(crate) fn take_over(&mut self, other: &Self) -> bool {
-        let before = self.clone();
-        for office in &mut self.authorities {
-            match other.authorities.iter().find(|one| one.id == office.id) {
-                Some(fresh) => office.clone_from(fresh),
-                // Nobody comes in there any more; until a restart it is there all the same.
-                None => {
-                    office.keys.clear();
-                    office.logins = Logins::default();
-                }
-            }
-        }
-        for webhook in &mut self.webhooks {
-            let same = |one: &&DeskWebhook| {
-                one.authority == webhook.authority && one.target == webhook.target
-            };
-            if let Some(fresh) = other.webhooks.iter().find(same) {
-                webhook.secrets.clone_from(&fresh.secrets);
-            }
-        }
-        *self != before
+        let same = self.authorities == other.authorities && self.webhooks == other.webhooks;
+        self.authorities.clone_from(&other.authorities);
+        self.webhooks.clone_from(&other.webhooks);
+        !same
     }
 
     /// Whether anybody can be a local official, without a password.
@@ -178,13 +160,8 @@ impl Desk {
 
     fn without_replaced(&self) -> Self {
         let mut desk = self.clone();
-        for office in &mut desk.authorities {
-            *office = Office::new(office.id.clone(), "", TimeZone::utc());
-        }
-        desk.authorities.sort_by(|one, other| one.id.cmp(&other.id));
-        for webhook in &mut desk.webhooks {
-            webhook.secrets.clear();
-        }
+        desk.authorities.clear();
+        desk.webhooks.clear();
         desk
     }
 }
