@@ -41,8 +41,12 @@ export interface Addition {
   readonly pins: true;
   /** Whom to call when the connection does not come back. */
   readonly phone: string;
+  /** What the room needs besides. */
+  options(): RoomOptions;
   /** Called once, before the room connects. */
-  begin(room: Room, tiles: Tiles): void;
+  begin(room: Room, tiles: Tiles): Promise<void>;
+  /** Called once the room is connected, before anything is published. */
+  joined(): Promise<void>;
   /** Called after every change of who is there and what they send. */
   refresh(): void;
   end(): void;
@@ -100,7 +104,7 @@ class Call {
     this.#tiles = new Tiles(addition?.pins ?? false);
     this.#faces = new Faces(this.#tiles.element, () => addition?.panes.hidden === false);
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
-    this.#room = new Room(roomOptions(entry));
+    this.#room = new Room({ ...roomOptions(entry), ...addition?.options() });
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
     this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
@@ -119,9 +123,9 @@ class Call {
     this.#say(this.#connection, 'status.connecting');
     for (const part of [document.body, this.#faces.element, this.#more, this.#controls.element, ...(this.#addition ? [this.#addition.panes] : [])]) this.#sizes.observe(part);
     const ended = this.#listen();
-    this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
     try {
+      await this.#addition?.begin(this.#room, this.#tiles);
       await this.#room.connect(serverUrl(), link.token);
     } catch (error) {
       this.#close();
@@ -129,6 +133,7 @@ class Call {
       return { reason, succeeded: reason === 'end.left', mayRejoin: reason !== 'end.refused' };
     }
     this.#began = performance.now();
+    await this.#addition?.joined();
     this.#state(ConnectionState.Connected);
     this.#quality.begin();
     for (const participant of this.#room.remoteParticipants.values()) this.#tiles.update(participant);

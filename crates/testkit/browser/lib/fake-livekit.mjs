@@ -27,6 +27,7 @@ function paintedTrack(hue) {
 class Person {
   constructor(identity, name, { camera = true, microphone = true, speaking = false, hue = 200, screen = false, isLocal = false } = {}) {
     Object.assign(this, { identity, name, isLocal, isSpeaking: speaking, isMicrophoneEnabled: microphone, isCameraEnabled: camera, isScreenShareEnabled: screen, sid: `PA_${identity}` });
+    this.trackPublications = new Map();
     this.tracks = { [Track.Source.Camera]: paintedTrack(hue), [Track.Source.ScreenShare]: paintedTrack(hue + 120) };
   }
   /** What is received of this person: `subscribed` tells what the page asked for. */

@@ -92,7 +92,11 @@ export class Encryption {
       .on(RoomEvent.DataReceived, (payload, from, _, topic) => from && this.#receive(toBytes(payload), from, topic ?? ''))
       .on(RoomEvent.ParticipantConnected, sync)
       .on(RoomEvent.ParticipantDisconnected, sync)
-      .on(RoomEvent.ConnectionStateChanged, sync);
+      .on(RoomEvent.ConnectionStateChanged, sync)
+      .on(RoomEvent.TrackPublished, (publication) => {
+        // Where nothing else will do, nothing that came in the clear is shown either.
+        if (this.policy === 'required' && !publication.isEncrypted) publication.setSubscribed(false);
+      });
     if (this.able) await room.setE2EEEnabled(true);
   }
 
