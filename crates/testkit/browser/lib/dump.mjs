@@ -33,6 +33,23 @@ export async function dumpMemory(pid) {
  */
 const LEAST_DISTINCT_OF_WORD = 3;
 
+/** What the clients leave clear at the beginning of a frame: VP8's first bytes for servers like this one, and Opus's configuration. */
+export const CLEAR = { key: 10, delta: 3, audio: 1 };
+
+/** Frames as the worker's recorder answers them, without what stays clear. */
+export const windowsOf = (frames) => new Windows(frames.map(({ type, data }) => Buffer.from(data, 'base64').subarray(CLEAR[type])));
+
+/** Looks for frames in the memory of a process: how many pieces of them there are, and how many of these stand there. */
+export async function searchMemory(pid, frames) {
+  const windows = windowsOf(frames);
+  const dump = await dumpMemory(pid);
+  try {
+    return { count: windows.count, ...windows.search(dump.file, { enough: windows.count / 10 }) };
+  } finally {
+    dump.remove();
+  }
+}
+
 /** How many different bytes there are. */
 const distinct = (bytes, at, length) => new Set(bytes.subarray(at, at + length)).size;
 

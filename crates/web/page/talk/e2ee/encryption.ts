@@ -67,6 +67,11 @@ export class Encryption {
 
   private constructor(policy: Policy, worker: Worker | undefined) {
     [this.policy, this.#worker] = [policy, worker];
+    // The library throws where somebody left before the worker said that it knows of them; nothing is to be done about those.
+    worker?.addEventListener('message', (event: MessageEvent<{ kind?: string; data?: { participantIdentity?: string } }>) => {
+      const { kind, data } = event.data;
+      if (kind === 'enable' && data?.participantIdentity && this.#room && !this.#room.getParticipantByIdentity(data.participantIdentity)) event.stopImmediatePropagation();
+    });
   }
 
   /** For one call. Where the worker does not run, the browser is one that can't. */
