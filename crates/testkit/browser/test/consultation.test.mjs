@@ -17,7 +17,7 @@ import { codeOf, framesOf, hears, keystrokes, press, reach, says, sees, until, v
 /** How long nothing may be forwarded, to be sure that nothing is. */
 const QUIET_MS = 1_500;
 /** So long frames are recorded that the server's memory is searched for. */
-const FRAMES_MS = 700;
+const FRAMES_MS = 300;
 /** Workers tell their counters once a second. */
 const COUNTED_MS = 1_100;
 /** What somebody types is to be read so soon (EN 301 549, 6.2.4). */
