@@ -31,6 +31,8 @@ import { nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
+  /** Shown beside how the connection is: one line. */
+  readonly status: HTMLElement;
   /** Shown below the people, and beside them. */
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
@@ -109,7 +111,7 @@ class Call {
     this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
-      el('div', { class: 'call__status' }, this.#connection, this.#news),
+      el('div', { class: 'call__status' }, this.#connection, ...(addition ? [addition.status] : []), this.#news),
       this.#quality.element, this.#unblock, this.#alone,
       ...(addition ? [el('div', { class: 'call__body' }, this.#faces.element, addition.beside)] : [this.#faces.element]),
       this.#more,

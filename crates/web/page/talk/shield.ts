@@ -26,8 +26,9 @@ export class Shield {
   readonly #why = el('p', { class: 'kern-body', id: 'encryption' });
   readonly #mark = el('span', { class: 'shield__mark' }, icon('unlocked'));
   /** What is on now. */
-  readonly element = el('div', { class: 'shield', 'data-layer': 'alone' }, el('div', { class: 'shield__line' }, this.#mark, this.#line),
-    el('details', {}, setText(el('summary', { class: 'kern-body' }), 'shield.what'), this.#why));
+  readonly element = el('div', { class: 'shield', 'data-layer': 'alone' }, this.#mark, this.#line);
+  /** What that means. */
+  readonly meaning = el('details', {}, setText(el('summary', { class: 'kern-body' }), 'shield.what'), this.#why);
   readonly #list = el('ul', { class: 'present kern-body', id: 'present' });
   readonly #how = setText(el('p', { class: 'kern-body', id: 'compare', hidden: '' }), 'shield.compare');
   /** Who is there and why, with the numbers. */

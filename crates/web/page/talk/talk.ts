@@ -34,6 +34,7 @@ export interface TalkOptions {
 export class Talk implements Addition {
   readonly pins = true;
   readonly phone: string;
+  readonly status: HTMLElement;
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
   readonly panes: HTMLElement;
@@ -68,8 +69,9 @@ export class Talk implements Addition {
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
     this.#signing.setAttribute('aria-pressed', 'false');
     this.below = el('div', { class: 'talk' },
-      this.#shield.element, this.#shield.people, this.#signing, ...(options.extra ? [options.extra] : []),
-      this.#speaker, this.mute.element);
+      this.#signing, ...(options.extra ? [options.extra] : []),
+      this.#shield.people, this.#shield.meaning, this.#speaker, this.mute.element);
+    this.status = this.#shield.element;
     const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
     form.addEventListener('submit', (event) => {
