@@ -185,6 +185,25 @@ describe('the keys of a call', { timeout: 20_000 }, () => {
     assert.equal(kim.agreement.peer('uli').code, again.agreement.peer('kim').code);
   });
 
+  test('a browser that connects anew agrees with everybody anew, and sends with another secret', async () => {
+    call = room();
+    const [kim, official] = [await call.join('kim'), await call.join('off')];
+    await quiet();
+    const [{ code }, { number }] = [kim.agreement.peer('off'), kim.using];
+    // The library forgets who is there, and finds them again; the others see somebody go and come.
+    kim.agreement.present(new Map());
+    await quiet();
+    kim.agreement.present(new Map([['off', 'off 1']]));
+    official.agreement.present(new Map([['kim', 'kim 2']]));
+    await quiet();
+    assert.deepEqual([kim.agreement.peer('off').stage, official.agreement.peer('kim').stage], ['ready', 'ready']);
+    assert.equal(kim.agreement.peer('off').code, official.agreement.peer('kim').code);
+    assert.notEqual(kim.agreement.peer('off').code, code);
+    assert.ok(kim.using.number > number);
+    assert.equal(hex(official.keys.get('kim')), hex(kim.using));
+    assert.ok(await reads(kim, 'kim', official));
+  });
+
   test('a new secret is used in time even if somebody does not confirm it', async () => {
     let deaf = false;
     call = room({ between: (message, from) => (deaf && from === 'off' && message.kind === 'have' ? undefined : message) });
