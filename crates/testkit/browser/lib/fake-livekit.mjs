@@ -85,7 +85,11 @@ export class Room extends Emitter {
     await new Promise((connected) => (this.finishConnecting = connected));
   }
   getParticipantByIdentity(identity) { return identity === this.localParticipant.identity ? this.localParticipant : this.remoteParticipants.get(identity); }
-  async setE2EEEnabled() {}
+  async setE2EEEnabled(on) {
+    this.isE2EEEnabled = on;
+    this.emit(RoomEvent.ParticipantEncryptionStatusChanged, on, this.localParticipant);
+  }
+  off(event, handler) { this.handlers = this.handlers.filter(([name, one]) => name !== event || one !== handler); }
   join(identity, name, options) {
     const person = new Person(identity, name, options);
     this.remoteParticipants.set(identity, person);

@@ -59,16 +59,19 @@ export async function reach(page, selector, most = 80) {
   throw new Error(`${selector} can't be reached by keyboard`);
 }
 
-/** Frames that the page's encoders make within `ms`, as they are before they are encrypted. */
-export const framesOf = (page, ms) => page.evaluate(async (ms) => {
+/** Frames that the page's encoders make within `ms`, and with `first` their first ones, as they are before they are encrypted. */
+export const framesOf = (page, ms, { first = false } = {}) => page.evaluate(async ([ms, first]) => {
   const channel = new BroadcastChannel('e2ee');
+  const stop = () => new Promise((done) => {
+    channel.onmessage = ({ data }) => done(data);
+    channel.postMessage('stop');
+  });
+  const before = first ? await stop() : [];
   channel.postMessage('record');
   await new Promise((over) => setTimeout(over, ms));
-  const answer = new Promise((done) => (channel.onmessage = ({ data }) => done(data)));
-  channel.postMessage('stop');
   const base64 = (bytes) => btoa(Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join(''));
-  return (await answer).map(({ type, data }) => ({ type, data: base64(data) }));
-}, ms);
+  return [...before, ...(await stop())].map(({ type, data }) => ({ type, data: base64(data) }));
+}, [ms, first]);
 
 /** Waits until the page says this of encryption: `end`, `transport` or what else layer.ts knows. */
 export const says = (page, layer, ms) => until(page, `the layer ${layer}`, (wanted) => document.querySelector('.shield')?.dataset.layer === wanted, layer, ms);

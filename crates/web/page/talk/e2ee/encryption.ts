@@ -14,6 +14,9 @@ const SEALED = 'e2ee';
 const RING = 16;
 /** The worker answers at once or not at all. */
 const WORKER_MS = 5_000;
+/** The worker says so at once when it encrypts or no longer does; so often it is asked again. */
+const SWITCH_MS = 2_000;
+const MOST_SWITCHES = 5;
 /** Messages that wait until all present have agreed; more are refused. */
 export const MOST_UNSENT = 200;
 
@@ -57,6 +60,9 @@ export class Encryption {
   #room: Room | undefined;
   #agreement: Agreement | undefined;
   #unsent = 0;
+  /** Whether to encrypt, and whether that is being brought about. */
+  #wanted = true;
+  #switching = false;
   #last: Promise<void> = Promise.resolve();
   #refused = 0;
 
@@ -98,6 +104,7 @@ export class Encryption {
       .on(RoomEvent.ParticipantConnected, sync)
       .on(RoomEvent.ParticipantDisconnected, sync)
       .on(RoomEvent.ConnectionStateChanged, sync)
+      .on(RoomEvent.ParticipantEncryptionStatusChanged, () => this.changed())
       .on(RoomEvent.TrackPublished, (publication) => {
         // Where nothing else will do, nothing that came in the clear is shown either.
         if (this.policy === 'required' && !publication.isEncrypted) publication.setSubscribed(false);
@@ -113,8 +120,10 @@ export class Encryption {
       send: (to, message) => void this.#publish(message, AGREE, to).catch(() => undefined),
       encrypt: (secret) => this.#keys.set(room.localParticipant.identity, secret),
       decrypt: (identity, secret) => this.#keys.set(identity, secret),
-      // Tracks are published anew in the other way.
-      clear: (yes) => void room.setE2EEEnabled(!yes).catch(() => undefined).then(() => this.changed()),
+      clear: (yes) => {
+        this.#wanted = !yes;
+        void this.#switch(room);
+      },
       changed: () => this.changed(),
     });
     await this.#agreement.begin();
@@ -143,7 +152,7 @@ export class Encryption {
       encrypted: [...one.trackPublications.values()].every((track) => track.isEncrypted),
     }));
     const own = [...(room?.localParticipant.trackPublications.values() ?? [])];
-    return layerOf({ policy: this.policy, able: this.able, clear: this.#agreement?.clear ?? !this.able, own: own.every((track) => track.isEncrypted), people });
+    return layerOf({ policy: this.policy, able: this.able, clear: this.#agreement?.clear ?? !this.able, own: room?.isE2EEEnabled === true && own.every((track) => track.isEncrypted), people });
   }
 
   /** How far one is with somebody. */
@@ -153,6 +162,35 @@ export class Encryption {
 
   get peers(): readonly PeerState[] {
     return this.#agreement?.peers ?? [];
+  }
+
+  /** Publishes all tracks anew in the way that is wanted, until the worker has said that it works so. */
+  async #switch(room: Room): Promise<void> {
+    if (this.#switching) return;
+    this.#switching = true;
+    for (let tries = 0; tries < MOST_SWITCHES && room.isE2EEEnabled !== this.#wanted; tries++) {
+      const wanted = this.#wanted;
+      // The library would tell the worker when the tracks are there: their first frames would leave in the clear.
+      if (wanted) this.#worker?.postMessage({ kind: 'enable', data: { enabled: true, participantIdentity: room.localParticipant.identity } });
+      await room.setE2EEEnabled(wanted).catch(() => undefined);
+      await this.#works(room, wanted);
+    }
+    this.#switching = false;
+    this.changed();
+  }
+
+  #works(room: Room, wanted: boolean): Promise<void> {
+    if (room.isE2EEEnabled === wanted) return Promise.resolve();
+    return new Promise((done) => {
+      const over = () => {
+        clearTimeout(timer);
+        room.off(RoomEvent.ParticipantEncryptionStatusChanged, look);
+        done();
+      };
+      const look = () => void (room.isE2EEEnabled === wanted && over());
+      const timer = setTimeout(over, SWITCH_MS);
+      room.on(RoomEvent.ParticipantEncryptionStatusChanged, look);
+    });
   }
 
   #sync(): void {

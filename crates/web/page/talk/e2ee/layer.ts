@@ -23,7 +23,7 @@ export interface Facts {
   readonly able: boolean;
   /** Whether it sends in the clear. */
   readonly clear: boolean;
-  /** Whether all that it publishes is encrypted. */
+  /** Whether it encrypts, and all that it publishes. */
   readonly own: boolean;
   readonly people: readonly { readonly identity: string; readonly name: string; readonly peer: PeerState | undefined; readonly encrypted: boolean }[];
 }
