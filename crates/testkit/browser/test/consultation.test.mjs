@@ -109,7 +109,7 @@ describe('a consultation of the demo', { timeout: 90_000 }, () => {
     const codes = [await code(citizen), await code(official)];
     assert.match(codes[0], /^\d{6}$/);
     assert.equal(codes[0], codes[1], 'both see one number');
-    const kept = await searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS, { first: true }));
+    const kept = searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS, { first: true }));
     figure('consultation', 'pieces of frames, and those of them in memory', [kept.count, kept.found]);
     assert.ok(kept.count > 2_000, `${kept.count} pieces are varied enough`);
     assert.equal(kept.found, 0, `a frame as it was before encryption stands in memory at ${kept.first}`);
@@ -302,7 +302,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await Promise.all([colleague, citizen, official].map((page) => says(page, 'transport')));
     assert.match(await official.evaluate(() => document.querySelector('#encryption').textContent), /Nicht von Gerät zu Gerät verschlüsselt ist es bei: /);
     await Promise.all([sees(colleague, 1), sees(colleague, 2), sees(official, 5), sees(citizen, 5), sees(citizen, 1)]);
-    const open = await searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS));
+    const open = searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS));
     figure('consultation', 'pieces of frames, and those of them in memory, without encryption', [open.count, open.found]);
     assert.ok(open.found >= open.count / 10, `${open.found} of ${open.count} pieces are in memory`);
     await closeAll([colleague, late]);
