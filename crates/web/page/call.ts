@@ -31,6 +31,8 @@ import { nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
+  /** Shown beside how the connection is: one line. */
+  readonly status: HTMLElement;
   /** Shown below the people, and beside them. */
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
@@ -41,8 +43,12 @@ export interface Addition {
   readonly pins: true;
   /** Whom to call when the connection does not come back. */
   readonly phone: string;
+  /** What the room needs besides. */
+  options(): RoomOptions;
   /** Called once, before the room connects. */
-  begin(room: Room, tiles: Tiles): void;
+  begin(room: Room, tiles: Tiles): Promise<void>;
+  /** Called once the room is connected, before anything is published. */
+  joined(): Promise<void>;
   /** Called after every change of who is there and what they send. */
   refresh(): void;
   end(): void;
@@ -107,12 +113,12 @@ class Call {
     this.#tiles = new Tiles(addition?.pins ?? false);
     this.#faces = new Faces(this.#tiles.element, () => addition?.panes.hidden === false);
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
-    this.#room = new Room(roomOptions(entry));
+    this.#room = new Room({ ...roomOptions(entry), ...addition?.options() });
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
     this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
-      el('div', { class: 'call__status' }, this.#connection, this.#news),
+      el('div', { class: 'call__status' }, this.#connection, ...(addition ? [addition.status] : []), this.#news),
       this.#quality.element, this.#unblock, this.#alone,
       ...(addition ? [el('div', { class: 'call__body' }, this.#faces.element, addition.beside)] : [this.#faces.element]),
       this.#more,
@@ -126,9 +132,9 @@ class Call {
     this.#say(this.#connection, 'status.connecting');
     for (const part of [document.body, this.#faces.element, this.#more, this.#controls.element, ...(this.#addition ? [this.#addition.panes] : [])]) this.#sizes.observe(part);
     const ended = this.#listen();
-    this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
     try {
+      await this.#addition?.begin(this.#room, this.#tiles);
       await this.#room.connect(serverUrl(), link.token);
     } catch (error) {
       this.#close();
@@ -136,6 +142,7 @@ class Call {
       return { reason, succeeded: reason === 'end.left', mayRejoin: reason !== 'end.refused' };
     }
     this.#began = performance.now();
+    await this.#addition?.joined();
     this.#state(ConnectionState.Connected);
     this.#quality.begin();
     for (const participant of this.#room.remoteParticipants.values()) this.#tiles.update(participant);

@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use schalter_audit::note::SigningKey;
 use schalter_desk::domain::{
-    AppointmentId, Authority, Help, Links, Name, Notice, NoticeKind, TimeZone, Timestamp,
+    AppointmentId, Authority, EndToEnd, Help, Links, Name, Notice, NoticeKind, TimeZone, Timestamp,
 };
 use schalter_desk::http::{DeskKey, DeskKeys, Scope, integrators};
 use schalter_desk::ledger::{Ledger, LedgerRules, Period};
@@ -136,6 +136,7 @@ fn authority(id: &str) -> Authority {
         languages: vec!["de".to_owned()],
         links: Links::default(),
         colours: BTreeMap::new(),
+        end_to_end: EndToEnd::default(),
     }
 }
 

@@ -21,4 +21,11 @@ if (screen !== undefined) navigator.mediaDevices.getDisplayMedia = async (wish) 
   track.getSettings = () => ({ ...settings(), displaySurface: window.sharedSurface ?? 'window' });
   return stream;
 };
+/** Which keys the page gave the encryption worker: whose, and under which index. */
+window.keysSet = [];
+const post = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, ...more) {
+  if (message?.kind === 'setKey' && message.data.updateCurrentKeyIndex) window.keysSet.push([message.data.participantIdentity, message.data.keyIndex]);
+  return post.call(this, message, ...more);
+};
 window.testRig = { listen, readBarcode, watch };
