@@ -8,7 +8,7 @@ import { untilCalm, watchMachine } from './lib/machine.mjs';
 
 /** What works, whatever else the machine does. */
 const TOGETHER = [
-  'server', 'check', 'simulate', 'termin-pages', 'desk-pages', 'openapi', 'tls', 'room-service', 'exchange', 'sdk-chromium-python', 'webhooks', 'desk-webhooks', 'whip',
+  'server', 'check', 'simulate', 'agreement', 'termin-pages', 'desk-pages', 'openapi', 'tls', 'room-service', 'exchange', 'sdk-chromium-python', 'webhooks', 'desk-webhooks', 'whip',
   'rotation', 'login', 'officials', 'sdk-python-node', 'data', 'memory', 'revocation', 'proxies', 'sdk-gstreamer', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
