@@ -10,7 +10,7 @@ import { untilCalm, watchMachine } from './lib/machine.mjs';
 const TOGETHER = [
   'check', 'openapi', 'simulate', 'whep', 'termin-pages', 'desk-pages', 'backup-codec', 'whip', 'server', 'tls', 'page', 'memory', 'room-service', 'exchange',
   'sdk-chromium-python', 'forwarded', 'sdk-resume', 'webhooks', 'desk-webhooks', 'rotation', 'officials', 'login', 'sdk-python-node', 'mute', 'moderated', 'proxies',
-  'data', 'revocation', 'sdk-gstreamer', 'texts', 'sdk-refused',
+  'data', 'revocation', 'sdk-gstreamer', 'texts', 'agreement', 'sdk-refused',
 ];
 /** How well it works: these have bars of time and picture, and get the machine for themselves. */
 const ALONE = [

@@ -13,7 +13,7 @@ export const MOST_WAITING = 64;
 /** Somebody who says nothing for so long has a program that knows nothing of this. */
 export const SILENT_MS = 10_000;
 /** Asked again meanwhile: a word to somebody who is just coming may get lost. */
-export const ASK_MS = 2_500;
+export const ASK_MS = 1_000;
 /** An attempt that has not come to its end after so long is begun anew. */
 export const ATTEMPT_MS = 5_000;
 /** Attempts with one person that came to nothing in a row, before they are taken for somebody who can't. */

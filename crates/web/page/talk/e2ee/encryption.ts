@@ -1,7 +1,7 @@
 // End-to-end encryption of a call: the client library encrypts frames in its worker, with keys that browsers agree on among themselves
 // (agreement.ts); messages are sealed here. Tells what is really on, from the state of each track and each person.
 
-import { BaseKeyProvider, RoomEvent, type Participant, type Room, type RoomOptions } from 'livekit-client';
+import { BaseKeyProvider, ConnectionState, RoomEvent, type Participant, type Room, type RoomOptions } from 'livekit-client';
 import { Agreement, type PeerState } from './agreement';
 import { toBytes, type Bytes } from './bytes';
 import { layerOf, type Layer, type Policy } from './layer';
@@ -195,7 +195,8 @@ export class Encryption {
 
   #sync(): void {
     const room = this.#room;
-    if (room) this.#agreement?.present(new Map([...room.remoteParticipants.values()].map(({ identity, sid }) => [identity, sid])));
+    // What is sent while the room reconnects may be lost without a word: then everybody would wait for the next try.
+    if (room && ![ConnectionState.Reconnecting, ConnectionState.SignalReconnecting].includes(room.state)) this.#agreement?.present(new Map([...room.remoteParticipants.values()].map(({ identity, sid }) => [identity, sid])));
   }
 
   async #sendNow(payload: Bytes, topic: string, to?: string): Promise<void> {
