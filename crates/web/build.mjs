@@ -29,6 +29,19 @@ const bundle = await build({
   metafile: true,
   logLevel: 'warning',
 });
+// The client library's worker, which encrypts frames: workers load from a file of their own.
+await build({
+  absWorkingDir: root,
+  entryPoints: { 'assets/e2ee-worker': 'node_modules/livekit-client/dist/livekit-client.e2ee.worker.mjs' },
+  bundle: true,
+  minify: true,
+  format: 'iife',
+  target: ['es2022'],
+  charset: 'utf8',
+  legalComments: 'none',
+  outdir: dist,
+  logLevel: 'warning',
+});
 await build({
   absWorkingDir: root,
   entryPoints: { 'assets/app': 'page/app.css', 'assets/desk': 'page/desk.css' },
@@ -100,6 +113,6 @@ function notice(metafile) {
   const head = `Third-party works in this folder\n
 kern.css: ${kern.name} ${kern.version}, unchanged. Licence: ${kern.license}, see kern.LICENSE.md. Source: ${kern.homepage}
 fonts/: Fira Sans (${fira.name} ${fira.version}), unchanged. Licence: OFL-1.1, see fonts/LICENSE
-app.js contains:\n`;
+app.js, desk.js and e2ee-worker.js contain:\n`;
   return [head, ...parts].join(`\n${'-'.repeat(78)}\n\n`);
 }

@@ -15,6 +15,21 @@ pub struct DeskSnapshot {
     pub owed: u64,
     /// What became of events; `None` where nobody is told of them.
     pub webhooks: Option<DeskWebhookSnapshot>,
+    /// The audit log; `None` where there is none.
+    pub audit: Option<DeskAuditSnapshot>,
+}
+
+/// What the audit logs of all authorities count; absolute values since start unless a field says "now".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeskAuditSnapshot {
+    /// Leaves in the newest epochs, now.
+    pub leaves: u64,
+    /// Events that are not in their log yet, now.
+    pub behind: u64,
+    /// Logs that can't be written, now.
+    pub broken: u64,
+    /// Times that one couldn't.
+    pub failures: u64,
 }
 
 /// What the delivery of the consultation's events counts, over all receivers; absolute values since start unless a field says "now".
@@ -47,6 +62,7 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
         admitted,
         owed,
         webhooks,
+        audit,
     } = snapshot;
     families.gauge(
         "schalter_desk_people_waiting",
@@ -71,6 +87,38 @@ pub(crate) fn add(families: &mut Families, snapshot: &DeskSnapshot) {
     if let Some(webhooks) = webhooks {
         add_webhooks(families, webhooks);
     }
+    if let Some(audit) = audit {
+        add_audit(families, audit);
+    }
+}
+
+fn add_audit(families: &mut Families, snapshot: &DeskAuditSnapshot) {
+    let DeskAuditSnapshot {
+        leaves,
+        behind,
+        broken,
+        failures,
+    } = snapshot;
+    families.gauge(
+        "schalter_desk_audit_leaves",
+        "Leaves in the newest epochs of all audit logs now.",
+        *leaves as f64,
+    );
+    families.gauge(
+        "schalter_desk_audit_behind_events",
+        "Events that are not in their audit log yet, and are not erased before, now.",
+        *behind as f64,
+    );
+    families.gauge(
+        "schalter_desk_audit_logs_broken",
+        "Audit logs now that can't be written: the disk fails, or a log is not as it was signed.",
+        *broken as f64,
+    );
+    families.counter(
+        "schalter_desk_audit_failures_total",
+        "Times that an audit log could not be written.",
+        *failures,
+    );
 }
 
 fn add_webhooks(families: &mut Families, snapshot: &DeskWebhookSnapshot) {

@@ -17,7 +17,7 @@ mod turn;
 mod webhooks;
 
 pub use admin::{AdminAuth, Readiness, TokenTooShort, admin_router, problem, require_token};
-pub use desk::{DeskSnapshot, DeskWebhookSnapshot};
+pub use desk::{DeskAuditSnapshot, DeskSnapshot, DeskWebhookSnapshot};
 pub use exporter::{BuildInfo, Exporter, MetricsError, Source};
 pub use http::HttpSnapshot;
 pub use signaling::SignalingSnapshot;

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use schalter_metrics::{
-    BuildInfo, DeskSnapshot, DeskWebhookSnapshot, Exporter, HttpSnapshot, SignalingSnapshot,
-    Source, WebhookSnapshot,
+    BuildInfo, DeskAuditSnapshot, DeskSnapshot, DeskWebhookSnapshot, Exporter, HttpSnapshot,
+    SignalingSnapshot, Source, WebhookSnapshot,
 };
 use schalter_model::{
     Counters, DropReason, LinkCounters, ProbeResult, QualityCounters, ShardId, SrtpProfile,
@@ -63,6 +63,12 @@ impl Source for Fixed {
                 backlogs: vec![6_010, 6_011],
                 skipped: 6_013,
                 stuck_s: vec![6_014, 6_015],
+            }),
+            audit: Some(DeskAuditSnapshot {
+                leaves: 6_016,
+                behind: 6_017,
+                broken: 6_018,
+                failures: 6_019,
             }),
         })
     }

@@ -20,7 +20,7 @@ Without a command, schalter serves. Without a configuration it listens on http:/
 makes a development key at its first start and prints two links: open them, and you are in a call.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration; of doctor also 3, nothing
-worse than warnings.";
+worse than warnings; of audit verify 1, something is not as it was signed.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -32,6 +32,57 @@ pub(crate) enum Command {
     CheckConfig(CheckConfigArgs),
     /// Look at what calls need, and say what is wrong and what to do
     Doctor(DoctorArgs),
+    /// Verify what was logged of consultations, and show what to verify it with (docs/audit.md)
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Hold logs and records against checkpoints that were kept elsewhere
+    Verify(VerifyArgs),
+    /// Print the key that checkpoints are verified with (vkey)
+    Key(LogArgs),
+    /// Print the newest checkpoint of each office's log
+    Checkpoint(LogArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Configuration file of the server on this machine
+    #[arg(short, long, value_name = "FILE", env = "SCHALTER_CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Only the log of this office
+    #[arg(long, value_name = "ID")]
+    pub(crate) authority: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Configuration file of the server on this machine: verifies the logs of its offices
+    #[arg(short, long, value_name = "FILE", conflicts_with = "log")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only the log of this office
+    #[arg(long, value_name = "ID", requires = "config")]
+    pub(crate) authority: Option<String>,
+    /// Folder with the log of one office, also a copy of one
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) log: Option<PathBuf>,
+    /// Record (JSON, from /v1) whose events are to be proven; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Vec<PathBuf>,
+    /// Checkpoint that was kept elsewhere; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Vec<PathBuf>,
+    /// Proof that the log has grown since one of the checkpoints (from /v1/audit/checkpoint?old=…); may be given several times
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    pub(crate) growth: Vec<PathBuf>,
+    /// Key that checkpoints are verified with; several after a change of keys. Without one the server's own is taken, which proves
+    /// nothing against who holds the server
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) vkey: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -4,6 +4,7 @@ mod acme;
 mod addresses;
 mod admin;
 mod administration;
+mod audit;
 mod certificate;
 mod check;
 mod cli;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Audit { command }) => audit::run(&command),
         None => serve::run(&cli.serve).map(|()| ExitCode::SUCCESS),
         Some(Command::Serve(args)) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Token(args)) => token::run(&args).map(|()| ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ import {
   Track,
   type LocalParticipant,
   type Participant,
-  type RemoteTrack,
+  type RemoteParticipant,
   type RoomOptions,
 } from 'livekit-client';
 import { Controls, type TextButton } from './controls';
@@ -31,6 +31,8 @@ import { nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
+  /** Shown beside how the connection is: one line. */
+  readonly status: HTMLElement;
   /** Shown below the people, and beside them. */
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
@@ -41,8 +43,12 @@ export interface Addition {
   readonly pins: true;
   /** Whom to call when the connection does not come back. */
   readonly phone: string;
+  /** What the room needs besides. */
+  options(): RoomOptions;
   /** Called once, before the room connects. */
-  begin(room: Room, tiles: Tiles): void;
+  begin(room: Room, tiles: Tiles): Promise<void>;
+  /** Called once the room is connected, before anything is published. */
+  joined(): Promise<void>;
   /** Called after every change of who is there and what they send. */
   refresh(): void;
   end(): void;
@@ -58,6 +64,12 @@ export async function runCall(content: HTMLElement, link: Pick<Link, 'token' | '
 
 /** A connection that is gone for so long may stay so: then the page says whom to call. */
 const HELP_AFTER_MS = 10_000;
+/**
+ * The library says that it is back before its attempt to reconnect is over, and keeps what it hears in between for the next time
+ * (livekit-client 2.23.0: up to two seconds, `emitWhenConnected`). So long the page looks for itself, so often.
+ */
+const CATCH_UP_MS = 5_000;
+const LOOK_MS = 250;
 /** As in the stylesheet. */
 const NARROW = matchMedia('(max-width: 40rem)');
 
@@ -93,6 +105,7 @@ class Call {
   #wishes: { camera: boolean; microphone: boolean };
   #began: number | undefined;
   #lost: ReturnType<typeof setTimeout> | undefined;
+  #looking: ReturnType<typeof setInterval> | undefined;
 
   constructor(entry: Entry, addition?: Addition) {
     this.#entry = entry;
@@ -100,12 +113,12 @@ class Call {
     this.#tiles = new Tiles(addition?.pins ?? false);
     this.#faces = new Faces(this.#tiles.element, () => addition?.panes.hidden === false);
     this.#wishes = { camera: entry.camera !== false, microphone: entry.microphone !== false };
-    this.#room = new Room(roomOptions(entry));
+    this.#room = new Room({ ...roomOptions(entry), ...addition?.options() });
     this.#controls = new Controls({ toggle: (source) => this.#toggle(source), leave: () => void this.#room.disconnect() }, addition?.text);
     this.#more = el('div', { class: 'call__more' }, this.#quality.button, ...(addition ? [addition.below] : []));
     this.element = el('section', { class: 'call' },
       setText(el('h1', { class: 'kern-sr-only' }), 'call.title'),
-      el('div', { class: 'call__status' }, this.#connection, this.#news),
+      el('div', { class: 'call__status' }, this.#connection, ...(addition ? [addition.status] : []), this.#news),
       this.#quality.element, this.#unblock, this.#alone,
       ...(addition ? [el('div', { class: 'call__body' }, this.#faces.element, addition.beside)] : [this.#faces.element]),
       this.#more,
@@ -119,9 +132,9 @@ class Call {
     this.#say(this.#connection, 'status.connecting');
     for (const part of [document.body, this.#faces.element, this.#more, this.#controls.element, ...(this.#addition ? [this.#addition.panes] : [])]) this.#sizes.observe(part);
     const ended = this.#listen();
-    this.#addition?.begin(this.#room, this.#tiles);
     this.#refresh();
     try {
+      await this.#addition?.begin(this.#room, this.#tiles);
       await this.#room.connect(serverUrl(), link.token);
     } catch (error) {
       this.#close();
@@ -129,6 +142,7 @@ class Call {
       return { reason, succeeded: reason === 'end.left', mayRejoin: reason !== 'end.refused' };
     }
     this.#began = performance.now();
+    await this.#addition?.joined();
     this.#state(ConnectionState.Connected);
     this.#quality.begin();
     for (const participant of this.#room.remoteParticipants.values()) this.#tiles.update(participant);
@@ -164,8 +178,8 @@ class Call {
         this.#refresh();
         this.#say(this.#news, { key: 'status.left', args: { name: nameOf(participant) } });
       })
-      .on(RoomEvent.TrackSubscribed, (track, _, participant) => {
-        if (track.kind === Track.Kind.Audio) this.#play(track);
+      .on(RoomEvent.TrackSubscribed, (_, __, participant) => {
+        this.#play(participant);
         update(participant);
       })
       .on(RoomEvent.TrackUnsubscribed, (track, _, participant) => {
@@ -201,6 +215,7 @@ class Call {
         setState('connected');
         clearTimeout(this.#lost);
         this.#say(this.#connection, again ? 'status.reconnected' : 'status.connected');
+        if (again) this.#catchUp();
         break;
       }
       case ConnectionState.Reconnecting:
@@ -295,8 +310,26 @@ class Call {
     this.#refresh();
   }
 
-  #play(track: RemoteTrack): void {
-    this.#sound.append(track.attach());
+  /** Has everything of somebody heard that isn't yet. */
+  #play({ audioTrackPublications }: RemoteParticipant): void {
+    for (const { track } of audioTrackPublications.values()) if (track && track.attachedElements.length === 0) this.#sound.append(track.attach());
+  }
+
+  /** For a while looks by itself at who is there and what they send. */
+  #catchUp(): void {
+    clearInterval(this.#looking);
+    const end = performance.now() + CATCH_UP_MS;
+    this.#looking = setInterval(() => {
+      if (performance.now() > end) clearInterval(this.#looking);
+      const people = this.#room.remoteParticipants;
+      this.#tiles.keep([...people.keys(), this.#room.localParticipant.identity]);
+      for (const participant of people.values()) {
+        if (!this.#quality.pictured) for (const publication of participant.videoTrackPublications.values()) publication.setSubscribed(false);
+        this.#play(participant);
+        this.#tiles.update(participant);
+      }
+      this.#refresh();
+    }, LOOK_MS);
   }
 
   #say(where: Element, message: Message | TextKey): void {
@@ -308,6 +341,7 @@ class Call {
     this.#faces.end();
     this.#quality.end();
     clearTimeout(this.#lost);
+    clearInterval(this.#looking);
     this.#addition?.end();
     this.#tiles.clear();
     this.#sound.replaceChildren();

@@ -61,6 +61,12 @@ export class Tiles {
     this.#count();
   }
 
+  /** Takes the tiles of all others away. */
+  keep(identities: readonly string[]): void {
+    for (const [id, { identity }] of this.#tiles) if (!identities.includes(identity)) this.#drop(id);
+    this.#count();
+  }
+
   clear(): void {
     for (const id of [...this.#tiles.keys()]) this.#drop(id);
   }

@@ -60,6 +60,7 @@ const ASSETS: &[Source] = embed! {
     "check.js": "text/javascript; charset=utf-8",
     "desk.css": "text/css; charset=utf-8",
     "desk.js": "text/javascript; charset=utf-8",
+    "e2ee-worker.js": "text/javascript; charset=utf-8",
     "fonts/LICENSE": "text/plain; charset=utf-8",
     "fonts/fira-sans-latin-400.woff2": "font/woff2",
     "fonts/fira-sans-latin-500.woff2": "font/woff2",

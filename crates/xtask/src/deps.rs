@@ -23,6 +23,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("schalter-forward", Layer::Level(1)),
     ("schalter-transport", Layer::Level(1)),
     ("schalter-turn", Layer::Level(1)),
+    ("schalter-audit", Layer::Level(1)),
     ("schalter-shard", Layer::Level(2)),
     ("schalter-net", Layer::Level(3)),
     ("schalter-signaling", Layer::Level(3)),

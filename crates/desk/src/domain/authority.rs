@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use schalter_model::AuthorityId;
+use serde::Serialize;
 
 use super::error::Refusal;
 use super::ids::Digest;
@@ -42,6 +43,8 @@ pub struct Authority {
     pub links: Links,
     /// Colours by their names in the theme (`primary`, `on_primary`), as CSS hex.
     pub colours: BTreeMap<String, String>,
+    /// Whether calls are encrypted between the browsers.
+    pub end_to_end: EndToEnd,
 }
 
 impl Authority {
@@ -95,6 +98,20 @@ impl Authority {
 
 /// The outcome of an appointment to which nobody came.
 pub(crate) const NO_SHOW: &str = "no_show";
+
+/// Whether what is said and shown in a call is encrypted between the browsers, so that this server can't read it. The browsers agree on the keys;
+/// the server only tells its pages what the office wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndToEnd {
+    /// Never.
+    Off,
+    /// Where the browsers of all who are there can.
+    #[default]
+    Possible,
+    /// Always: who can't is told before they wait.
+    Required,
+}
 
 /// Where people find help.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,14 +17,17 @@ pub enum Scope {
     AppointmentsWrite,
     /// Hear what happened.
     EventsRead,
+    /// See the audit log's checkpoints, for who keeps them elsewhere.
+    AuditRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::AppointmentsRead,
         Self::AppointmentsWrite,
         Self::EventsRead,
+        Self::AuditRead,
     ];
 
     /// The word in configurations.
@@ -33,6 +36,7 @@ impl Scope {
             Self::AppointmentsRead => "appointments:read",
             Self::AppointmentsWrite => "appointments:write",
             Self::EventsRead => "events:read",
+            Self::AuditRead => "audit:read",
         }
     }
 

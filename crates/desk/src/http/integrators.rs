@@ -22,6 +22,7 @@ pub fn router<G: Gate>(desk: Arc<Desk>, gate: G, public_url: &str) -> Router {
     let routes = appointments::router::<G>()
         .route("/appointments", get(appointments::list::<G>))
         .route("/events", get(records::events::<G>))
+        .route("/audit/checkpoint", get(records::checkpoint::<G>))
         .route(
             "/records/{external_ref}",
             get(records::export::<G>).delete(records::erase::<G>),

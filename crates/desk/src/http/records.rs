@@ -1,10 +1,11 @@
-//! Events, and everything that is kept under a reference: export and erasure.
+//! Events, checkpoints of the log that proves them, and everything that is kept under a reference: export and erasure.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schalter_audit::Epoch;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use super::location::InPath;
 use super::problem::Problem;
 use super::wire;
 use crate::domain::ExternalRef;
+use crate::ledger::Wanted;
 use crate::store::MAX_EVENTS;
 
 /// Events that an answer has unless another number is asked for.
@@ -46,6 +48,43 @@ pub(super) async fn events<G: Gate>(
     let last = found.last().map_or(after, |event| event.seq);
     let events: Vec<Value> = found.iter().map(wire::event).collect();
     Ok(Answer::ok(json!({ "events": events, "last": last })).into_response())
+}
+
+/// Which checkpoint may be asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointQuery {
+    epoch: Option<String>,
+    old: Option<String>,
+}
+
+/// `GET /audit/checkpoint?epoch=&old=`: the newest, or an epoch's last, as a signed note; since `old` leaves with a proof of growth.
+pub(super) async fn checkpoint<G: Gate>(
+    State(front): State<Front<G>>,
+    query: Result<Query<CheckpointQuery>, QueryRejection>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let admitted = front.gate.admit(&parts, Scope::AuditRead).await?;
+    let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+    let epoch = query.epoch.as_deref().map(str::parse::<Epoch>).transpose();
+    let wanted = Wanted {
+        epoch: epoch.map_err(|_| Problem::malformed("epoch: such as 2026-11 or 2026-11.2"))?,
+        old: wire::parameter("old", query.old.as_deref())?,
+    };
+    let note = front.desk.checkpoint(&admitted.caller, wanted).await?;
+    let note = note.ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-checkpoint",
+            "there is no audit log, nothing is in it yet, it has no such epoch, or not so many leaves",
+        )
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, note).into_response())
 }
 
 fn reference(text: &str) -> Result<ExternalRef, Problem> {

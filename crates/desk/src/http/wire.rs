@@ -1,5 +1,7 @@
 //! The JSON of appointments and events, in and out.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
@@ -201,12 +203,25 @@ fn person(person: &Person) -> Value {
     })
 }
 
-/// Everything that is kept of an appointment.
+/// Everything that is kept of an appointment, and what proves it (`docs/audit.md`).
 pub fn record(record: &Record, public_url: &str, now: Timestamp) -> Value {
     let appointment = &record.appointment;
     let agreed = appointment.people.iter().filter_map(|person| {
         let agreed = person.agreed?;
         Some(json!({ "person": person.id, "notice": agreed.notice, "at": agreed.at }))
+    });
+    let proof = record.proof.as_ref();
+    let events = record.events.iter().map(|one| {
+        let mut value = event(one);
+        if let Some(place) = proof.and_then(|proof| proof.places.get(&one.seq)) {
+            let hashes = place.proof.iter().map(|hash| STANDARD.encode(hash));
+            value["audit"] = json!({
+                "epoch": place.epoch.to_string(),
+                "index": place.index,
+                "proof": hashes.collect::<Vec<_>>(),
+            });
+        }
+        value
     });
     json!({
         "appointment": self::appointment(appointment, &[], public_url, now),
@@ -218,7 +233,11 @@ pub fn record(record: &Record, public_url: &str, now: Timestamp) -> Value {
             "seconds": call.seconds(),
         })),
         "agreed": agreed.collect::<Vec<_>>(),
-        "events": record.events.iter().map(event).collect::<Vec<_>>(),
+        "events": events.collect::<Vec<_>>(),
+        "audit": proof.map(|proof| json!({
+            "key": STANDARD.encode(proof.key.reveal()),
+            "checkpoints": proof.notes,
+        })),
     })
 }
 

@@ -6,6 +6,7 @@
 mod caller;
 mod change;
 mod decisions;
+mod logging;
 mod owed;
 mod planning;
 mod records;
@@ -28,6 +29,7 @@ pub use upkeep::{KEEP_ANSWERS_S, Sweep};
 pub use visits::{Opened, Standing, Visitor};
 
 use crate::domain::{AppointmentId, Authority, Refusal, Timestamp};
+use crate::ledger::Ledger;
 use crate::seats::{SeatError, Seats};
 use crate::store::{Store, StoreError};
 
@@ -90,6 +92,8 @@ pub struct Desk {
     authorities: RwLock<Configured>,
     changes: broadcast::Sender<Changed>,
     owed: owed::Owed,
+    /// Where what happened is proven, if it is.
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -121,7 +125,15 @@ impl Desk {
             }),
             changes,
             owed: owed::Owed::default(),
+            ledger: None,
         }
+    }
+
+    /// A desk that logs what happens so that it can be proven.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(Arc::new(ledger));
+        self
     }
 
     /// The moment, by the desk's clock.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::owed::Order;
 use super::{Caller, Desk, DeskError};
 use crate::domain::{Appointment, AppointmentId, Call, Event, ExternalRef, Refusal};
+use crate::ledger::RecordProof;
 use crate::store::{Filter, MAX_APPOINTMENTS};
 
 /// Everything that is kept of one appointment.
@@ -14,6 +15,9 @@ pub struct Record {
     pub appointment: Appointment,
     /// What happened in it, in order.
     pub events: Vec<Event>,
+    /// What proves that.
+    #[serde(skip)]
+    pub proof: Option<RecordProof>,
 }
 
 impl Record {
@@ -49,12 +53,9 @@ impl Desk {
     ) -> Result<Vec<Record>, DeskError> {
         let mut records = Vec::new();
         for appointment in self.under(caller, external_ref).await? {
-            let events = self.store.history(&caller.authority, &appointment.id).await;
-            records.push(Record {
-                appointment,
-                events: events.map_err(DeskError::Store)?,
-            });
+            records.push(self.with_history(caller, appointment).await?);
         }
+        self.prove(&caller.authority, &mut records).await;
         Ok(records)
     }
 
@@ -67,10 +68,22 @@ impl Desk {
         if !appointment.state.is_over() {
             return Err(Refusal::NotOver.into());
         }
-        let events = self.store.history(&caller.authority, id).await;
+        let mut record = self.with_history(caller, appointment).await?;
+        let one = std::slice::from_mut(&mut record);
+        self.prove(&caller.authority, one).await;
+        Ok(record)
+    }
+
+    async fn with_history(
+        &self,
+        caller: &Caller,
+        appointment: Appointment,
+    ) -> Result<Record, DeskError> {
+        let events = self.store.history(&caller.authority, &appointment.id).await;
         Ok(Record {
             appointment,
             events: events.map_err(DeskError::Store)?,
+            proof: None,
         })
     }
 

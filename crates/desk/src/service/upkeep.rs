@@ -1,4 +1,4 @@
-//! What time does: doors close, records are erased, kept answers forgotten.
+//! What time does: doors close, epochs of the log end, records are erased, kept answers forgotten.
 
 use std::sync::Arc;
 
@@ -66,11 +66,14 @@ impl Desk {
         Ok(sweep)
     }
 
-    /// Erases what an authority need not keep any longer; answers how many appointments.
+    /// Ends an authority's epochs of the log, and erases what it need not keep any longer; answers how many appointments.
     async fn erase_old(&self, authority: &Arc<Authority>) -> Result<usize, DeskError> {
+        let now = self.now();
+        let logged = self.keep_log(&authority.id, authority.retention_days, now);
+        let logged = logged.await;
         let kept_s = u64::from(authority.retention_days) * 86_400;
-        let ended_before = self.now().minus_s(kept_s);
-        let purged = self.store.purge(&authority.id, ended_before).await;
+        let before = now.minus_s(kept_s);
+        let purged = self.store.purge(&authority.id, before, logged).await;
         Ok(purged.map_err(DeskError::Store)?.len())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It panics where a backend does otherwise, so that it can be called from any test harness.
 
+use schalter_audit::CommitmentKey;
 use schalter_model::AuthorityId;
 
 use super::{Commit, Filter, Kept, Store, StoreError};
@@ -60,6 +61,7 @@ pub async fn conforms(store: &dyn Store) {
     versions_decide(store, &own).await;
     events_are_numbered(store, &own, &other).await;
     answers_are_kept_once(store, &own).await;
+    commitment_keys_last_as_long_as_their_appointments(store, &own, &other).await;
     erasure_takes_everything(store, &own).await;
     small_things(store, &own).await;
 }
@@ -179,6 +181,31 @@ async fn answers_are_kept_once(store: &dyn Store, own: &AuthorityId) {
     );
 }
 
+async fn commitment_keys_last_as_long_as_their_appointments(
+    store: &dyn Store,
+    own: &AuthorityId,
+    other: &AuthorityId,
+) {
+    let id = AppointmentId::from_random([20; 16]);
+    let ask = async |authority, byte| {
+        let fresh = [(id.clone(), CommitmentKey::new([byte; 32]))].into();
+        let keys = store.commitment_keys(authority, fresh).await;
+        keys.expect("it answers").remove(&id)
+    };
+    assert_eq!(ask(own, 1).await, None, "there is no such appointment");
+    let made = creation(own, 20, NOW.plus_s(60));
+    store.commit(made.clone()).await.expect("it is stored");
+    let first = Some(CommitmentKey::new([2; 32]));
+    assert_eq!(ask(own, 2).await, first);
+    assert_eq!(ask(own, 3).await, first, "it stays");
+    assert_eq!(ask(other, 4).await, None, "not theirs");
+    assert_eq!(store.erase(own, vec![id.clone()]).await, Ok(1));
+    assert_eq!(ask(own, 5).await, None);
+    store.commit(made).await.expect("it is stored");
+    assert_eq!(ask(own, 6).await, Some(CommitmentKey::new([6; 32])));
+    assert_eq!(store.erase(own, vec![id.clone()]).await, Ok(1));
+}
+
 async fn erasure_takes_everything(store: &dyn Store, own: &AuthorityId) {
     let id = AppointmentId::from_random([10; 16]);
     let other = AuthorityId::new("other").expect("an id");
@@ -197,11 +224,19 @@ async fn erasure_takes_everything(store: &dyn Store, own: &AuthorityId) {
     over.appointment.cancel(NOW).expect("it is scheduled");
     store.commit(over).await.expect("it is stored");
     let id = AppointmentId::from_random([12; 16]);
-    assert_eq!(store.purge(own, NOW).await, Ok(vec![]), "not before then");
+    let all = u64::MAX;
+    assert_eq!(
+        store.purge(own, NOW, all).await,
+        Ok(vec![]),
+        "not before then"
+    );
     let last = store.last_event(own).await;
     let later = NOW.plus_s(1);
-    assert_eq!(store.purge(own, later).await, Ok(vec![id.clone()]));
+    assert_eq!(store.purge(own, later, 2).await, Ok(vec![id.clone()]));
     assert_eq!(store.load(own, &id).await, Ok(None));
+    let held = store.events(own, 0, 1).await.expect("it answers");
+    assert_eq!(held[0].seq, 3, "what is not in the log yet");
+    assert_eq!(store.purge(own, later, all).await, Ok(vec![]));
     assert_eq!(store.events(own, 0, 100).await, Ok(vec![]));
     assert_eq!(store.last_event(own).await, last, "numbers go on");
 }

@@ -67,6 +67,12 @@ CREATE TABLE cursors (
     seq INTEGER NOT NULL,
     PRIMARY KEY (authority, receiver)
 ) STRICT, WITHOUT ROWID;
+", "
+-- What an appointment's leaves in the audit log are opened with; nowhere else, and gone with the appointment.
+CREATE TABLE commitment_keys (
+    appointment TEXT PRIMARY KEY REFERENCES appointments (id) ON DELETE CASCADE,
+    secret BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date.

@@ -10,9 +10,11 @@ mod sqlite;
 mod statements;
 mod threads;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
+use schalter_audit::CommitmentKey;
 use schalter_model::AuthorityId;
 
 use crate::domain::{Appointment, AppointmentId, Digest, Event, ExternalRef, Fact, Timestamp};
@@ -119,7 +121,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Repeated`] if an answer is kept under the same slot. Answers with the number of the last event.
     fn commit(&self, commit: Commit) -> StoreAnswer<'_, u64>;
 
-    /// Erases appointments, the answers kept for them and what leads to them, so that the file holds nothing of their people.
+    /// Erases appointments, the answers kept for them and what leads to them, and their commitment keys, so that the file holds nothing of their people.
     /// Answers with how many there were.
     fn erase<'a>(
         &'a self,
@@ -127,13 +129,22 @@ pub trait Store: Send + Sync + 'static {
         ids: Vec<AppointmentId>,
     ) -> StoreAnswer<'a, usize>;
 
-    /// Erases, as [`Self::erase`] does, appointments that were over before `before`, and events from before then. Answers with the ids of
-    /// the appointments, at most [`MAX_APPOINTMENTS`].
+    /// Erases, as [`Self::erase`] does, appointments that were over before `before`, and events from before then with numbers up to
+    /// `through`. Answers with the ids of the appointments, at most [`MAX_APPOINTMENTS`].
     fn purge<'a>(
         &'a self,
         authority: &'a AuthorityId,
         before: Timestamp,
+        through: u64,
     ) -> StoreAnswer<'a, Vec<AppointmentId>>;
+
+    /// The keys under which appointments' events are committed to in the audit log. Of those that have none, what comes with the id becomes
+    /// it. One that is not there, or another authority's, has none: it was erased, and its key with it.
+    fn commitment_keys<'a>(
+        &'a self,
+        authority: &'a AuthorityId,
+        fresh: BTreeMap<AppointmentId, CommitmentKey>,
+    ) -> StoreAnswer<'a, BTreeMap<AppointmentId, CommitmentKey>>;
 
     /// Events with numbers greater than `after`, in order, at most `limit` and [`MAX_EVENTS`].
     fn events<'a>(

@@ -1,10 +1,12 @@
 //! One SQLite file. One thread writes, so that writers never wait for each other's locks; some read, from the log as it was
 //! when they began.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use schalter_audit::CommitmentKey;
 use schalter_model::AuthorityId;
 
 use super::threads::Threads;
@@ -139,10 +141,23 @@ impl Store for SqliteStore {
         &'a self,
         authority: &'a AuthorityId,
         before: Timestamp,
+        through: u64,
     ) -> StoreAnswer<'a, Vec<AppointmentId>> {
         let authority = authority.clone();
-        self.writer
-            .run(move |connection| statements::purge(connection, authority.as_str(), before))
+        self.writer.run(move |connection| {
+            statements::purge(connection, authority.as_str(), before, through)
+        })
+    }
+
+    fn commitment_keys<'a>(
+        &'a self,
+        authority: &'a AuthorityId,
+        fresh: BTreeMap<AppointmentId, CommitmentKey>,
+    ) -> StoreAnswer<'a, BTreeMap<AppointmentId, CommitmentKey>> {
+        let authority = authority.clone();
+        self.writer.run(move |connection| {
+            statements::commitment_keys(connection, authority.as_str(), fresh)
+        })
     }
 
     fn events<'a>(

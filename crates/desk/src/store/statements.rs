@@ -1,6 +1,9 @@
 //! The statements, each a function over a connection. All run on the store's own threads.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use schalter_audit::{CommitmentKey, KEY_BYTES};
 
 use super::{Commit, Filter, Kept, MAX_APPOINTMENTS, MAX_EVENTS, StoreError};
 use crate::domain::{Appointment, AppointmentId, Digest, Event, Fact, Timestamp};
@@ -258,6 +261,7 @@ pub(super) fn purge(
     connection: &mut Connection,
     authority: &str,
     before: Timestamp,
+    through: u64,
 ) -> Result<Vec<AppointmentId>, StoreError> {
     let due = appointments(
         connection,
@@ -265,8 +269,8 @@ pub(super) fn purge(
         params![authority, before.ms(), to_i64(MAX_APPOINTMENTS as u64)],
     )?;
     let old = connection
-        .prepare_cached("DELETE FROM events WHERE authority = ?1 AND at < ?2")?
-        .execute(params![authority, before.ms()])?;
+        .prepare_cached("DELETE FROM events WHERE authority = ?1 AND at < ?2 AND seq <= ?3")?
+        .execute(params![authority, before.ms(), to_i64(through)])?;
     let ids: Vec<_> = due.into_iter().map(|appointment| appointment.id).collect();
     if !ids.is_empty() {
         erase(connection, authority, &ids)?;
@@ -274,6 +278,38 @@ pub(super) fn purge(
         empty_log(connection)?;
     }
     Ok(ids)
+}
+
+pub(super) fn commitment_keys(
+    connection: &mut Connection,
+    authority: &str,
+    fresh: BTreeMap<AppointmentId, CommitmentKey>,
+) -> Result<BTreeMap<AppointmentId, CommitmentKey>, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut keys = BTreeMap::new();
+    for (id, fresh) in fresh {
+        let kept: Option<Option<[u8; KEY_BYTES]>> = transaction
+            .prepare_cached(
+                "SELECT secret FROM appointments LEFT JOIN commitment_keys ON appointment = id WHERE id = ?1 AND authority = ?2",
+            )?
+            .query_row([id.as_str(), authority], |row| row.get(0))
+            .optional()?;
+        let key = match kept {
+            None => continue,
+            Some(Some(secret)) => CommitmentKey::new(secret),
+            Some(None) => {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO commitment_keys (appointment, secret) VALUES (?1, ?2)",
+                    )?
+                    .execute(params![id.as_str(), fresh.reveal()])?;
+                fresh
+            }
+        };
+        keys.insert(id, key);
+    }
+    transaction.commit()?;
+    Ok(keys)
 }
 
 fn event_of(row: &Row<'_>) -> rusqlite::Result<(String, i64, i64, String, String, String)> {

@@ -14,7 +14,7 @@ const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*
 const HOSTILE: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>";
 
 /// An appointment with these words, after a call of a bit more than ten minutes; its path.
-async fn ended(office: &Office, plan: Value) -> String {
+pub(crate) async fn ended(office: &Office, plan: Value) -> String {
     let made = office
         .call("POST", "/v1/appointments", &[], Some(plan))
         .await;

@@ -1,17 +1,19 @@
 //! An office to test with: a store in a folder of its own, a clock that is set, rooms that note what they were told.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
+use schalter_audit::note::SigningKey;
 use schalter_desk::domain::{
-    AppointmentId, Authority, Help, Links, Name, Notice, NoticeKind, TimeZone, Timestamp,
+    AppointmentId, Authority, EndToEnd, Help, Links, Name, Notice, NoticeKind, TimeZone, Timestamp,
 };
 use schalter_desk::http::{DeskKey, DeskKeys, Scope, integrators};
+use schalter_desk::ledger::{Ledger, LedgerRules, Period};
 use schalter_desk::store::SqliteStore;
 use schalter_desk::{
     Actor, Caller, Clock, Desk, Grants, SeatAnswer, SeatError, SeatToken, Seats, SystemRandom,
@@ -26,6 +28,18 @@ pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const OTHER_KEY: &str = "other-0123456789abcdef0123456789ab";
 /// Of a key that may hear events only.
 pub(crate) const EVENTS_KEY: &str = "events-0123456789abcdef0123456789a";
+/// Of a key that may see checkpoints only.
+pub(crate) const ARCHIVE_KEY: &str = "archive-0123456789abcdef0123456789";
+/// Days that epochs of the log are kept.
+pub(crate) const KEEP_DAYS: u32 = 100;
+/// Where the logs are.
+pub(crate) const LOGS: &str = "desk.audit";
+/// Of the key that signs them.
+pub(crate) const SEED: u8 = 5;
+
+pub(crate) fn signer(seed: u8) -> SigningKey {
+    SigningKey::from_seed("termin.example.org", &[seed; 32]).unwrap()
+}
 
 #[derive(Clone)]
 pub(crate) struct SetClock(Arc<AtomicI64>);
@@ -122,6 +136,7 @@ fn authority(id: &str) -> Authority {
         languages: vec!["de".to_owned()],
         links: Links::default(),
         colours: BTreeMap::new(),
+        end_to_end: EndToEnd::default(),
     }
 }
 
@@ -156,25 +171,61 @@ impl Office {
         let n = COUNT.fetch_add(1, Ordering::SeqCst);
         let folder = std::env::temp_dir().join(format!("desk-v1-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let store = SqliteStore::open(&folder.join("desk.sqlite")).unwrap();
+        Self::open_at(folder)
+    }
+
+    /// Over what is in a folder.
+    pub(crate) fn open_at(folder: PathBuf) -> Self {
         // 2026-11-28T09:00:00Z.
-        let clock = SetClock(Arc::new(AtomicI64::new(1_795_856_400_000)));
+        Self::open_with(folder, 1_795_856_400_000, SEED)
+    }
+
+    /// The same office after its server ended and another, with this key, took its place.
+    pub(crate) fn restart(mut self, seed: u8) -> Self {
+        let (folder, now) = (std::mem::take(&mut self.folder), self.clock.now());
+        drop(self);
+        Self::open_with(folder, now.ms(), seed)
+    }
+
+    /// The same office after somebody did something with its files while the server was down.
+    pub(crate) fn replaced(mut self, change: impl FnOnce(&Path)) -> Self {
+        let (folder, now) = (std::mem::take(&mut self.folder), self.clock.now());
+        drop(self);
+        change(&folder);
+        Self::open_with(folder, now.ms(), SEED)
+    }
+
+    /// Ends the server, and leaves the folder to whoever has it next.
+    pub(crate) fn close(mut self) {
+        self.folder = PathBuf::new();
+    }
+
+    fn open_with(folder: PathBuf, now: i64, seed: u8) -> Self {
+        let store = SqliteStore::open(&folder.join("desk.sqlite")).unwrap();
+        let clock = SetClock(Arc::new(AtomicI64::new(now)));
         let told = Told::default();
         let authorities = ["own", "other"].map(|id| {
             let authority = authority(id);
             (authority.id.clone(), Arc::new(authority))
         });
-        let desk = Arc::new(Desk::new(
+        let desk = Desk::new(
             Arc::new(store),
             Arc::new(told.clone()),
             Arc::new(clock.clone()),
             Arc::new(SystemRandom::default()),
             authorities.into_iter().collect(),
-        ));
+        );
+        let rules = LedgerRules {
+            period: Period::Month,
+            keep_days: KEEP_DAYS,
+        };
+        let ledger = Ledger::open(&folder.join(LOGS), signer(seed), rules).unwrap();
+        let desk = Arc::new(desk.with_ledger(ledger));
         let keys = DeskKeys::new(vec![
             key("case", "own", &Scope::ALL, KEY),
             key("case", "other", &Scope::ALL, OTHER_KEY),
             key("ear", "own", &[Scope::EventsRead], EVENTS_KEY),
+            key("archive", "own", &[Scope::AuditRead], ARCHIVE_KEY),
         ]);
         let public_url = "https://termin.example.org/";
         let router = integrators::router(Arc::clone(&desk), keys.clone(), public_url);
@@ -236,9 +287,22 @@ impl Office {
     }
 
     pub(crate) fn holds(&self, text: &str) -> bool {
-        std::fs::read_dir(&self.folder).unwrap().any(|entry| {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-            bytes.windows(text.len()).any(|w| w == text.as_bytes())
-        })
+        self.holds_bytes(text.as_bytes())
     }
+
+    pub(crate) fn holds_bytes(&self, part: &[u8]) -> bool {
+        any_file_holds(&self.folder, part)
+    }
+}
+
+/// Whether a file in a folder, at any depth, has these bytes.
+pub(crate) fn any_file_holds(folder: &Path, part: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return any_file_holds(&path, part);
+        }
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(part.len()).any(|window| window == part)
+    })
 }

@@ -12,8 +12,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use schalter_desk::domain::{
-    AppointmentId, Authority, Help, Links, Name, Needs, Notice, NoticeKind, PersonId, Role,
-    Subject, TimeZone, Timestamp, When,
+    AppointmentId, Authority, EndToEnd, Help, Links, Name, Needs, Notice, NoticeKind, PersonId,
+    Role, Subject, TimeZone, Timestamp, When,
 };
 use schalter_desk::http::pages::{Logo, OfficePages, Offices, Pages, Site, router};
 use schalter_desk::login::https::HttpsClient;
@@ -131,6 +131,7 @@ fn authority(name: &str) -> Authority {
         languages: vec!["de".to_owned()],
         links: Links::default(),
         colours: BTreeMap::new(),
+        end_to_end: EndToEnd::default(),
     }
 }
 

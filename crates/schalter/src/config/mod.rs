@@ -35,7 +35,7 @@ use read::bind_addresses;
 
 pub(crate) use acme::Acme;
 pub(crate) use audio::Audio;
-pub(crate) use desk::{Desk, DeskWebhook, Office};
+pub(crate) use desk::{Audit, Desk, DeskWebhook, Office, signing_key};
 pub(crate) use signaling::Signaling;
 pub(crate) use tls::{ProxyProtocol, Tls, TlsSource};
 pub(crate) use turn::Turn;

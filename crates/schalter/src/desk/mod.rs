@@ -1,6 +1,7 @@
 //! The consultation in this binary: the desk over its database and signaling's rooms, its pages on the public listener, and what is done
 //! for it in the background.
 
+pub(crate) mod ledger;
 mod presence;
 mod receivers;
 mod reload;
@@ -41,7 +42,7 @@ use telling::Telling;
 /// What the names of the desk's own keys begin with. No key of the configuration may.
 pub(crate) const KEY: &str = "schalter-desk";
 /// Name of the database in the state directory.
-const DATABASE: &str = "desk.db";
+pub(crate) const DATABASE: &str = "desk.db";
 /// How often what is due is done: doors close, records are erased, sessions end.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -126,13 +127,18 @@ pub(crate) async fn start(
     let public_url = site.public_url().to_owned();
 
     let seats = RoomSeats::new(around.signaling, around.keys.clone(), &public_url)?;
-    let desk = Arc::new(Desk::new(
+    let mut desk = Desk::new(
         Arc::new(store),
         Arc::new(seats),
         Arc::new(SystemClock),
         Arc::new(SystemRandom::default()),
         reload::authorities_of(config),
-    ));
+    );
+    if let Some(audit) = &config.audit {
+        desk = desk.with_ledger(ledger::open(audit, &path, &public_url)?);
+    }
+    let desk = Arc::new(desk);
+    ledger::catch_up(&desk).await;
     let callback = format!("{public_url}/desk/v1/login/oidc/callback");
     let now = SystemClock.now().ms().unsigned_abs();
     let login = Arc::new(Login::new(
@@ -154,6 +160,7 @@ pub(crate) async fn start(
     let mut tasks = JoinSet::new();
     let telling = Telling::start(&desk, &config.webhooks, &mut tasks)?;
     let counts = Arc::new(Counts::new(Arc::clone(&desk), Arc::clone(&telling)));
+    tasks.spawn(ledger::follow(Arc::clone(&desk), desk.changes()));
     tasks.spawn(around.heard.tell(Arc::clone(&desk)));
     tasks.spawn(watch::run(Arc::clone(&desk), Arc::clone(&counts)));
     tasks.spawn(sweep(Arc::clone(&desk), Arc::clone(&login)));

@@ -202,8 +202,8 @@ impl RoomSeats {
                 room_join: Some(true),
                 can_publish: Some(grants.publish),
                 can_subscribe: Some(true),
-                // Text beside the voice is for whoever speaks, signs or writes; who only watches says nothing.
-                can_publish_data: Some(grants.publish || grants.captions),
+                // Whoever is there agrees with the others on keys, which goes by data. Text of who only watches is shown by no page.
+                can_publish_data: Some(true),
                 can_update_own_metadata: Some(false),
                 ..VideoClaims::default()
             }),

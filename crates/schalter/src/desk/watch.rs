@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schalter_desk::domain::{Appointment, AppointmentId, EventKind};
+use schalter_desk::ledger::LedgerStats;
 use schalter_desk::store::{Filter, MAX_APPOINTMENTS, MAX_EVENTS};
 use schalter_desk::{Changed, Desk};
-use schalter_metrics::{DeskSnapshot, DeskWebhookSnapshot};
+use schalter_metrics::{DeskAuditSnapshot, DeskSnapshot, DeskWebhookSnapshot};
 use schalter_model::AuthorityId;
 use schalter_webhook::{FeedStats, RetryReason};
 use tokio::sync::broadcast::error::RecvError;
@@ -49,7 +50,27 @@ impl Counts {
             admitted: self.admitted.load(Ordering::Relaxed),
             owed: self.desk.as_ref().map_or(0, |desk| desk.owed() as u64),
             webhooks: self.telling.as_ref().and_then(|one| one.stats()).map(told),
+            audit: self
+                .desk
+                .as_ref()
+                .and_then(|desk| desk.log_stats())
+                .map(logged),
         }
+    }
+}
+
+fn logged(stats: LedgerStats) -> DeskAuditSnapshot {
+    let LedgerStats {
+        leaves,
+        behind,
+        broken,
+        failures,
+    } = stats;
+    DeskAuditSnapshot {
+        leaves,
+        behind,
+        broken,
+        failures,
     }
 }
 

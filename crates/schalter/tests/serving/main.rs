@@ -9,6 +9,7 @@
 mod acme;
 mod admin_listener;
 mod administration;
+mod audit;
 mod authority;
 mod configured;
 mod desk;

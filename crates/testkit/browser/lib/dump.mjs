@@ -33,6 +33,22 @@ export async function dumpMemory(pid) {
  */
 const LEAST_DISTINCT_OF_WORD = 3;
 
+/** What the clients leave clear at the beginning of a frame: VP8's first bytes for servers like this one, and Opus's configuration. */
+export const CLEAR = { key: 10, delta: 3, audio: 1 };
+
+/** Frames as the worker's recorder answers them, without what stays clear. */
+export const windowsOf = (frames) => new Windows(frames.map(({ type, data }) => Buffer.from(data, 'base64').subarray(CLEAR[type])));
+
+/**
+ * Looks for frames in the memory of a process, which goes on meanwhile: how many pieces of them there are, and how many of these stand there. What
+ * can't be written to is left out: programs and tables. A dump takes longer, but is what it was at one moment.
+ */
+export function searchMemory(pid, frames) {
+  const windows = windowsOf(frames);
+  const ranges = fs.readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n').map((line) => /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line)).filter(Boolean).map(([, from, to]) => [parseInt(from, 16), parseInt(to, 16)]);
+  return { count: windows.count, ...windows.search(`/proc/${pid}/mem`, { enough: windows.count / 10, ranges }) };
+}
+
 /** How many different bytes there are. */
 const distinct = (bytes, at, length) => new Set(bytes.subarray(at, at + length)).size;
 
@@ -71,18 +87,19 @@ export class Windows {
   }
 
   /**
-   * Which of the pieces stand in the file: how many different ones, and where the first is. Looks for no more once `enough`
+   * Which of the pieces stand in the file, or in `ranges` of it: how many different ones, and where the first is. Looks for no more once `enough`
    * are found.
    */
-  search(file, { enough = Infinity } = {}) {
+  search(file, { enough = Infinity, ranges = [[0, Infinity]] } = {}) {
     const found = new Set();
     let first;
     const handle = fs.openSync(file, 'r');
     const buffer = new ArrayBuffer(CHUNK);
     const [bytes, words] = [new Uint8Array(buffer), new Uint32Array(buffer)];
     // Chunks overlap by enough for a piece that crosses their border.
-    for (let position = 0; found.size < enough; position += CHUNK - 64) {
-      const length = fs.readSync(handle, bytes, 0, CHUNK, position);
+    for (const [from, to] of ranges) for (let position = from; position < to && found.size < enough; position += CHUNK - 64) {
+      const wanted = Math.min(CHUNK, to - position);
+      const length = read(handle, bytes, wanted, position);
       // Every piece of 32 bytes holds a word at a multiple of eight, wherever it stands.
       for (let word = 0; word + 2 <= length >> 2 && found.size < enough; word += 2) {
         const [low, high] = [words[word], words[word + 1]];
@@ -94,7 +111,7 @@ export class Windows {
           }
         }
       }
-      if (length < CHUNK) break;
+      if (length < wanted) break;
     }
     fs.closeSync(handle);
     return { found: found.size, first };
@@ -107,6 +124,17 @@ export class Windows {
     while (after < WINDOW && at + after < length && this.#bytes[i + after] === bytes[at + after]) after++;
     for (let start = i - before; start + WINDOW <= i + after; start++) if (this.#telling[start]) yield start;
   }
+}
+
+/** As much as is there; nothing of what was given back meanwhile. */
+function read(handle, bytes, wanted, position) {
+  let length = 0;
+  try {
+    for (let more; length < wanted && (more = fs.readSync(handle, bytes, length, wanted - length, position + length)) > 0;) length += more;
+  } catch (failure) {
+    if (failure.code !== 'EIO' && failure.code !== 'EFAULT') throw failure;
+  }
+  return length;
 }
 
 function hashOf(low, high) {

@@ -9,13 +9,19 @@ const CAMERA = { width: 320, height: 180, fps: 15 };
 const HZ = 6;
 const POLL_MS = 50;
 const WINDOW = { width: 1280, height: 800 };
+/** A browser that lacks what encryption between browsers takes. */
+const OLD = 'delete RTCRtpSender.prototype.createEncodedStreams; delete window.RTCRtpScriptTransform;';
 let script;
 
-/** Opens `url` in a window of its own, where the browser has such; `devices` are those of page/devices.js. */
-export async function visit(browser, url, devices, { locale = 'de-DE' } = {}) {
+/**
+ * Opens `url` in a window of its own, where the browser has such; `devices` are those of page/devices.js. In an `old` one nothing can be encrypted
+ * between browsers; with `recorded` (Chromium) `framesOf` answers what is sent.
+ */
+export async function visit(browser, url, devices, { locale = 'de-DE', old = false, recorded = false } = {}) {
   script ??= await bundle('devices.js');
-  const source = `window.TEST_DEVICES = ${JSON.stringify({ ...CAMERA, ...devices })};\n${script}`;
+  const source = `${old ? OLD : ''}window.TEST_DEVICES = ${JSON.stringify({ ...CAMERA, ...devices })};\n${script}`;
   const context = browser.newContext ? await browser.newContext({ locale, viewport: WINDOW }) : browser;
+  if (recorded) await context.route('**/assets/e2ee-worker.js', async (route) => route.fulfill({ contentType: 'text/javascript', body: await bundle('e2ee-worker.js') }));
   const page = await context.newPage();
   if (context === browser) await page.setViewport(WINDOW);
   const failures = [];
@@ -52,6 +58,26 @@ export async function reach(page, selector, most = 80) {
   }
   throw new Error(`${selector} can't be reached by keyboard`);
 }
+
+/** Frames that the page's encoders make within `ms`, and with `first` their first ones, as they are before they are encrypted. */
+export const framesOf = (page, ms, { first = false } = {}) => page.evaluate(async ([ms, first]) => {
+  const channel = new BroadcastChannel('e2ee');
+  const stop = () => new Promise((done) => {
+    channel.onmessage = ({ data }) => done(data);
+    channel.postMessage('stop');
+  });
+  const before = first ? await stop() : [];
+  channel.postMessage('record');
+  await new Promise((over) => setTimeout(over, ms));
+  const base64 = (bytes) => btoa(Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join(''));
+  return [...before, ...(await stop())].map(({ type, data }) => ({ type, data: base64(data) }));
+}, [ms, first]);
+
+/** Waits until the page says this of encryption: `end`, `transport` or what else layer.ts knows. */
+export const says = (page, layer, ms) => until(page, `the layer ${layer}`, (wanted) => document.querySelector('.shield')?.dataset.layer === wanted, layer, ms);
+
+/** The number that the page shows for somebody, by the id of their seat. */
+export const codeOf = (page, person) => until(page, `the number of ${person}`, (id) => document.querySelector(`#present [data-person="${id}"] .codes__number`)?.dataset.code, person);
 
 /** Waits until the page shows ten frames in a row that come from camera or screen `id`. */
 export const sees = (page, id, ms) => until(page, `the picture of ${id}`, (wanted) => {

@@ -9,16 +9,24 @@ import { after, before, describe, test } from 'node:test';
 import WebSocket from 'ws';
 import { figure, sleep } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
+import { searchMemory } from '../lib/dump.mjs';
 import { hasSound, launchFirefox } from '../lib/firefox.mjs';
+import { udpRelay } from '../lib/network.mjs';
 import { startServer } from '../lib/server.mjs';
-import { hears, keystrokes, press, reach, sees, until, visit } from '../lib/visitors.mjs';
+import { codeOf, framesOf, hears, keystrokes, press, reach, says, sees, until, visit } from '../lib/visitors.mjs';
 
 /** How long nothing may be forwarded, to be sure that nothing is. */
 const QUIET_MS = 1_500;
+/** So long frames are recorded that the server's memory is searched for. */
+const FRAMES_MS = 300;
 /** Workers tell their counters once a second. */
 const COUNTED_MS = 1_100;
 /** What somebody types is to be read so soon (EN 301 549, 6.2.4). */
 const READ_MS = 500;
+/** What a bad network loses of everything, each way. */
+const BAD = 0.2;
+/** The server looks every five seconds, and a network is bad once it stayed so for ten. */
+const GIVEN_UP_MS = 30_000;
 /** What narrow band would swallow (EN 301 549, 6.1). */
 const HIGH_HZ = 7_000;
 const KEY = 'a-key-of-a-case-system-0123456789abcdef';
@@ -66,22 +74,26 @@ const closeAll = (pages) => Promise.all(pages.map((page) => page.closeAll()));
 const connected = (page) => until(page, 'the call', () => document.documentElement.dataset.state === 'connected', undefined, 20_000);
 
 describe('a consultation of the demo', { timeout: 90_000 }, () => {
-  let server, browser;
+  let server, browser, relay;
   before(async () => {
     server = await startServer({ desk: 'demo' });
+    relay = await udpRelay(server.udpPort);
     browser = await launchChromium();
   });
   after(async () => {
     await browser?.close();
+    await relay?.close();
     await server?.stop();
   });
 
+  /** The number on a page where one other person is. */
+  const code = (page) => until(page, 'the number', () => document.querySelector('#present .codes__number')?.dataset.code);
   const forwarded = async () => (await server.metrics()).get('schalter_rtp_packets_sent_total');
 
-  test('a citizen waits, is admitted by keyboard, held, admitted again, and it ends; nothing is forwarded out of turn', async () => {
+  test('a citizen waits, is admitted by keyboard, held, admitted again, goes on by sound alone, and it ends; nothing is forwarded out of turn', async () => {
     const [citizenLink] = /http:\S+\/termin#\S+/.exec(server.printed());
     const [officialLink] = /http:\S+\/amt\b/.exec(server.printed());
-    const citizen = await visit(browser, citizenLink, CHAIN.citizen);
+    const citizen = await visit(browser, citizenLink, { ...CHAIN.citizen, hz: 660, relay: { from: server.udpPort, to: relay.port } }, { recorded: true });
     await goWaiting(citizen);
 
     const official = await visit(browser, officialLink, CHAIN.official);
@@ -99,15 +111,56 @@ describe('a consultation of the demo', { timeout: 90_000 }, () => {
     figure('consultation', 'both see each other after, ms', Date.now() - asked);
     assert.ok((await forwarded()) > 0);
 
+    // Nobody between can see it: both pages say so, both have one number, and nothing of what was encoded is in the server.
+    await Promise.all([citizen, official].map((page) => says(page, 'end')));
+    const codes = [await code(citizen), await code(official)];
+    assert.match(codes[0], /^\d{6}$/);
+    assert.equal(codes[0], codes[1], 'both see one number');
+    const kept = searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS, { first: true }));
+    figure('consultation', 'pieces of frames, and those of them in memory', [kept.count, kept.found]);
+    assert.ok(kept.count > 2_000, `${kept.count} pieces are varied enough`);
+    assert.equal(kept.found, 0, `a frame as it was before encryption stands in memory at ${kept.first}`);
+    await press(official, '.talk__who summary');
+    await official.focus('#present [id^=same-]');
+    await official.keyboard.press('Space');
+    await until(official, 'the comparison', () => document.querySelector('#layer').textContent === 'Von Gerät zu Gerät verschlüsselt. Zahlen verglichen.');
+
     await press(official, '#lobby [id^=hold-]');
     await until(citizen, 'the waiting room', () => document.querySelector('#position')?.textContent);
     await sleep(COUNTED_MS);
     const held = await forwarded();
     await sleep(QUIET_MS);
     assert.equal(await forwarded(), held, 'nothing is forwarded to or from somebody who is held');
+    // Nor could they read on: the official sends with another key.
+    const own = () => official.evaluate(() => window.keysSet.filter(([identity]) => identity === document.querySelector('.tile[data-local]').dataset.identity).map(([, index]) => index));
+    assert.deepEqual(await own(), [0, 1]);
+    await says(official, 'alone');
 
     await press(official, '#lobby [id^=admit-]');
+    await Promise.all([sees(citizen, 1), sees(official, 2), says(citizen, 'end'), says(official, 'end')]);
+    const again = [await code(citizen), await code(official)];
+    assert.equal(again[0], again[1]);
+    assert.notEqual(again[0], codes[0], 'another seat has another number, to be compared anew');
+    assert.equal(await official.isChecked('#present [id^=same-]'), false);
+
+
+    // The citizen's network gets so bad that pictures are given up for the sake of sound, both ways; who wants them back gets them.
+    relay.loss = BAD;
+    const worse = Date.now();
+    await until(citizen, 'that pictures are given up', () => document.querySelector('#quality').dataset.text === 'quality.poor', undefined, GIVEN_UP_MS);
+    figure('consultation', 'pictures are given up after, ms', Date.now() - worse);
+    await until(official, 'no picture of the citizen', () => ![...document.querySelectorAll('.tile:not([data-local]) video')].some((video) => video.checkVisibility()));
+    await until(citizen, 'that no picture is sent or received', async () => {
+      const packets = async () => (await window.allStats()).filter(({ type, kind }) => kind === 'video' && /^(in|out)bound-rtp$/.test(type)).reduce((sum, { packetsSent = 0, packetsReceived = 0 }) => sum + packetsSent + packetsReceived, 0);
+      const before = await packets();
+      await new Promise((later) => setTimeout(later, 500));
+      return (await packets()) === before;
+    });
+    await Promise.all([hears(official, 660), ...(hasSound ? [hears(citizen, 440)] : [])]);
+    relay.loss = 0;
+    await press(citizen, '#pictures');
     await Promise.all([sees(citizen, 1), sees(official, 2)]);
+
     await press(official, '#end-call');
     await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
     assert.deepEqual([...citizen.failures, ...official.failures], []);
@@ -171,7 +224,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     const phone = await visit(chromium, kim.join_url, CHAIN.phone);
     await until(phone, 'the landing', () => !!document.querySelector('#open'));
 
-    const citizen = await visit(chromium, kim.join_url, CHAIN.citizen);
+    const citizen = await visit(chromium, kim.join_url, CHAIN.citizen, { recorded: true });
     await press(citizen, '#open');
     await until(citizen, 'the notice', () => document.querySelector('#notice')?.textContent.startsWith('Einwilligung'));
     // What one agrees to is what one has read, in one's own language.
@@ -202,6 +255,17 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     figure('consultation', 'a tone of 7 kHz arrives as, Hz', await hears(interpreter, HIGH_HZ));
     if (hasSound) await hears(official, HIGH_HZ);
     await Promise.all([pinned(citizen, [kim.id, uli.id]), pinned(official, [kim.id, uli.id])]);
+
+    // Encrypted between all of them, in one browser and the other; each pair has a number of its own.
+    await Promise.all([citizen, interpreter, captioner, official].map((page) => says(page, 'end')));
+    const numbers = new Set();
+    for (const [page, id] of [[citizen, kim.id], [interpreter, uli.id], [captioner, sam.id]]) {
+      const number = await codeOf(official, id);
+      const dilek = await page.evaluate(() => [...document.querySelectorAll('#present li')].find((one) => one.textContent.includes('Dilek')).dataset.person);
+      assert.equal(await codeOf(page, dilek), number);
+      numbers.add(number);
+    }
+    assert.equal(numbers.size, 3);
 
     // Text as it is typed, both ways.
     await openText(citizen);
@@ -252,7 +316,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await press(official, '#colleague-open > summary');
     await press(official, '#colleague');
     const invitation = await until(official, 'the invitation', () => document.querySelector('#colleague-link')?.value);
-    const colleague = await visit(chromium, invitation, CHAIN.colleague);
+    const colleague = await visit(chromium, invitation, CHAIN.colleague, { old: true });
     await press(colleague, '#open');
     await checkDevices(colleague);
     await connected(colleague);
@@ -260,6 +324,13 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await press(late, '#open');
     await until(late, 'the refusal', () => document.querySelector('[role=alert]')?.textContent);
     await until(official, 'the colleague', () => document.querySelectorAll('.tile').length >= 5);
+    // Their browser can't encrypt: all are told, go on without, and the server could see it. That is also how the search is known to find.
+    await Promise.all([colleague, citizen, official].map((page) => says(page, 'transport')));
+    assert.match(await official.evaluate(() => document.querySelector('#encryption').textContent), /Nicht von Gerät zu Gerät verschlüsselt ist es bei: /);
+    await Promise.all([sees(colleague, 1), sees(colleague, 2), sees(official, 5), sees(citizen, 5), sees(citizen, 1)]);
+    const open = searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS));
+    figure('consultation', 'pieces of frames, and those of them in memory, without encryption', [open.count, open.found]);
+    assert.ok(open.found >= open.count / 10, `${open.found} of ${open.count} pieces are in memory`);
     await closeAll([colleague, late]);
 
     // Another device with the same link is admitted afresh, and takes the place of the first.
@@ -267,6 +338,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await press(official, `#lobby #admit-${kim.id}`);
     await connected(phone);
     await until(citizen, 'the end on the first device', () => document.documentElement.dataset.state === 'ended');
+    await Promise.all([official, phone, interpreter].map((page) => says(page, 'end')));
     await Promise.all([sees(official, 6), pinned(official, [`${kim.id}.2`, uli.id])]);
 
     await press(official, '#end-call');
@@ -294,8 +366,16 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await reach(official, `#admit-${robin.id}`);
     await reach(official, `#enter-${made.id}`);
     await checkDevices(official);
-    await Promise.all([sees(official, 7), sees(citizen, 1)]);
+    await Promise.all([sees(official, 7), sees(citizen, 1), says(official, 'end'), says(citizen, 'end')]);
     if (hasSound) await Promise.all([hears(official, 660), hears(citizen, 440)]);
+    // The browser's own choice of what to share: it insists on a key that was pressed just before. A window is what it is asked for.
+    await press(official, '#toggle-screen');
+    await press(official, '#share-go');
+    await until(citizen, 'the window', () => [...document.querySelectorAll('[data-source=screen_share] video')].some((video) => video.videoWidth > 0 && video.currentTime > 0));
+    const surfaces = await official.evaluate(() => window.peerConnections.flatMap((peer) => peer.getSenders()).map(({ track }) => track?.getSettings().displaySurface).filter(Boolean));
+    assert.deepEqual(surfaces, ['window']);
+    await press(official, '#toggle-screen');
+    await until(citizen, 'the end of sharing', () => !document.querySelector('[data-source=screen_share]'));
     await press(official, '#end-call');
     await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
     assert.deepEqual([...citizen.failures, ...official.failures], []);

@@ -3,14 +3,12 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { describe, test } from 'node:test';
 import { SIMULCAST, SIZES, ask, figure, join, newRoom } from '../lib/call.mjs';
-import { WINDOW, Windows, dumpMemory } from '../lib/dump.mjs';
+import { WINDOW, dumpMemory, windowsOf } from '../lib/dump.mjs';
 import { VERSIONS } from '../lib/sdk.mjs';
 import { setStage } from '../lib/stage.mjs';
 
 /** How long frames are gathered just before the dump: the server keeps packets longer than that. */
 const FRAMES_MS = 1_000;
-/** What the clients leave clear at the beginning of a frame: VP8's first bytes for servers like this one, and Opus's configuration. */
-const CLEAR = { key: 10, delta: 3, audio: 1 };
 
 describe('memory', { timeout: 120_000 }, () => {
   const stage = setStage();
@@ -34,7 +32,7 @@ describe('memory', { timeout: 120_000 }, () => {
     figure(name, 'frames', kinds);
     assert.ok(kinds.key >= 1 && kinds.delta >= 30 && kinds.audio >= 30, JSON.stringify(kinds));
     const begun = Date.now();
-    const windows = new Windows(frames.map(({ type, data }) => Buffer.from(data, 'base64').subarray(CLEAR[type])));
+    const windows = windowsOf(frames);
     const { found, first } = windows.search(dump.file, { enough: windows.count / 10 });
     figure(name, 'dump, MiB', fs.statSync(dump.file).size / 2 ** 20);
     figure(name, `pieces of ${WINDOW} bytes, and those of them in the dump`, [windows.count, found]);

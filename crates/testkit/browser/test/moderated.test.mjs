@@ -100,6 +100,7 @@ describe(`${VERSIONS.browser} in Chromium, moderated by ${VERSIONS.nodeApi}`, { 
     await api.call('move_participant', { room, identity: 'anna', destinationRoom });
     await ask(ben, 'happened', 'left', { identity: 'anna' }, 5_000);
     await ask(anna, 'happened', 'reconnected', {}, 10_000);
+    await ask(anna, 'settled', 10_000);
     await ask(anna, 'seen', 'host', 10_000);
     await ask(host, 'seen', 'anna', 10_000);
     assert.equal((await ask(anna, 'about')).room.name, destinationRoom);

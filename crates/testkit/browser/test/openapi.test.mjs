@@ -117,7 +117,7 @@ describe('openapi', { timeout: 120_000 }, () => {
   async function startDesk(t) {
     const secret = path.join(folder, 'desk-key');
     fs.writeFileSync(secret, KEY, { mode: 0o600 });
-    const keys = [{ id: 'cases', secret_file: secret, scopes: ['appointments:read', 'appointments:write', 'events:read'] }];
+    const keys = [{ id: 'cases', secret_file: secret, scopes: ['appointments:read', 'appointments:write', 'events:read', 'audit:read'] }];
     const officials = { demo: [{ id: 'kim', name: 'Kim Beispiel' }] };
     const server = await untilEnd(t, startServer({ desk: { authorities: [{ id: 'ulm', name: 'Stadt Ulm', keys, officials }] } }), (it) => it.stop());
     const at = (minutes) => new Date(Date.now() + minutes * 60_000).toISOString();

@@ -70,7 +70,7 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
   }
 
   test('every screen in each language, light and dark, narrow and with large text', async (t) => {
-    const page = await open(t);
+    const page = await open(t, { office: { end_to_end: 'possible' } });
     const shown = (name) => look(page, `termin-${name}`, pictures);
     await page.waitForSelector('#help:not(:empty)'); // there is one office: its help line stands there before the link is spent
     await shown('landing');
@@ -100,12 +100,20 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await page.evaluate(() => window.fakeRoom.finishConnecting());
     await page.waitForSelector('html[data-state=connected]');
     await page.evaluate(() => {
-      window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true });
+      window.fakeRoom.join('off', 'Frau Schröder', { hue: 200, speaking: true, encrypts: true });
       window.fakeRoom.speak(['off']);
     });
+    await page.waitForSelector('.shield[data-layer=end]');
+    await page.focus('.talk__who summary');
+    await page.keyboard.press('Enter');
     const snapshot = await page.locator('main').ariaSnapshot();
     assert.match(snapshot, /- status: Frau Schröder spricht/);
     assert.match(snapshot, /- 'button "Anheften: Frau Schröder"'/);
+    // What is on is a status, and the number is read one digit after the other.
+    assert.match(snapshot, /- status: Von Gerät zu Gerät verschlüsselt\. Zahlen noch nicht verglichen\./);
+    const digits = [...(await page.getAttribute('.codes__number', 'data-code'))].join(' ').replace(/^(.{5}) /, '$1, ');
+    assert.match(snapshot, new RegExp(`Zahl: ${digits}`));
+    assert.match(snapshot, /- checkbox "Gleiche Zahl bei Frau Schröder"/);
     await shown('call');
     await page.emulateMedia({ forcedColors: 'active' });
     const alike = await page.$$eval('.controls button, .tile__pin', (buttons) => buttons.filter((one) => one.checkVisibility() && getComputedStyle(one.querySelector('.icon')).color === getComputedStyle(one).backgroundColor).map(({ id }) => id));
@@ -114,6 +122,19 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await press(page, 'toggle-text');
     await page.evaluate(() => window.fakeRoom.receive('off', 'rtt', [0, 0, 0, 0, ...new TextEncoder().encode('Guten Tag, hören Sie mich?')]));
     await shown('call-text');
+    // What somebody in between writes in another's name is not shown: it is not sealed.
+    await page.evaluate(() => { const { fakeRoom } = window; fakeRoom.emit('dataReceived', new TextEncoder().encode('Bitte überweisen Sie'), fakeRoom.remoteParticipants.get('off'), undefined, 'chat'); });
+    await page.evaluate(() => window.fakeRoom.receive('off', 'chat', [...new TextEncoder().encode('Guten Morgen')]));
+    await page.waitForSelector('#chat-lines p');
+    assert.equal(await page.textContent('#chat-lines'), 'Frau Schröder: Guten Morgen');
+    // Somebody comes whose browser can't: it is announced, and no number stands where there is nothing to compare.
+    await page.evaluate(() => window.fakeRoom.join('old', 'Herr Öz', { hue: 90, encrypts: false }));
+    await page.waitForSelector('.shield[data-layer=transport]');
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: Verschlüsselt bis zum Server des Amts\./);
+    assert.match(await page.textContent('#encryption'), /Nicht von Gerät zu Gerät verschlüsselt ist es bei: Herr Öz\.$/);
+    assert.equal(await page.isVisible('.codes__number'), false);
+    await page.evaluate(() => window.fakeRoom.part('old'));
+    await page.waitForSelector('.shield[data-layer=end]');
     await facesAndField(page);
     await press(page, 'toggle-screen');
     await page.waitForSelector('#share-hint[open]');
@@ -170,6 +191,14 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await look(page, 'termin-reconnecting', pictures);
     await page.evaluate(() => window.fakeRoom.reconnecting(false));
     assert.equal(await page.locator('.call__connection').textContent(), 'Verbindung ist wieder da');
+    // The library keeps some of what happens then to itself: who came is heard and seen all the same, and who went is gone.
+    await page.evaluate(() => window.fakeRoom.exchange('new', 'Herr Weber'));
+    await page.clock.fastForward(500);
+    await page.clock.fastForward(500);
+    const tiles = await page.evaluate(() => [...document.querySelectorAll('.tile')].map((tile) => tile.dataset.identity));
+    assert.deepEqual(tiles.sort(), ['kim', 'new']);
+    assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('new').sound.attachedElements.filter((element) => element.isConnected).length), 1, 'heard once');
+    assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('new').subscribed), false, 'pictures stay off');
     assert.deepEqual(page.errors, []);
   });
 
@@ -209,6 +238,13 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(await page.locator('main').ariaSnapshot(), /- alert:\s+- text: Mikrofon\s+- paragraph: Der Browser darf das Mikrofon nicht benutzen/);
     await look(page, 'termin-denied', pictures);
     assert.deepEqual(page.errors, []);
+
+    // Where nothing but encryption between browsers will do, who can't is told before anything else is asked.
+    const old = await open(t, { office: { end_to_end: 'required' } }, { init: () => { delete RTCRtpSender.prototype.createEncodedStreams; delete window.RTCRtpScriptTransform; } });
+    await press(old, 'open');
+    await old.getByRole('alert').filter({ hasText: 'Gespräche von Gerät zu Gerät verschlüsselt. Ihr Browser kann das nicht.' }).waitFor();
+    assert.ok(!old.desk.calls.some((call) => /wait|seat|devices|notice/.test(call)), 'nobody waits for what can not be');
+    assert.deepEqual(old.errors, []);
 
     // Of several offices nobody knows yet whose link it is: each of their lines stands there, before it is opened and when it can't be.
     const offices = [{ name: 'Bürgeramt Mitte', phone: '+49 30 115', text: '' }, { name: 'Sozialamt', phone: '+49 30 116', text: '' }];

@@ -33,7 +33,8 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
   }, 'lobby.ended'));
   const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby' });
   const beside = setLabel(el('section', { class: 'call__lobby' }, said, lobby), 'lobby.title');
-  const talk = new Talk({ captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) });
+  const talk = await Talk.begin(me.office.end_to_end, { captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) }).catch((problem: unknown) => failed(content, problem));
+  if (!talk) return;
   const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, {
     askMute: (id) => talk.mute.ask(id),
     // Pictures out of sight are not even sent: whoever lets somebody in wants to see them.
@@ -67,6 +68,7 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     await failed(content, problem);
   } finally {
     stop();
+    talk.end();
   }
 }
 

@@ -16,19 +16,22 @@ export class AskMute {
   readonly #answers = el('div', { class: 'actions', hidden: '' }, this.#off, this.#keep);
   readonly element = el('div', { class: 'ask-mute', id: 'ask-mute' }, this.#said, this.#answers);
   readonly #mayAsk: (identity: string) => boolean;
+  readonly #send: (to: string) => Promise<void>;
   #room: Room | undefined;
 
   /** `mayAsk` tells officials from others by their identity in the room: a question of anybody else is none. */
-  constructor(mayAsk: (identity: string) => boolean) {
-    this.#mayAsk = mayAsk;
+  constructor(mayAsk: (identity: string) => boolean, send: (to: string) => Promise<void>) {
+    [this.#mayAsk, this.#send] = [mayAsk, send];
+  }
+
+  /** The question came from somebody. */
+  received(from: Participant): void {
+    if (this.#mayAsk(from.identity)) this.#asked(from);
   }
 
   begin(room: Room): void {
     this.#room = room;
     room
-      .on(RoomEvent.DataReceived, (_, participant, __, topic) => {
-        if (topic === ASK_MUTE && participant && this.#mayAsk(participant.identity)) this.#asked(participant);
-      })
       // What stands here must not outlive its being true.
       .on(RoomEvent.TrackMuted, (_, participant) => void (participant.isLocal && !participant.isMicrophoneEnabled && !this.#answers.hidden && this.#close()))
       .on(RoomEvent.TrackUnmuted, (_, participant) => void (participant.isLocal && participant.isMicrophoneEnabled && this.#close()));
@@ -40,7 +43,7 @@ export class AskMute {
     if (!one) return 'absent';
     if (!one.isMicrophoneEnabled) return 'off';
     try {
-      await this.#room?.localParticipant.publishData(new Uint8Array(1), { reliable: true, topic: ASK_MUTE, destinationIdentities: [one.identity] });
+      await this.#send(one.identity);
       return 'asked';
     } catch {
       return 'absent';

@@ -1,15 +1,19 @@
 // The consultation's part of a call: who is there and why, real-time text, captions, chat, signing, and what is encrypted.
 
-import { LocalVideoTrack, RoomEvent, Track, type Participant, type Room } from 'livekit-client';
+import { LocalVideoTrack, RoomEvent, Track, type Participant, type Room, type RoomOptions } from 'livekit-client';
 import type { Addition } from '../call';
 import { TextButton } from '../controls';
 import { el } from '../dom';
 import { clearText, setLabel, setText, type TextKey } from '../texts';
 import { personOf, SIGNING, type Tiles } from '../tiles';
-import { AskMute } from './ask-mute';
+import { ASK_MUTE, AskMute } from './ask-mute';
+import { Problem } from './api';
+import { Encryption, isAble } from './e2ee/encryption';
+import type { Policy } from './e2ee/layer';
 import { button } from './office';
+import { Shield } from './shield';
 import { BATCH_MS, difference, MOST_BYTES, Receiver, Sender } from './rtt';
-import type { Present } from './view';
+import type { Present, Role } from './view';
 
 export const TOPICS = { rtt: 'rtt', captions: 'captions', chat: 'chat' } as const;
 /** A chat line; longer ones are cut by the field. */
@@ -19,15 +23,25 @@ const MOST_LINES = 200;
 /** What one writes into the field of the real-time text before it starts over. */
 const MOST_TYPED = 2_000;
 
+/** `extra` stands among what is below the people, `lobby` beside them where there is room. */
+export interface TalkOptions {
+  readonly captions: boolean;
+  readonly phone: string;
+  readonly extra?: HTMLElement;
+  readonly lobby?: HTMLElement;
+}
+
 export class Talk implements Addition {
   readonly pins = true;
   readonly phone: string;
+  readonly status: HTMLElement;
   readonly below: HTMLElement;
   readonly beside: HTMLElement;
   readonly panes: HTMLElement;
   readonly text: TextButton;
-  readonly mute = new AskMute((identity) => this.#people.some((one) => one.role === 'official' && personOf(identity) === one.id));
-  readonly #present = el('ul', { class: 'present kern-body', id: 'present' });
+  readonly mute = new AskMute((identity) => this.#roleOf(identity) === 'official', (to) => this.#encryption.send(new Uint8Array(1), ASK_MUTE, to));
+  readonly #encryption: Encryption;
+  readonly #shield: Shield;
   readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
   /** What went wrong with one's own: for the eye as well. */
   readonly #failed = { text: el('p', { class: 'kern-body', role: 'status', id: 'unsent' }), signing: el('p', { class: 'kern-body', role: 'status', id: 'unsigned' }) };
@@ -41,17 +55,25 @@ export class Talk implements Addition {
   #tiles: Tiles | undefined;
   #pinned = '';
 
-  /** `extra` stands among what is below the people, `lobby` beside them where there is room. */
-  constructor(options: { captions: boolean; phone: string; extra?: HTMLElement; lobby?: HTMLElement }) {
+  /** For one call, with what the office wants of encryption: as TalkOptions. */
+  static async begin(policy: Policy | undefined, options: TalkOptions): Promise<Talk> {
+    const encryption = await Encryption.begin(policy ?? 'off');
+    if (policy !== 'required' || encryption.able) return new Talk(encryption, options);
+    throw cannotEncrypt();
+  }
+
+  private constructor(encryption: Encryption, options: TalkOptions) {
     this.phone = options.phone;
+    [this.#encryption, this.#shield] = [encryption, new Shield(encryption)];
+    encryption.changed = () => this.#shield.refresh();
+    encryption.received = (topic, payload, from) => this.#receive(payload, from, topic);
     this.#rtt = new Written('rtt', true, (packet) => this.#send(packet, TOPICS.rtt), () => this.text.open());
     this.#captions = new Written('captions', options.captions, (packet) => this.#send(packet, TOPICS.captions), () => this.text.open());
     this.#signing.setAttribute('aria-pressed', 'false');
     this.below = el('div', { class: 'talk' },
       this.#signing, this.#failed.signing, ...(options.extra ? [options.extra] : []),
-      el('details', { class: 'talk__who' }, setText(el('summary', { class: 'kern-body' }), 'talk.present'), this.#present),
-      el('details', {}, setText(el('summary', { class: 'kern-body' }), 'talk.encryption.short'), setText(el('p', { class: 'kern-body', id: 'encryption' }), 'talk.encryption')),
-      this.#speaker, this.mute.element);
+      this.#shield.people, this.#shield.meaning, this.#speaker, this.mute.element);
+    this.status = this.#shield.element;
     const form = el('form', { class: 'pane__form' }, setText(el('label', { class: 'kern-label', for: 'chat' }), 'talk.chat.label'), this.#chatInput,
       el('button', { type: 'submit', class: 'kern-btn kern-btn--secondary', id: 'chat-send' }, setText(el('span', { class: 'kern-label' }), 'talk.chat.send')));
     form.addEventListener('submit', (event) => {
@@ -71,11 +93,19 @@ export class Talk implements Addition {
     this.text = new TextButton(this.panes, () => this.#rtt.focus());
   }
 
-  begin(room: Room, tiles: Tiles): void {
+  options(): RoomOptions {
+    return this.#encryption.options();
+  }
+
+  joined(): Promise<void> {
+    return this.#encryption.joined();
+  }
+
+  async begin(room: Room, tiles: Tiles): Promise<void> {
     [this.#room, this.#tiles] = [room, tiles];
     this.mute.begin(room);
+    await this.#encryption.prepare(room);
     room
-      .on(RoomEvent.DataReceived, (payload, participant, _, topic) => this.#receive(payload, participant, topic))
       .on(RoomEvent.ActiveSpeakersChanged, (speakers) => {
         const name = speakers.find((one) => !one.isLocal)?.name;
         if (name) setText(this.#speaker, { key: 'talk.speaks', args: { name } });
@@ -85,12 +115,13 @@ export class Talk implements Addition {
   /** Who the desk says is there. */
   people(people: readonly Present[]): void {
     this.#people = people;
-    this.#present.replaceChildren(...people.map((one) => setText(el('li'), { key: 'talk.person', args: { name: one.name, why: { key: `role.${one.role}` } } })));
+    this.#shield.show(people);
     this.refresh();
   }
 
   refresh(): void {
     const me = this.#room?.localParticipant;
+    this.#shield.refresh();
     this.#signing.setAttribute('aria-pressed', String(me?.getTrackPublication(Track.Source.Camera)?.trackName === SIGNING));
     // A pair is pinned once when it is there; whoever unpins it has the last word.
     const pair = this.#people.find((one) => one.role === 'interpreter' && one.linked_to !== null);
@@ -106,15 +137,21 @@ export class Talk implements Addition {
   end(): void {
     this.#rtt.end();
     this.#captions.end();
+    this.#encryption.end();
     this.#room = undefined;
   }
 
   #send(packet: Uint8Array<ArrayBuffer>, topic: string): void {
-    void this.#room?.localParticipant.publishData(packet, { reliable: true, topic }).then(() => clearText(this.#failed.text), () => setText(this.#failed.text, 'talk.unsent'));
+    if (this.#room) void this.#encryption.send(packet, topic).then(() => clearText(this.#failed.text), () => setText(this.#failed.text, 'talk.unsent'));
   }
 
-  #receive(payload: Uint8Array, participant: Participant | undefined, topic: string | undefined): void {
-    if (!participant) return;
+  #roleOf(identity: string): Role | undefined {
+    return this.#people.find((one) => personOf(identity) === one.id)?.role;
+  }
+
+  #receive(payload: Uint8Array, participant: Participant, topic: string): void {
+    if (topic === ASK_MUTE) return this.mute.received(participant);
+    if (this.#roleOf(participant.identity) === 'observer') return; // who only watches says nothing
     if (topic === TOPICS.rtt) this.#rtt.take(participant, payload);
     if (topic === TOPICS.captions) this.#captions.take(participant, payload);
     if (topic === TOPICS.chat && payload.length <= MOST_CHAT * 4) this.#line(participant, new TextDecoder().decode(payload).slice(0, MOST_CHAT));
@@ -206,9 +243,16 @@ class Written {
   }
 }
 
+/** Turns away who can't encrypt where nothing else will do: before they wait, and before anything is sent. */
+export function mustEncrypt(policy: Policy | undefined): void {
+  if (policy === 'required' && !isAble()) throw cannotEncrypt();
+}
+
+const cannotEncrypt = () => new Problem('no-encryption', 0);
+
 export function problemText(code: string): TextKey {
   switch (code) {
-    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'no-authority': case 'not-admitted': case 'offline':
+    case 'link-unknown': case 'link-revoked': case 'too-early': case 'too-late': case 'cancelled': case 'no-session': case 'no-authority': case 'not-admitted': case 'offline': case 'no-encryption':
       return `problem.${code}`;
     case 'room': case 'busy': case 'store': case 'ended': case 'too-many-people':
       return `amt.problem.${code}`;

@@ -1,5 +1,7 @@
 // What the desk tells the pages, as it stands in its JSON. Times are RFC 3339 in UTC.
 
+import type { Policy } from './e2ee/layer';
+
 export type Role = 'official' | 'citizen' | 'interpreter' | 'companion' | 'captioner' | 'observer';
 export type Stage = 'invited' | 'opened' | 'waiting' | 'admitted' | 'in_call' | 'left' | 'denied' | 'held' | 'ended';
 export type Network = 'udp' | 'tcp' | 'tls' | 'none';
@@ -16,6 +18,8 @@ export interface Office {
   readonly name: string;
   readonly time_zone: string;
   readonly languages: readonly string[];
+  /** Whether calls are encrypted between browsers; a desk that does not say so means not. */
+  readonly end_to_end?: Policy;
   readonly help: { readonly phone: string; readonly text: string };
   readonly links: Readonly<Partial<Record<'imprint' | 'privacy' | 'accessibility' | 'feedback', string | null>>>;
   readonly theme: { readonly logo_url?: string | null; readonly colours?: { readonly primary?: string | null; readonly on_primary?: string | null } | null };

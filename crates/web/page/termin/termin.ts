@@ -9,7 +9,7 @@ import { language, offerLanguage, onLanguage, setText, setTitle, type Message, t
 import { ask, listen, Problem, tell } from '../talk/api';
 import { ServerClock } from '../talk/clock';
 import { alertBox, button, dateIn, instant, timeIn, useOffice, whereToAsk } from '../talk/office';
-import { problemText, Talk } from '../talk/talk';
+import { mustEncrypt, problemText, Talk } from '../talk/talk';
 import type { Bye, Needs, Network, Seat, View } from '../talk/view';
 
 /** An appointment that began so long ago begins late: then the page says so. */
@@ -60,6 +60,7 @@ async function refused(content: HTMLElement, problem: unknown): Promise<void> {
 }
 
 async function attend(content: HTMLElement, first: View, fresh: boolean): Promise<void> {
+  mustEncrypt(first.authority.end_to_end);
   let view = first;
   let entry: Entry | undefined;
   // Another device of the same person waits as soon as its link is open; its own camera and microphone are to be tried all the same.
@@ -77,7 +78,7 @@ async function attend(content: HTMLElement, first: View, fresh: boolean): Promis
     if (admitted.type === 'bye' || admitted.view.me.stage === 'denied' || admitted.view.me.stage === 'ended') return over(content, admitted.type === 'bye' ? view : admitted.view, admitted.type === 'bye' ? admitted.reason : admitted.view.me.stage, (performance.now() - began) / 1000);
     view = admitted.view;
     const seat = await tell<Seat>('me/seat');
-    const talk = new Talk({ captions: view.grants.captions, phone: view.authority.help.phone });
+    const talk = await Talk.begin(view.authority.end_to_end, { captions: view.grants.captions, phone: view.authority.help.phone });
     talk.people(view.present);
     let bye: Bye | undefined;
     const stop = listen<View>('me/socket', (message) => {

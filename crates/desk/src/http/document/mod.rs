@@ -146,6 +146,7 @@ impl Page<'_> {
         self.agreements(html, record);
         push(html, &format!("<h2>{}</h2>\n", Text(&texts.history)));
         self.history(html, record);
+        self.proof(html, record);
         html.push_str("</section>\n");
     }
 
@@ -318,6 +319,26 @@ impl Page<'_> {
             row(html, &self.at(event.at), &cells);
         }
         table_end(html);
+    }
+
+    /// Under which log it stands, and which events that proves.
+    fn proof(&self, html: &mut String, record: &Record) {
+        let texts = self.texts;
+        let proof = record.proof.as_ref();
+        let newest = proof.and_then(|proof| Some((proof, proof.newest.as_ref()?)));
+        let Some((proof, checkpoint)) = newest else {
+            push(html, &format!("<p>{}</p>\n", Text(&texts.not_logged)));
+            return;
+        };
+        let root = STANDARD.encode(checkpoint.root);
+        let line = Markup::text(&texts.logged)
+            .0
+            .replace("{proven}", &proof.places.len().to_string())
+            .replace("{events}", &record.events.len().to_string())
+            .replace("{log}", &Markup::code(&checkpoint.origin).0)
+            .replace("{size}", &checkpoint.size.to_string())
+            .replace("{root}", &Markup::code(&root).0);
+        push(html, &format!("<p>{line}</p>\n"));
     }
 
     fn what(&self, event: &Event) -> Markup {

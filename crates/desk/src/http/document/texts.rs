@@ -59,6 +59,9 @@ pub(super) struct Texts {
     pub(super) system: String,
     /// With `{id}`.
     pub(super) former_person: String,
+    /// With `{proven}`, `{events}`, `{log}`, `{size}` and `{root}`.
+    pub(super) logged: String,
+    pub(super) not_logged: String,
     roles: BTreeMap<String, String>,
     states: BTreeMap<String, String>,
     outcomes: BTreeMap<String, String>,

@@ -18,7 +18,7 @@ impl Gate for Pages {
         let session = LoggedIn(session.ok_or_else(problem::no_session)?);
         match scope {
             Scope::AppointmentsRead | Scope::AppointmentsWrite => {}
-            Scope::EventsRead => return Err(problem::no_session()),
+            Scope::EventsRead | Scope::AuditRead => return Err(problem::no_session()),
         }
         // The session's secret is known to its browser only, as a key is to its holder.
         let key = hmac::Key::new(hmac::HMAC_SHA256, cookie.reveal().as_bytes());

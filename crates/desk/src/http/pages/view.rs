@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::embedding::OfficePages;
 use crate::Visitor;
 use crate::domain::{
-    Authority, Digest, LanguageTag, Message, Needs, Notice, Person, Refusal, Role, Session,
-    Timestamp,
+    Authority, Digest, EndToEnd, LanguageTag, Message, Needs, Notice, Person, Refusal, Role,
+    Session, Timestamp,
 };
 
 /// An office, as everybody may see it.
@@ -22,6 +22,7 @@ pub(super) struct OfficeView {
     name: String,
     time_zone: String,
     languages: Vec<String>,
+    end_to_end: EndToEnd,
     help: HelpView,
     links: LinksView,
     theme: ThemeView,
@@ -84,6 +85,7 @@ impl OfficeView {
             name: authority.name.clone(),
             time_zone: authority.time_zone.name().to_owned(),
             languages: authority.languages.clone(),
+            end_to_end: authority.end_to_end,
             help: HelpView {
                 phone: authority.help.phone.clone(),
                 text: authority.help.text.clone(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use schalter_desk::domain::{
-    Authority, Help, Links, MAX_MARGIN_S, MAX_OUTCOMES, Notice, NoticeKind, OutcomeCode, TimeZone,
+    Authority, EndToEnd, Help, Links, MAX_MARGIN_S, MAX_OUTCOMES, Notice, NoticeKind, OutcomeCode,
+    TimeZone,
 };
 use schalter_desk::http::pages::{Feature, Logo, OfficePages};
 use schalter_desk::login::Logins;
@@ -42,6 +43,7 @@ pub(crate) struct Office {
     pub(crate) languages: Vec<String>,
     pub(crate) links: Links,
     pub(crate) colours: BTreeMap<String, String>,
+    pub(crate) end_to_end: EndToEnd,
     /// How its officials log in.
     pub(crate) logins: Logins,
     /// What its case systems may do.
@@ -67,6 +69,7 @@ impl Office {
             languages: LANGUAGES.map(str::to_owned).to_vec(),
             links: Links::default(),
             colours: BTreeMap::new(),
+            end_to_end: EndToEnd::default(),
             logins: Logins::default(),
             keys: Vec::new(),
             pages: OfficePages::default(),
@@ -89,6 +92,7 @@ impl Office {
             languages: self.languages.clone(),
             links: self.links.clone(),
             colours: self.colours.clone(),
+            end_to_end: self.end_to_end,
         }
     }
 }
@@ -142,6 +146,14 @@ pub(super) fn read(value: &Value<'_>) -> Result<Office, Complaint> {
     }
     group.take("links", &mut office.links, links)?;
     group.take("colours", &mut office.colours, colours)?;
+    group.take("end_to_end", &mut office.end_to_end, |v| {
+        v.read("off, possible or required", |text| match text {
+            "off" => Some(EndToEnd::Off),
+            "possible" => Some(EndToEnd::Possible),
+            "required" => Some(EndToEnd::Required),
+            _ => None,
+        })
+    })?;
     group.take("officials", &mut office.logins, officials::read)?;
     group.take("keys", &mut office.keys, super::keys::read)?;
     group.take("texts", &mut office.pages.texts, texts)?;

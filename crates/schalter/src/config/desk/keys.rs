@@ -74,7 +74,7 @@ fn one(value: &Value<'_>) -> Result<Key, Complaint> {
         .iter()
         .map(|value| {
             value.read(
-                "appointments:read, appointments:write or events:read",
+                "appointments:read, appointments:write, events:read or audit:read",
                 Scope::parse,
             )
         })

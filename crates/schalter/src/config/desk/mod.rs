@@ -1,5 +1,6 @@
 //! `desk`: the consultation's authorities, where they are found and who is told.
 
+mod audit;
 mod authority;
 mod files;
 mod keys;
@@ -20,6 +21,7 @@ use super::document::{Complaint, Group, Place, Value};
 use super::read::DAY;
 use crate::{check, demo};
 
+pub(crate) use audit::{Audit, signing_key};
 pub(crate) use authority::Office;
 pub(crate) use webhooks::DeskWebhook;
 
@@ -35,6 +37,8 @@ pub(crate) struct Desk {
     pub(crate) database: Option<PathBuf>,
     /// Where citizens and officials find the pages; without it where the server itself believes to be.
     pub(crate) public_url: Option<String>,
+    /// The log that proves what happened, if there is one.
+    pub(crate) audit: Option<Audit>,
     /// How long officials stay logged in.
     pub(crate) sessions: SessionTimes,
     /// Whose appointments they are; at least one.
@@ -50,6 +54,7 @@ impl Desk {
             demo: true,
             database: None,
             public_url: None,
+            audit: Some(Audit::default()),
             sessions: SessionTimes::default(),
             authorities: vec![demo::office()],
             webhooks: Vec::new(),
@@ -65,6 +70,7 @@ impl Desk {
             demo: false,
             database: None,
             public_url: None,
+            audit: Some(Audit::default()),
             sessions: SessionTimes::default(),
             authorities: Vec::new(),
             webhooks: Vec::new(),
@@ -80,6 +86,7 @@ impl Desk {
                 Err(error) => v.complain(error.to_string()),
             }
         })?;
+        group.take("audit", &mut desk.audit, audit::read)?;
         group.take("sessions", &mut desk.sessions, session_times)?;
         group.take("authorities", &mut desk.authorities, authorities)?;
         if desk.authorities.is_empty() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::Config;
+use schalter_desk::domain::EndToEnd;
 
 /// A folder of this test, gone with it.
 struct Folder(PathBuf);
@@ -95,6 +96,8 @@ fn values_that_make_no_sense_are_refused() {
         ("outcomes: [No Show]", "a–z"),
         ("languages: [fr]", "de, en or de-leicht"),
         ("languages: []", "need a language"),
+        ("end_to_end: always", "off, possible or required"),
+        ("end_to_end: true", "off, possible or required"),
         (
             "links: {imprint: 'javascript:alert(1)'}",
             "https:// or mailto:",
@@ -208,6 +211,20 @@ fn no_other_key_opens_an_offices_rooms() {
         "desk:\n  authorities: [{id: schalter-check, name: x}]\n",
         &["desk.authorities[0].id"],
     );
+}
+
+#[test]
+fn an_office_says_whether_its_calls_are_encrypted_between_browsers() {
+    let read = |more: &str| desk(&office(more)).authorities[0].authority().end_to_end;
+    assert_eq!(read(""), EndToEnd::Possible);
+    for (word, wanted) in [
+        ("'off'", EndToEnd::Off),
+        ("off", EndToEnd::Off),
+        ("possible", EndToEnd::Possible),
+        ("required", EndToEnd::Required),
+    ] {
+        assert_eq!(read(&format!("      end_to_end: {word}\n")), wanted);
+    }
 }
 
 #[test]
