@@ -39,7 +39,9 @@ export class Faces {
     if (strip) this.#dock(false);
     if (strip || this.#docked) return this.#row();
     document.documentElement.style.scrollPaddingTop = '';
-    arrange(this.#tiles, below);
+    // What sticks to the top of the window moves on the page: what it sticks in does not.
+    const sticks = getComputedStyle(this.element).position === 'sticky';
+    arrange(this.#tiles, below, (sticks && this.element.parentElement) || this.#tiles);
     this.#follow();
   }
 

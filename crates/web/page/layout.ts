@@ -8,11 +8,11 @@ const SMALLEST_SCREEN = 280;
 /** What a shared screen takes of the height, because it is there to be read. */
 const SCREEN_SHARE = 0.68;
 
-/** Sizes the tiles in `area`, so that `below` fits under them. */
-export function arrange(area: HTMLElement, below: readonly HTMLElement[]): void {
+/** Sizes the tiles in `area`, so that `below` fits under them. `place` is where they stand on the page, wherever one has scrolled to. */
+export function arrange(area: HTMLElement, below: readonly HTMLElement[], place: HTMLElement = area): void {
   const style = getComputedStyle(area);
   const width = area.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-  const top = area.getBoundingClientRect().top + window.scrollY;
+  const top = place.getBoundingClientRect().top + window.scrollY;
   const height = window.innerHeight - top - below.reduce((sum, part) => sum + part.offsetHeight, 0) - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
   const screens = area.querySelectorAll('[data-source="screen_share"]').length;
   const pinned = area.querySelectorAll('[data-pinned]').length;

@@ -172,6 +172,8 @@ async fn an_office_comes_goes_and_comes_back() {
         }
         let log = server.log();
         assert!(!log.contains("Erika"), "{log}");
+        // It writes until it ends.
+        drop(server);
         std::fs::remove_dir_all(files).unwrap();
     }
 }

@@ -255,7 +255,15 @@ async function staysInSight(page, seen) {
     await page.setViewportSize({ width, height: 800 });
     assert.deepEqual(await outOfOrder(page), [], `people, lobby and text at ${width}`);
   }
-  await page.setViewportSize({ width: 800, height: 800 });
+  // Whoever reads along signs, maybe: the faces stay as large, wherever one has scrolled to when the window changes.
+  const faceWidths = [];
+  for (const [width, scroll] of [[1300, 0], [1299, 120]]) {
+    await page.evaluate((y) => window.scrollTo(0, y), scroll);
+    await page.setViewportSize({ width, height: 800 });
+    await page.waitForFunction(() => !document.querySelector('.faces[data-docked]'));
+    faceWidths.push(await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(document.querySelector('.tile').offsetWidth))))));
+  }
+  assert.ok(Math.abs(faceWidths[0] - faceWidths[1]) <= 4, `faces are ${faceWidths} wide`);
   await seen('amt-call-text');
   await press(page, 'toggle-text');
 }

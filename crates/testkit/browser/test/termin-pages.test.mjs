@@ -130,7 +130,7 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     // Somebody comes whose browser can't: it is announced, and no number stands where there is nothing to compare.
     await page.evaluate(() => window.fakeRoom.join('old', 'Herr Öz', { hue: 90, encrypts: false }));
     await page.waitForSelector('.shield[data-layer=transport]');
-    assert.match(await page.locator('main').ariaSnapshot(), /- status: Verschlüsselt bis zum Server des Amts\./);
+    assert.match(await page.locator('main').ariaSnapshot(), /- status: Verschlüsselt bis zum Server der Behörde\./);
     assert.match(await page.textContent('#encryption'), /Nicht von Gerät zu Gerät verschlüsselt ist es bei: Herr Öz\.$/);
     assert.equal(await page.isVisible('.codes__number'), false);
     await page.evaluate(() => window.fakeRoom.part('old'));
