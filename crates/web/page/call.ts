@@ -27,7 +27,7 @@ import type { Entry } from './prejoin';
 import { Quality } from './quality';
 import { ShareHint } from './share';
 import { setText, setTitle, type Message, type TextKey } from './texts';
-import { nameOf, SIGNING, Tiles } from './tiles';
+import { AS_SIGNING, nameOf, SIGNING, Tiles } from './tiles';
 
 /** What a page adds to a call: panes and buttons of its own, and what they do with the room. */
 export interface Addition {
@@ -249,7 +249,8 @@ class Call {
 
   async #publish(link: Pick<Link, 'mayRename' | 'name'>): Promise<void> {
     const me = this.#room.localParticipant;
-    const { name, camera, microphone } = this.#entry;
+    const { name, camera, microphone, signing } = this.#entry;
+    const as = signing ? AS_SIGNING : undefined;
     const attempt = async (kind: DeviceKind, work: () => Promise<unknown>) => {
       try {
         await work();
@@ -260,7 +261,7 @@ class Call {
     if (link.mayRename && name !== link.name) await me.setName(name).catch(() => undefined); // the old name stays
     await Promise.all([
       microphone && attempt('microphone', () => (microphone instanceof LocalAudioTrack ? me.publishTrack(microphone) : me.setMicrophoneEnabled(true))),
-      camera && attempt('camera', () => (camera instanceof LocalVideoTrack ? me.publishTrack(camera) : me.setCameraEnabled(true))),
+      camera && attempt('camera', () => (camera instanceof LocalVideoTrack ? me.publishTrack(camera, as) : me.setCameraEnabled(true, undefined, as))),
     ]);
   }
 

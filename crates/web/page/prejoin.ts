@@ -12,6 +12,8 @@ export interface Entry {
   readonly camera: LocalVideoTrack | boolean;
   readonly microphone: LocalAudioTrack | boolean;
   readonly speakerId?: string;
+  /** Whether the camera shows somebody who signs. */
+  readonly signing?: boolean;
 }
 
 /** Shows the device check; resolves when the person joins, or with nothing if they went back, where there is a way. */

@@ -10,6 +10,8 @@ const MOST_PINNED = 2;
 
 /** The name of the track by which somebody signs. */
 export const SIGNING = 'signing';
+/** How it is published: what hands do needs every frame, whatever becomes of the size. */
+export const AS_SIGNING = { name: SIGNING, simulcast: false, degradationPreference: 'maintain-framerate' } as const;
 
 /** The name others see; without one the page says so instead of showing an internal identity. */
 export function nameOf(participant: Participant): string | Message {

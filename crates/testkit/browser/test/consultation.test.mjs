@@ -306,10 +306,15 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await reads(citizen, '.call__news', 'whole screen');
     await press(citizen, '#toggle-screen');
 
-    await press(citizen, '#signing');
-    await until(official, 'the mark of who signs', (id) => [...document.querySelectorAll(`.tile[data-identity="${id}"] .tile__mark`)].some((mark) => mark.checkVisibility() && mark.dataset.text === 'tile.signing'), kim.id);
+    // Who said before that they sign is sent as such from the first frame on; the button has the last word.
+    const signs = (yes) => until(official, `whether ${kim.id} signs: ${yes}`, ([id, wanted]) => wanted === [...document.querySelectorAll(`.tile[data-identity="${id}"] .tile__mark`)].some((mark) => mark.checkVisibility() && mark.dataset.text === 'tile.signing'), [kim.id, yes]);
     const { video } = await citizen.evaluate(() => window.sending());
     assert.deepEqual([video.degradationPreference, video.encodings.length], ['maintain-framerate', 1]);
+    await signs(true);
+    await press(citizen, '#signing');
+    await signs(false);
+    await press(citizen, '#signing');
+    await signs(true);
     await sees(official, 2);
 
     // A colleague comes by a link that works once.

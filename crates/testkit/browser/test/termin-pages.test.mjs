@@ -203,13 +203,22 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
   });
 
   test('pictures are never taken while somebody signs', async (t) => {
-    const page = await open(t, {}, { clock: true });
+    const page = await open(t, { office: { end_to_end: 'required' } }, { clock: true });
     await enter(page);
     await page.evaluate(() => window.fakeRoom.change('off', { trackName: 'signing' }));
     await page.evaluate(() => window.fakeRoom.quality('poor'));
     await page.clock.fastForward(11_000);
     assert.equal(await page.evaluate(() => window.fakeRoom.remoteParticipants.get('off').subscribed), undefined);
     assert.match(await page.locator('#quality').textContent(), /Nur Ton/, 'it is said, and left to the person');
+    // Of whom nothing is encrypted nothing is received here, whenever they came and whether or not it was told.
+    const wanted = await page.evaluate(() => {
+      const publication = (isEncrypted) => ({ isEncrypted, isDesired: true, setSubscribed(yes) { this.isDesired = yes; } });
+      const publications = { clear: publication(false), encrypted: publication(true) };
+      window.fakeRoom.remoteParticipants.get('off').trackPublications = new Map(Object.entries(publications));
+      window.fakeRoom.speak(['off']);
+      return Object.entries(publications).filter(([, { isDesired }]) => isDesired).map(([name]) => name);
+    });
+    assert.deepEqual(wanted, ['encrypted']);
     assert.deepEqual(page.errors, []);
   });
 

@@ -5,7 +5,7 @@ import type { Addition } from '../call';
 import { TextButton } from '../controls';
 import { el } from '../dom';
 import { clearText, setLabel, setText, type TextKey } from '../texts';
-import { personOf, SIGNING, type Tiles } from '../tiles';
+import { AS_SIGNING, personOf, SIGNING, type Tiles } from '../tiles';
 import { ASK_MUTE, AskMute } from './ask-mute';
 import { Problem } from './api';
 import { Encryption, isAble } from './e2ee/encryption';
@@ -45,6 +45,7 @@ export class Talk implements Addition {
   readonly #speaker = el('p', { class: 'kern-sr-only', role: 'status', id: 'speaker' });
   /** What went wrong with one's own: for the eye as well. */
   readonly #failed = { text: el('p', { class: 'kern-body', role: 'status', id: 'unsent' }), signing: el('p', { class: 'kern-body', role: 'status', id: 'unsigned' }) };
+  #signs = false;
   readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
   readonly #rtt: Written;
   readonly #captions: Written;
@@ -112,6 +113,11 @@ export class Talk implements Addition {
       });
   }
 
+  /** Whether one's own camera shows, or showed last, somebody who signs. */
+  get signs(): boolean {
+    return this.#signs;
+  }
+
   /** Who the desk says is there. */
   people(people: readonly Present[]): void {
     this.#people = people;
@@ -121,8 +127,11 @@ export class Talk implements Addition {
 
   refresh(): void {
     const me = this.#room?.localParticipant;
+    this.#encryption.sync();
     this.#shield.refresh();
-    this.#signing.setAttribute('aria-pressed', String(me?.getTrackPublication(Track.Source.Camera)?.trackName === SIGNING));
+    const camera = me?.getTrackPublication(Track.Source.Camera);
+    if (camera) this.#signs = camera.trackName === SIGNING;
+    this.#signing.setAttribute('aria-pressed', String(this.#signs));
     // A pair is pinned once when it is there; whoever unpins it has the last word.
     const pair = this.#people.find((one) => one.role === 'interpreter' && one.linked_to !== null);
     if (!pair || !this.#tiles) return;
@@ -176,9 +185,9 @@ export class Talk implements Addition {
       const track = publication?.videoTrack;
       if (track instanceof LocalVideoTrack) {
         await me.unpublishTrack(track, false);
-        await me.publishTrack(track, begins ? { name: SIGNING, source: Track.Source.Camera, simulcast: false, degradationPreference: 'maintain-framerate' } : { source: Track.Source.Camera });
+        await me.publishTrack(track, { ...(begins ? AS_SIGNING : {}), source: Track.Source.Camera });
       } else {
-        await me.setCameraEnabled(true, undefined, { name: SIGNING, simulcast: false, degradationPreference: 'maintain-framerate' });
+        await me.setCameraEnabled(true, undefined, AS_SIGNING);
       }
     } catch {
       setText(this.#failed.signing, 'device.camera.failed');

@@ -71,7 +71,7 @@ async function attend(content: HTMLElement, first: View, fresh: boolean): Promis
     entry = await prepare(content, view, wanted);
   }
   const granted = (kind: DeviceKind) => isGranted(kind);
-  entry ??= { name: view.me.name, camera: await granted('camera'), microphone: await granted('microphone') };
+  entry ??= { name: view.me.name, camera: await granted('camera'), microphone: await granted('microphone'), signing: view.me.needs.signing };
   const began = performance.now();
   for (;;) {
     const admitted = await wait(content, view, entry);
@@ -87,7 +87,7 @@ async function attend(content: HTMLElement, first: View, fresh: boolean): Promis
     }, () => undefined);
     const { outcome, next } = await runCall(content, { token: seat.token, mayRename: false, name: view.me.name }, entry, talk);
     stop();
-    entry = next;
+    entry = { ...next, signing: next.camera === false ? entry.signing ?? false : talk.signs };
     if (bye) return over(content, view, bye.reason, outcome.seconds ?? 0);
     view = await ask<View>('me').catch(() => view);
     if (view.me.stage === 'held' || view.me.stage === 'waiting') continue;
@@ -159,7 +159,7 @@ async function prepare(content: HTMLElement, view: View, wanted: readonly Device
   await tell('me/devices', { camera: entry.camera !== false, microphone: entry.microphone !== false, network: way });
   await tell('me/needs', needs);
   await tell('me/wait');
-  return entry;
+  return { ...entry, signing: boxes.some(({ need, input }) => need === 'signing' && input.checked) };
 }
 
 /** The way that sound and pictures would take, tried for real; the best that stands is told. */

@@ -98,17 +98,15 @@ export class Encryption {
   /** Before the room connects: everything is encrypted from the first frame on, and without a key no frame leaves. */
   async prepare(room: Room): Promise<void> {
     this.#room = room;
-    const sync = () => this.#sync();
+    const sync = () => this.sync();
     room
       .on(RoomEvent.DataReceived, (payload, from, _, topic) => from && this.#receive(toBytes(payload), from, topic ?? ''))
       .on(RoomEvent.ParticipantConnected, sync)
       .on(RoomEvent.ParticipantDisconnected, sync)
       .on(RoomEvent.ConnectionStateChanged, sync)
       .on(RoomEvent.ParticipantEncryptionStatusChanged, () => this.changed())
-      .on(RoomEvent.TrackPublished, (publication) => {
-        // Where nothing else will do, nothing that came in the clear is shown either.
-        if (this.policy === 'required' && !publication.isEncrypted) publication.setSubscribed(false);
-      });
+      .on(RoomEvent.TrackPublished, sync)
+      .on(RoomEvent.TrackSubscribed, sync);
     if (this.able) await room.setE2EEEnabled(true);
   }
 
@@ -127,7 +125,19 @@ export class Encryption {
       changed: () => this.changed(),
     });
     await this.#agreement.begin();
-    this.#sync();
+    this.sync();
+  }
+
+  /** Takes who is there and what they send: also for what was not told, since the library keeps some of it back while it reconnects. */
+  sync(): void {
+    const room = this.#room;
+    if (!room) return;
+    const people = [...room.remoteParticipants.values()];
+    // What is sent while the room reconnects may be lost without a word: then everybody would wait for the next try.
+    if (![ConnectionState.Reconnecting, ConnectionState.SignalReconnecting].includes(room.state)) this.#agreement?.present(new Map(people.map(({ identity, sid }) => [identity, sid])));
+    if (this.policy !== 'required') return;
+    // Where nothing else will do, nothing that came in the clear is shown either.
+    for (const publication of people.flatMap((one) => [...one.trackPublications.values()])) if (!publication.isEncrypted && publication.isDesired) publication.setSubscribed(false);
   }
 
   end(): void {
@@ -191,12 +201,6 @@ export class Encryption {
       const timer = setTimeout(over, SWITCH_MS);
       room.on(RoomEvent.ParticipantEncryptionStatusChanged, look);
     });
-  }
-
-  #sync(): void {
-    const room = this.#room;
-    // What is sent while the room reconnects may be lost without a word: then everybody would wait for the next try.
-    if (room && ![ConnectionState.Reconnecting, ConnectionState.SignalReconnecting].includes(room.state)) this.#agreement?.present(new Map([...room.remoteParticipants.values()].map(({ identity, sid }) => [identity, sid])));
   }
 
   async #sendNow(payload: Bytes, topic: string, to?: string): Promise<void> {
