@@ -46,7 +46,9 @@ export class Talk implements Addition {
   /** What went wrong with one's own: for the eye as well. */
   readonly #failed = { text: el('p', { class: 'kern-body', role: 'status', id: 'unsent' }), signing: el('p', { class: 'kern-body', role: 'status', id: 'unsigned' }) };
   #signs = false;
-  readonly #signing = button('signing', 'talk.signing', 'secondary', () => this.#sign());
+  /** One change of it after the other: in the middle of one there is no track. */
+  #signed: Promise<void> = Promise.resolve();
+  readonly #signing = button('signing', 'talk.signing', 'secondary', () => void (this.#signed = this.#signed.then(() => this.#sign())));
   readonly #rtt: Written;
   readonly #captions: Written;
   readonly #lines = setLabel(el('div', { class: 'lines', role: 'log', id: 'chat-lines', tabindex: '0' }), 'talk.chat');
