@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{Server, folder};
+use crate::server::{Scratch, Server};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const LEAF: usize = 41;
@@ -99,7 +99,7 @@ fn copy(log: &Path, to: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found() {
-    let files = folder("audit");
+    let files = Scratch::new("audit");
     let config = desk(&files);
     let mut server = Server::start("audited", &config);
     create(&server, "case-1").await;
@@ -285,12 +285,11 @@ async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found()
             .permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
-    std::fs::remove_dir_all(files).unwrap();
 }
 
 #[tokio::test]
 async fn a_key_of_ones_own_signs_and_off_is_off() {
-    let files = folder("audit-key");
+    let files = Scratch::new("audit-key");
     let key = files.join("own.pem");
     // RFC 8410 §10.3: its example of a private key.
     let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
@@ -327,6 +326,4 @@ async fn a_key_of_ones_own_signs_and_off_is_off() {
     assert_eq!(record["records"][0]["audit"], Value::Null);
     let yaml = server.folder.join("schalter.yaml").display().to_string();
     assert_eq!(ended(&["verify", "--config", &yaml]).0, 2);
-    drop(server);
-    std::fs::remove_dir_all(files).unwrap();
 }

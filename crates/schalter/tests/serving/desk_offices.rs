@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::desk::{Browser, wait};
 use crate::desk_webhooks::{create, receiver, v1};
 use crate::reload::until_logged;
-use crate::server::{PATIENCE, Server, folder, write_config};
+use crate::server::{PATIENCE, Scratch, Server, write_config};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
@@ -82,7 +82,7 @@ async fn an_office_comes_goes_and_comes_back() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let got = receiver(listener, 0);
-        let files = folder(&format!("{name}-files"));
+        let files = Scratch::new(&format!("{name}-files"));
         let with = |offices: &[&str]| format!("{}{keys}", desk(&files, port, offices));
         let server = Server::start(name, &with(&["ulm"]));
         let mut ulm = official(&server, "ulm").await;
@@ -172,15 +172,12 @@ async fn an_office_comes_goes_and_comes_back() {
         }
         let log = server.log();
         assert!(!log.contains("Erika"), "{log}");
-        // It writes until it ends.
-        drop(server);
-        std::fs::remove_dir_all(files).unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_made_up_office_does_not_become_others_by_a_reload() {
-    let files = folder("offices-demo-files");
+    let files = Scratch::new("offices-demo-files");
     let server = Server::start("offices-demo", "desk: demo\n");
     write_config(&server.folder, &desk(&files, 9, &["ulm"]));
     let (_, _, body) = server.admin("POST /v1/reload").await;
@@ -192,5 +189,4 @@ async fn a_made_up_office_does_not_become_others_by_a_reload() {
     let mut browser = Browser::new(&server);
     let (_, office) = browser.get("/desk/v1/office").await;
     assert_eq!(office["id"], "demo");
-    std::fs::remove_dir_all(files).unwrap();
 }

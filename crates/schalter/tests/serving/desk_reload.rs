@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::desk::Browser;
-use crate::server::{Server, folder, write_config};
+use crate::server::{Scratch, Server, folder, write_config};
 
 const LOGO: &str = "<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>";
 
@@ -41,7 +41,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 
 #[tokio::test]
 async fn an_office_is_as_the_file_says_after_a_reload() {
-    let files = folder("office-files");
+    let files = Scratch::new("office-files");
     let both = [("kim", "Kim Amt"), ("uli", "Uli Amt")];
     let server = Server::start("office", &desk(&both, "retention_days: 30"));
     let (mut kim, _) = log_in(&server, "kim").await;
@@ -102,12 +102,11 @@ async fn an_office_is_as_the_file_says_after_a_reload() {
     for name in ["Kim", "Robin", "Uli"] {
         assert!(!log.contains(name), "{name} in {log}");
     }
-    std::fs::remove_dir_all(files).unwrap();
 }
 
 #[tokio::test]
 async fn a_reload_lets_no_local_officials_onto_a_network() {
-    let files = folder("lan-reload");
+    let files = Scratch::new("lan-reload");
     let secret = write(&files, "link.key", &"k".repeat(32));
     let by_link = format!(
         "desk:\n  authorities:\n    - id: ulm\n      name: Stadt Ulm\n      officials: {{link_keys: [{{id: case, secret_file: {secret}}}]}}\n"
@@ -136,5 +135,4 @@ async fn a_reload_lets_no_local_officials_onto_a_network() {
         let (status, told) = reload(&server, &format!("{renamed}{more}")).await;
         assert_eq!((status, &told["desk"]), (200, &json!(true)), "{told}");
     }
-    std::fs::remove_dir_all(files).unwrap();
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::reload::until_logged;
-use crate::server::{PATIENCE, Server, folder, write_config};
+use crate::server::{PATIENCE, Scratch, Server, write_config};
 
 const OLD: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 const NEW: &str = "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXct";
@@ -169,7 +169,7 @@ async fn an_operator_has_a_receiver_pass_over_what_it_will_never_take() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let got = answering(listener, &[422; 8]);
-    let files = folder("skip-files");
+    let files = Scratch::new("skip-files");
     let server = Server::start("skip", &desk(&files, port, &[OLD], KEY));
     create(&server, KEY).await;
     let first = got.recv_timeout(PATIENCE).unwrap();
@@ -217,7 +217,6 @@ async fn an_operator_has_a_receiver_pass_over_what_it_will_never_take() {
         ),
         (json!(2), json!(1))
     );
-    std::fs::remove_dir_all(files).unwrap();
 }
 
 #[tokio::test]
@@ -226,7 +225,7 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     let port = listener.local_addr().unwrap().port();
     let got = receiver(listener, 1);
     // Outlives the first server's own folder.
-    let files = folder("told-files");
+    let files = Scratch::new("told-files");
     let config = desk(&files, port, &[OLD], KEY);
     let mut server = Server::start("told", &config);
     let made = create(&server, KEY).await;
@@ -331,5 +330,4 @@ async fn case_systems_are_told_in_order_over_a_kill_and_a_reload() {
     for secret in ["secret-path", &port.to_string(), OLD, NEXT_KEY, "Erika"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
-    std::fs::remove_dir_all(files).unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 use schalter_signaling::token::{Claims, VideoClaims};
 
-use crate::server::{KEY, SECRET, Server, folder};
+use crate::server::{KEY, SECRET, Scratch, Server, folder};
 
 fn token(identity: &str, jti: &str) -> String {
     let key = ApiKey::new(KEY, SECRET, Default::default(), KeyScopes::ALL).unwrap();
@@ -35,7 +35,7 @@ async fn remove(server: &Server, token: &str, query: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn a_withdrawn_token_is_refused_by_the_next_process_too() {
-    let state = folder("revoked-state");
+    let state = Scratch::new("revoked-state");
     let more = format!("state_dir: {}\n", state.display());
     let mut server = Server::start("revoked-1", &more);
     let (anna, ben) = (token("anna", "t-1"), token("ben", ""));
@@ -66,8 +66,6 @@ async fn a_withdrawn_token_is_refused_by_the_next_process_too() {
     // Nobody's name is logged for it.
     let log = server.log();
     assert!(!log.contains("anna") && !log.contains("t-1"), "{log}");
-    drop(server);
-    std::fs::remove_dir_all(state).unwrap();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use schalter_model::AuthorityId;
 use schalter_signaling::authority::{ApiKey, KeyRing, KeyScopes};
 
-use crate::server::{KEY, PATIENCE, SECRET, Server, folder, write_config};
+use crate::server::{KEY, PATIENCE, SECRET, Scratch, Server, write_config};
 
 /// Takes requests one after the other; answers what came: `Authorization` and body.
 pub(crate) fn receiver(listener: TcpListener) -> Receiver<(String, String)> {
@@ -59,7 +59,7 @@ fn configuration(port: u16, state: &Path) -> String {
 
 #[tokio::test]
 async fn events_are_signed_and_outlive_a_receiver_that_is_away_and_a_restart() {
-    let state = folder("hooks-state");
+    let state = Scratch::new("hooks-state");
     // A port that nobody listens on, until the server was started anew.
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -103,7 +103,6 @@ async fn events_are_signed_and_outlive_a_receiver_that_is_away_and_a_restart() {
     server
         .until_metric("schalter_webhook_events_delivered_total", 3.0)
         .await;
-    std::fs::remove_dir_all(state).unwrap();
 }
 
 #[tokio::test]
