@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 const WAITING: usize = 1_024;
 /// Longest datagram of a peer.
 const DATAGRAM: usize = 2_048;
+/// Receive buffer of the port that peers send to, in bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Bytes read at once.
 const READ: usize = 16_384;
 /// The only channel of a relay (RFC 8656 §12).
@@ -117,6 +119,9 @@ impl Tunnel {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         udp.set_nonblocking(true)?;
+        // It takes what all peers send: while it is not scheduled, that waits here. A system may grant less.
+        let state = UdpSocketState::new((&udp).into())?;
+        let _ = state.set_recv_buffer_size((&udp).into(), RECEIVE_BUFFER);
         let udp = Arc::new(UdpSocket::from_std(udp)?);
         let counters = Arc::<Counters>::default();
         let task = tokio::spawn(distribute(udp, ways, connect, Arc::clone(&counters)));
