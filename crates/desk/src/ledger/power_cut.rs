@@ -1,0 +1,572 @@
+//! The power is cut after any call to the disk, with anything left of what was not synced: the log starts, has every event that the store
+//! has, and contradicts no checkpoint that anybody was told.
+//!
+//! The store is one that has what it answered (that is SQLite's own affair, with `synchronous = FULL`), so that thousands of starts take no
+//! longer than a few of the real one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use schalter_audit::note::SigningKey;
+use schalter_audit::{
+    Checkpoint, CommitmentKey, Hash, LEAF_BYTES, Leaf, Opening, growth, leaves, verify,
+};
+use schalter_model::AuthorityId;
+use schalter_testkit::{Files, Left, Random, SimDisk, seeds};
+
+use super::proofs::snapshots;
+use super::{Ledger, LedgerRules, Period, Wanted, read_log};
+use crate::domain::{
+    Appointment, AppointmentId, Authority, Digest, EndToEnd, Event, EventKind, Fact, Help, Links,
+    Notice, NoticeKind, TimeZone, Timestamp,
+};
+use crate::seats::{Grants, SeatAnswer, SeatToken, Seats};
+use crate::store::{Commit, Filter, Kept, Store, StoreAnswer, StoreError};
+use crate::{Actor, Caller, Clock, Desk, SystemRandom};
+
+/// Of the office whose log it is.
+const OFFICE: &str = "own";
+/// Ways that each power cut is tried in, beside "everything is left" and "nothing is".
+const WAYS: u64 = 6;
+/// How many of them have a second power cut while the first is got over.
+const AGAIN: f64 = 0.3;
+/// 2026-11-28T09:00:00Z.
+const NOW_MS: i64 = 1_795_856_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What the store has.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Stored {
+    events: Vec<Event>,
+    cursor: Option<u64>,
+    keys: BTreeMap<AppointmentId, CommitmentKey>,
+}
+
+/// A store that has what it answered, and remembers what it had when the disk had had so many calls.
+#[derive(Clone)]
+struct Paper {
+    stored: Arc<Mutex<Vec<(usize, Stored)>>>,
+    disk: SimDisk,
+}
+
+impl Paper {
+    fn new(stored: Stored, disk: &SimDisk) -> Self {
+        Self {
+            stored: Arc::new(Mutex::new(vec![(0, stored)])),
+            disk: disk.clone(),
+        }
+    }
+
+    fn now(&self) -> Stored {
+        self.all().last().unwrap().1.clone()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<(usize, Stored)>> {
+        self.stored.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Stored)) {
+        let mut stored = self.now();
+        change(&mut stored);
+        self.all().push((self.disk.calls(), stored));
+    }
+
+    /// What it may have had when the disk had had so many calls.
+    fn after(&self, calls: usize) -> Vec<Stored> {
+        let all = self.all();
+        let first = all.iter().rposition(|(at, _)| *at < calls).unwrap_or(0);
+        let until = all.iter().filter(|(at, _)| *at <= calls).count();
+        all[first..until].iter().map(|(_, it)| it.clone()).collect()
+    }
+
+    fn happens(&self, at: Timestamp) {
+        self.change(|stored| {
+            let seq = stored.events.len() as u64 + 1;
+            stored.events.push(Event {
+                authority: OFFICE.to_owned(),
+                seq,
+                at,
+                appointment: AppointmentId::from_random([(seq % 3) as u8; 16]),
+                by: "system".to_owned(),
+                fact: Fact::plain(EventKind::Changed),
+            });
+        });
+    }
+}
+
+fn answer<'a, T: Send + 'a>(value: T) -> StoreAnswer<'a, T> {
+    Box::pin(async move { Ok(value) })
+}
+
+/// What no log asks for.
+fn never<'a, T: Send + 'a>() -> StoreAnswer<'a, T> {
+    Box::pin(async { Err(StoreError::Failed("not in this test".to_owned())) })
+}
+
+impl Store for Paper {
+    fn load<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+    ) -> StoreAnswer<'a, Option<Appointment>> {
+        never()
+    }
+    fn find<'a>(&'a self, _: &'a Digest) -> StoreAnswer<'a, Option<Appointment>> {
+        never()
+    }
+    fn list<'a>(&'a self, _: &'a AuthorityId, _: Filter) -> StoreAnswer<'a, Vec<Appointment>> {
+        never()
+    }
+    fn overdue<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: Timestamp,
+    ) -> StoreAnswer<'a, Vec<Appointment>> {
+        answer(Vec::new())
+    }
+    fn commit(&self, _: Commit) -> StoreAnswer<'_, u64> {
+        never()
+    }
+    fn erase<'a>(&'a self, _: &'a AuthorityId, _: Vec<AppointmentId>) -> StoreAnswer<'a, usize> {
+        never()
+    }
+    fn purge<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: Timestamp,
+        _: u64,
+    ) -> StoreAnswer<'a, Vec<AppointmentId>> {
+        answer(Vec::new())
+    }
+    fn commitment_keys<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        fresh: BTreeMap<AppointmentId, CommitmentKey>,
+    ) -> StoreAnswer<'a, BTreeMap<AppointmentId, CommitmentKey>> {
+        let asked: Vec<_> = fresh.keys().cloned().collect();
+        self.change(|stored| {
+            for (id, key) in fresh {
+                stored.keys.entry(id).or_insert(key);
+            }
+        });
+        let keys = self.now().keys;
+        answer(
+            asked
+                .into_iter()
+                .map(|id| (id.clone(), keys[&id].clone()))
+                .collect(),
+        )
+    }
+    fn events<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        after: u64,
+        _: usize,
+    ) -> StoreAnswer<'a, Vec<Event>> {
+        answer(
+            self.now()
+                .events
+                .into_iter()
+                .filter(|event| event.seq > after)
+                .collect(),
+        )
+    }
+    fn history<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+    ) -> StoreAnswer<'a, Vec<Event>> {
+        never()
+    }
+    fn last_event<'a>(&'a self, _: &'a AuthorityId) -> StoreAnswer<'a, u64> {
+        answer(self.now().events.len() as u64)
+    }
+    fn kept<'a>(&'a self, _: &'a Digest) -> StoreAnswer<'a, Option<Kept>> {
+        never()
+    }
+    fn forget(&self, _: Timestamp, _: Timestamp) -> StoreAnswer<'_, ()> {
+        answer(())
+    }
+    fn use_once<'a>(&'a self, _: &'a Digest, _: Timestamp) -> StoreAnswer<'a, bool> {
+        never()
+    }
+    fn cursor<'a>(&'a self, _: &'a AuthorityId, _: &'a str) -> StoreAnswer<'a, Option<u64>> {
+        answer(self.now().cursor)
+    }
+    fn set_cursor<'a>(&'a self, _: &'a AuthorityId, _: &'a str, seq: u64) -> StoreAnswer<'a, ()> {
+        self.change(|stored| stored.cursor = Some(seq));
+        answer(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Still(Timestamp);
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+struct Nobody;
+
+impl Seats for Nobody {
+    fn token<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+        _: &'a str,
+        _: &'a str,
+        _: Grants,
+    ) -> SeatAnswer<'a, SeatToken> {
+        Box::pin(async { Err(crate::seats::SeatError("not in this test".to_owned())) })
+    }
+    fn dismiss<'a>(
+        &'a self,
+        _: &'a AuthorityId,
+        _: &'a AppointmentId,
+        _: &'a str,
+    ) -> SeatAnswer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+    fn close<'a>(&'a self, _: &'a AuthorityId, _: &'a AppointmentId) -> SeatAnswer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn own() -> AuthorityId {
+    AuthorityId::new(OFFICE).unwrap()
+}
+
+fn signer() -> SigningKey {
+    SigningKey::from_seed("termin.example.org", &[5; 32]).unwrap()
+}
+
+fn opened(note: &str) -> Checkpoint {
+    Checkpoint::open(note, &[signer().public().clone()])
+        .unwrap()
+        .0
+}
+
+fn at(hours: i64) -> Timestamp {
+    Timestamp::from_ms(NOW_MS + hours * HOUR_MS)
+}
+
+/// What was signed, and what of it somebody was told, with the disk's calls until then.
+#[derive(Clone, Default)]
+struct Signed {
+    roots: BTreeMap<(String, u64), Hash>,
+    told: Vec<(usize, Checkpoint)>,
+}
+
+impl Signed {
+    fn sign(&mut self, checkpoint: &Checkpoint) {
+        let leaves = (checkpoint.origin.clone(), checkpoint.size);
+        let root = *self.roots.entry(leaves).or_insert(checkpoint.root);
+        assert_eq!(root, checkpoint.root, "signed twice: {}", checkpoint.origin);
+    }
+
+    fn tell(&mut self, calls: usize, note: &str) {
+        let checkpoint = opened(note);
+        self.sign(&checkpoint);
+        if self.told.last().is_none_or(|(_, last)| *last != checkpoint) {
+            self.told.push((calls, checkpoint));
+        }
+    }
+}
+
+/// Whether somebody reads the log while it is written, beside whoever asks once a change is in it.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    Nobody,
+    Always,
+    NowAndThen,
+}
+
+/// A server with its log.
+struct Server {
+    disk: SimDisk,
+    store: Paper,
+    desk: Desk,
+    signed: Arc<Mutex<Signed>>,
+    root: PathBuf,
+}
+
+impl Server {
+    /// Starts it over what is in a folder and in its store, as the binary does.
+    async fn start(
+        root: &Path,
+        stored: Stored,
+        now: Timestamp,
+        signed: Signed,
+        reader: Reader,
+    ) -> Self {
+        let disk = SimDisk::new(root);
+        let signed = Arc::new(Mutex::new(signed));
+        watch(&disk, root, &signed, reader);
+        let rules = LedgerRules {
+            period: Period::Day,
+            keep_days: 3,
+        };
+        let folder = root.join("log");
+        let ledger = Ledger::open_on(Arc::new(disk.clone()), &folder, signer(), rules).unwrap();
+        let store = Paper::new(stored, &disk);
+        let authority = Authority {
+            id: own(),
+            name: "Bürgeramt".to_owned(),
+            time_zone: TimeZone::new("Europe/Berlin").unwrap(),
+            help: Help::default(),
+            retention_days: 1,
+            opens_before_s: Authority::OPENS_BEFORE_S,
+            closes_after_s: Authority::CLOSES_AFTER_S,
+            notice: Notice {
+                kind: NoticeKind::Notice,
+                title: String::new(),
+                text: String::new(),
+                details: String::new(),
+            },
+            notices: BTreeMap::new(),
+            outcomes: Vec::new(),
+            languages: Vec::new(),
+            links: Links::default(),
+            colours: BTreeMap::new(),
+            end_to_end: EndToEnd::default(),
+        };
+        let desk = Desk::new(
+            Arc::new(store.clone()),
+            Arc::new(Nobody),
+            Arc::new(Still(now)),
+            Arc::new(SystemRandom::default()),
+            BTreeMap::from([(own(), Arc::new(authority))]),
+        )
+        .with_ledger(ledger);
+        let server = Self {
+            disk,
+            store,
+            desk,
+            signed,
+            root: root.to_owned(),
+        };
+        server.desk.log_events(&own()).await.unwrap();
+        server.desk.sweep().await.unwrap();
+        server
+    }
+
+    /// Something happens, this many hours after the first moment, and somebody asks for a checkpoint of it.
+    async fn happens(&self, hours: &[i64]) {
+        hours.iter().for_each(|hour| self.store.happens(at(*hour)));
+        self.desk.log_events(&own()).await.unwrap();
+        let note = self.desk.checkpoint(&caller(), Wanted::default()).await;
+        let note = note.unwrap().unwrap();
+        self.signed.lock().unwrap().tell(self.disk.calls(), &note);
+    }
+
+    /// The log has all events, each under its appointment's key, and everything that anybody was told.
+    async fn is_right(&self) {
+        let stats = self.desk.log_stats().unwrap();
+        assert_eq!((stats.broken, stats.behind, stats.failures), (0, 0, 0));
+        let files = read_log(&self.root.join("log").join(OFFICE)).unwrap();
+        let oldest = files.first().map(|file| file.epoch.clone());
+        let told = self.signed.lock().unwrap().told.clone();
+        let told = told.into_iter().map(|(_, checkpoint)| checkpoint);
+        // What was kept long enough is gone, with what was said of it.
+        let told: Vec<_> = told
+            .filter(|it| {
+                let origin: schalter_audit::Origin = it.origin.parse().unwrap();
+                oldest.as_ref().is_none_or(|oldest| origin.epoch >= *oldest)
+            })
+            .collect();
+        let stored = self.store.now();
+        if stored.events.is_empty() && told.is_empty() {
+            return;
+        }
+        let report = verify::log(&files, &[signer().public().clone()], &told);
+        assert_eq!(report.mismatches, []);
+        let told_so = report
+            .epochs
+            .iter()
+            .all(|epoch| epoch.goes_on && epoch.unsigned == 0);
+        assert!(told_so, "a power cut is no restore: {report:?}");
+        for one in &told {
+            let origin: schalter_audit::Origin = one.origin.parse().unwrap();
+            let wanted = Wanted {
+                epoch: Some(origin.epoch),
+                old: Some(one.size),
+            };
+            let grown = self.desk.checkpoint(&caller(), wanted).await;
+            let grown = grown.unwrap().unwrap();
+            let trusted = [signer().public().clone()];
+            growth::verify(&grown, &trusted, std::slice::from_ref(one)).unwrap();
+        }
+        let all: Vec<_> = files.iter().flat_map(|file| leaves(&file.leaves)).collect();
+        let first = all.iter().find_map(|leaf| match Leaf::from_bytes(*leaf) {
+            Ok(Leaf::Begins { next, .. }) => Some(next),
+            Ok(Leaf::Event { .. }) | Err(_) => None,
+        });
+        for event in stored
+            .events
+            .iter()
+            .filter(|event| Some(event.seq) >= first)
+        {
+            let leaf = commitment(event, &stored.keys[&event.appointment]);
+            let there = all.iter().filter(|there| ***there == leaf).count();
+            assert_eq!(there, 1, "event {}", event.seq);
+        }
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        authority: own(),
+        actor: Actor::Integrator {
+            key: "archive".to_owned(),
+        },
+    }
+}
+
+fn commitment(event: &Event, key: &CommitmentKey) -> [u8; LEAF_BYTES] {
+    let at = event.at.to_string();
+    let opening = Opening {
+        seq: event.seq,
+        at: &at,
+        kind: event.fact.kind.label(),
+        appointment: event.appointment.as_str(),
+        by: &event.by,
+        person: None,
+        role: None,
+        notice: None,
+        outcome: None,
+    };
+    opening.leaf(key).to_bytes()
+}
+
+/// Looks at everything that is signed, told to somebody or not, and now and then tells somebody.
+fn watch(disk: &SimDisk, root: &Path, signed: &Arc<Mutex<Signed>>, reader: Reader) {
+    let folder = root.join("log").join(OFFICE);
+    let (own, signed) = (disk.clone(), Arc::clone(signed));
+    let mut random = Random::new(11);
+    disk.watch(move || {
+        for epoch in std::fs::read_dir(&folder).into_iter().flatten() {
+            let beside = epoch.unwrap().path().join("checkpoint.new");
+            let whole = std::fs::read_to_string(beside).ok();
+            if let Some(note) = whole.filter(|note| !note.is_empty()) {
+                signed.lock().unwrap().sign(&opened(&note));
+            }
+        }
+        let reads = match reader {
+            Reader::Nobody => false,
+            Reader::Always => true,
+            Reader::NowAndThen => random.below(3) == 0,
+        };
+        if reads && let Some(newest) = snapshots(&own, &folder).unwrap().last() {
+            signed.lock().unwrap().tell(own.calls(), &newest.note);
+        }
+    });
+}
+
+/// Cuts the power when a server's disk had had so many calls; answers what may be there then: files, the store, and what was told.
+fn cut(server: &Server, calls: usize, left: &mut Left) -> (Files, Vec<Stored>, Signed) {
+    let mut signed = server.signed.lock().unwrap().clone();
+    signed.told.retain(|(until, _)| *until <= calls);
+    // After the next start they are from before it.
+    signed.told.iter_mut().for_each(|(until, _)| *until = 0);
+    (
+        server.disk.after(calls, left),
+        server.store.after(calls),
+        signed,
+    )
+}
+
+/// A folder that is gone when the test is.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn survives(reader: Reader) {
+    let name = format!("desk-power-{}-{reader:?}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let first = folder.0.join("first");
+    Files::default().write(&first);
+    let start = Server::start(
+        &first,
+        Stored::default(),
+        at(100),
+        Signed::default(),
+        reader,
+    );
+    let server = start.await;
+    // A day, the same day again, the next one within one batch, a day on which nothing happens, and the end of what is kept.
+    for hours in [&[0, 1][..], &[2], &[3, 20], &[70, 71]] {
+        server.happens(hours).await;
+    }
+    server.desk.sweep().await.unwrap();
+    server.happens(&[101]).await;
+    server.is_right().await;
+    let calls = server.disk.calls();
+    let mut tried: BTreeMap<Files, Vec<Stored>> = BTreeMap::new();
+    for seed in seeds(WAYS) {
+        let mut random = Random::new(seed);
+        for at_call in 0..=calls {
+            let mut left = match seed {
+                0 => Left::All,
+                1 => Left::Nothing,
+                _ => Left::Any(random.fork(1)),
+            };
+            let (files, stored, signed) = cut(&server, at_call, &mut left);
+            for stored in stored {
+                let known = tried.entry(files.clone()).or_default();
+                if known.contains(&stored) {
+                    continue;
+                }
+                known.push(stored.clone());
+                #[expect(clippy::print_stdout, reason = "whoever repeats a failure needs it")]
+                {
+                    println!("{reader:?}, seed {seed}, after {at_call} of {calls} calls");
+                }
+                again(&folder.0, &files, stored, signed.clone(), &mut random).await;
+            }
+        }
+    }
+    let tried: usize = tried.values().map(Vec::len).sum();
+    assert!(tried > 2 * calls, "{tried} ways to be cut in {calls} calls");
+}
+
+/// Starts over what a power cut left, goes on, and perhaps has the power cut once more meanwhile.
+async fn again(folder: &Path, files: &Files, stored: Stored, signed: Signed, random: &mut Random) {
+    let root = folder.join("again");
+    files.write(&root);
+    let start = Server::start(&root, stored, at(102), signed, Reader::Nobody);
+    let second = start.await;
+    second.is_right().await;
+    second.happens(&[102]).await;
+    second.is_right().await;
+    if !random.chance(AGAIN) {
+        return;
+    }
+    let calls = random.below(second.disk.calls() as u64 + 1) as usize;
+    let (files, stored, signed) = cut(&second, calls, &mut Left::Any(random.fork(2)));
+    let root = folder.join("third");
+    files.write(&root);
+    let stored = stored.into_iter().next_back().unwrap();
+    let start = Server::start(&root, stored, at(103), signed, Reader::Nobody);
+    let third = start.await;
+    third.is_right().await;
+    third.happens(&[103]).await;
+    third.is_right().await;
+}
+
+#[tokio::test]
+async fn a_power_cut_takes_nothing_that_anybody_was_told() {
+    survives(Reader::Nobody).await;
+}
+
+#[tokio::test]
+async fn nor_what_was_read_while_it_was_written() {
+    survives(Reader::Always).await;
+    survives(Reader::NowAndThen).await;
+}
