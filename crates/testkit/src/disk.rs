@@ -185,6 +185,30 @@ struct Noted {
     fails_in: Option<usize>,
 }
 
+/// A disk whose power was cut.
+#[derive(Debug)]
+pub struct Cut {
+    /// Of each file and folder what is sure.
+    sure: Nodes,
+    /// What was done to it since it was synced.
+    open: BTreeMap<NodeId, Vec<Call>>,
+}
+
+impl Cut {
+    /// What may be there afterwards.
+    pub fn files(&self, left: &mut Left) -> Files {
+        let mut nodes = self.sure.clone();
+        for call in self.open.values().flatten() {
+            if let Some(call) = left.of(call) {
+                nodes.apply(&call);
+            }
+        }
+        let mut files = Files::default();
+        nodes.collect(ROOT, Path::new(""), &mut files);
+        files
+    }
+}
+
 /// Called after each call.
 type Watch = Box<dyn FnMut() + Send>;
 
@@ -228,6 +252,21 @@ impl SimDisk {
         self.noted().calls.len()
     }
 
+    /// What was written at once, each with the number of calls until then.
+    pub fn written(&self) -> Vec<(usize, Vec<u8>)> {
+        let noted = self.noted();
+        let written = (1..).zip(&noted.calls);
+        let written = written.filter_map(|(calls, call)| match call {
+            Call::Write { bytes, .. } => Some((calls, bytes.clone())),
+            Call::Make(_)
+            | Call::Name { .. }
+            | Call::Unname { .. }
+            | Call::Cut { .. }
+            | Call::Sync(_) => None,
+        });
+        written.collect()
+    }
+
     /// Has a call fail: 0 is the next one.
     pub fn fail_in(&self, calls: usize) {
         self.noted().fails_in = Some(calls);
@@ -238,12 +277,11 @@ impl SimDisk {
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watch));
     }
 
-    /// What a power cut after the first `calls` calls may leave.
-    pub fn after(&self, calls: usize, left: &mut Left) -> Files {
+    /// Cuts the power after the first `calls` calls.
+    pub fn cut(&self, calls: usize) -> Cut {
         let noted = self.noted();
-        // Of each file and folder what is sure, and what was done to it since it was synced.
         let mut sure = noted.first.clone();
-        let mut open: BTreeMap<NodeId, Vec<&Call>> = BTreeMap::new();
+        let mut open: BTreeMap<NodeId, Vec<Call>> = BTreeMap::new();
         let mut seen = noted.first.clone();
         for call in &noted.calls[..calls] {
             seen.apply(call);
@@ -253,21 +291,19 @@ impl SimDisk {
                 Call::Name { folder: id, .. }
                 | Call::Unname { folder: id, .. }
                 | Call::Write { file: id, .. }
-                | Call::Cut { file: id, .. } => open.entry(*id).or_default().push(call),
+                | Call::Cut { file: id, .. } => open.entry(*id).or_default().push(call.clone()),
                 Call::Sync(id) => {
                     sure.0[*id] = seen.0[*id].clone();
                     open.remove(id);
                 }
             }
         }
-        for call in open.into_values().flatten() {
-            if let Some(call) = left.of(call) {
-                sure.apply(&call);
-            }
-        }
-        let mut files = Files::default();
-        sure.collect(ROOT, Path::new(""), &mut files);
-        files
+        Cut { sure, open }
+    }
+
+    /// What a power cut after the first `calls` calls may leave.
+    pub fn after(&self, calls: usize, left: &mut Left) -> Files {
+        self.cut(calls).files(left)
     }
 
     /// Where something is, if it is below the root.

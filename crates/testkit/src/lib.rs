@@ -33,7 +33,7 @@ pub mod turn_client;
 
 pub use clock::SimClock;
 pub use decoder::{Decoder, Shown};
-pub use disk::{Files, Left, SimDisk};
+pub use disk::{Cut, Files, Left, SimDisk};
 pub use feedback::Feedback;
 pub use link::{Bursts, Link, LinkConfig, LinkStats, Wait};
 pub use link_trace::{CrossTraffic, LinkTrace, queue_of};

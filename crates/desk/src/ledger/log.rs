@@ -286,6 +286,9 @@ impl Log {
         let file = disk
             .open(&path, Open::New)
             .map_err(|error| LedgerError::disk(&path, error))?;
+        // Before there is a checkpoint: one without its leaves is a log that somebody must look at.
+        disk.sync_folder(&own)
+            .map_err(|error| LedgerError::disk(&own, error))?;
         let leaf = Leaf::Begins {
             next,
             former,
