@@ -60,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// What stands for it.
     pub(crate) leaf: Leaf,
+    /// Whether its key is gone, so that what stands for it is another leaf each time.
+    pub(crate) erased: bool,
 }
 
 /// The epochs in an authority's folder, from old to new. What else is there is passed over.
@@ -177,7 +179,8 @@ impl Log {
             .map_or(0, |own| own.next.saturating_sub(1))
     }
 
-    /// Whether the newest epoch has these leaves where their numbers say. Numbers before it are not looked at.
+    /// Whether the newest epoch has these leaves where their numbers say. Numbers before it are not looked at; of what was erased nobody can
+    /// tell more than that its number is there.
     pub(crate) fn has(&self, entries: &[Entry]) -> Result<bool, LedgerError> {
         let Some(own) = &self.current else {
             return Ok(entries.is_empty());
@@ -191,9 +194,10 @@ impl Log {
             .filter(|entry| entry.seq >= first)
             .all(|entry| {
                 let place = usize::try_from(entry.seq - first + 1).unwrap_or(usize::MAX);
-                there
-                    .get(place)
-                    .is_some_and(|leaf| **leaf == entry.leaf.to_bytes())
+                there.get(place).is_some_and(|leaf| {
+                    let numbered = matches!(Leaf::from_bytes(*leaf), Ok(Leaf::Event { seq, .. }) if seq == entry.seq);
+                    **leaf == entry.leaf.to_bytes() || (entry.erased && numbered)
+                })
             }))
     }
 
