@@ -396,7 +396,11 @@ impl Left {
                 let (file, at) = (*file, *at);
                 Some(Call::Write { file, at, bytes })
             }
-            other => (random.below(2) == 0).then(|| other.clone()),
+            Call::Make(_)
+            | Call::Name { .. }
+            | Call::Unname { .. }
+            | Call::Cut { .. }
+            | Call::Sync(_) => (random.below(2) == 0).then(|| call.clone()),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::proofs::snapshots;
 use super::{Ledger, LedgerRules, Period, Wanted, read_log};
 use crate::domain::{
     Appointment, AppointmentId, Authority, Digest, EndToEnd, Event, EventKind, Fact, Help, Links,
-    Notice, NoticeKind, TimeZone, Timestamp,
+    Notice, NoticeKind, Retention, TimeZone, Timestamp,
 };
 use crate::seats::{Grants, SeatAnswer, SeatToken, Seats};
 use crate::store::{Commit, Filter, Kept, Store, StoreAnswer, StoreError};
@@ -193,6 +193,12 @@ impl Store for Paper {
     }
     fn use_once<'a>(&'a self, _: &'a Digest, _: Timestamp) -> StoreAnswer<'a, bool> {
         never()
+    }
+    fn set_retention<'a>(&'a self, _: &'a AuthorityId, _: Retention) -> StoreAnswer<'a, ()> {
+        answer(())
+    }
+    fn retentions(&self) -> StoreAnswer<'_, BTreeMap<AuthorityId, Retention>> {
+        answer(BTreeMap::new())
     }
     fn cursor<'a>(&'a self, _: &'a AuthorityId, _: &'a str) -> StoreAnswer<'a, Option<u64>> {
         answer(self.now().cursor)
