@@ -1,5 +1,7 @@
 //! Whatever fails and whenever the power is cut, a file is the old one or the new one.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

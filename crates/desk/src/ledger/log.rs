@@ -195,7 +195,7 @@ impl Log {
             .all(|entry| {
                 let place = usize::try_from(entry.seq - first + 1).unwrap_or(usize::MAX);
                 there.get(place).is_some_and(|leaf| {
-                    let numbered = matches!(Leaf::from_bytes(*leaf), Ok(Leaf::Event { seq, .. }) if seq == entry.seq);
+                    let numbered = matches!(Leaf::from_bytes(leaf), Ok(Leaf::Event { seq, .. }) if seq == entry.seq);
                     **leaf == entry.leaf.to_bytes() || (entry.erased && numbered)
                 })
             }))

@@ -427,7 +427,7 @@ impl Server {
             growth::verify(&grown, &trusted, std::slice::from_ref(one)).unwrap();
         }
         let all: Vec<_> = files.iter().flat_map(|file| leaves(&file.leaves)).collect();
-        let first = all.iter().find_map(|leaf| match Leaf::from_bytes(*leaf) {
+        let first = all.iter().find_map(|leaf| match Leaf::from_bytes(leaf) {
             Ok(Leaf::Begins { next, .. }) => Some(next),
             Ok(Leaf::Event { .. }) | Err(_) => None,
         });

@@ -7,8 +7,8 @@ import type { CardPerson } from '../talk/view';
 import type { Say } from './person-row';
 
 const KEY = 'F8';
-/** Where there is a mouse there is a keyboard: on a telephone nobody is told of keys. */
-const HAS_KEYS = matchMedia('(any-pointer: fine)');
+/** A telephone, where nobody is told of keys. */
+const FINGERS = matchMedia('(pointer: coarse)');
 
 export class Arrivals {
   readonly element: HTMLButtonElement;
@@ -33,7 +33,7 @@ export class Arrivals {
     this.#waiting = waiting;
     if (come.length > 0) {
       this.#newest = come[0]?.id;
-      this.#say({ key: HAS_KEYS.matches ? 'day.waits.key' : 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
+      this.#say({ key: FINGERS.matches ? 'day.waits' : 'day.waits.key', args: { name: come.map(({ name }) => name).join(', ') } });
     }
     this.#show();
   }
@@ -45,7 +45,7 @@ export class Arrivals {
   readonly #pressed = (event: KeyboardEvent) => {
     if (event.key !== KEY || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     // A question has to be answered first; what is behind it can't have the focus.
-    if (document.querySelector('dialog[open]') || !this.#next()) return;
+    if (document.querySelector('dialog:modal') || !this.#next()) return;
     event.preventDefault();
     this.#go();
   };
@@ -68,7 +68,7 @@ export class Arrivals {
     const next = this.#next();
     const focused = document.activeElement === this.element;
     this.element.hidden = !next;
-    if (next) setText(this.element.firstElementChild ?? this.element, { key: HAS_KEYS.matches ? 'lobby.go.key' : 'lobby.go', args: { name: next.name } });
+    if (next) setText(this.element.firstElementChild ?? this.element, { key: FINGERS.matches ? 'lobby.go' : 'lobby.go.key', args: { name: next.name } });
     else if (focused) this.#list.focus();
   }
 }
