@@ -554,10 +554,7 @@ async fn survives(reader: Reader, erased: &[u8]) {
                     continue;
                 }
                 known.push(stored.clone());
-                #[expect(clippy::print_stdout, reason = "whoever repeats a failure needs it")]
-                {
-                    println!("{reader:?}, after {at_call} of {calls} calls, way {way}");
-                }
+                println!("{reader:?}, after {at_call} of {calls} calls, way {way}");
                 again(
                     &folder.0,
                     &files,
