@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use schalter_audit::growth::{self, GrowthError};
 use schalter_audit::note::VerifyingKey;
 use schalter_audit::{Checkpoint, Origin, record, verify};
-use schalter_desk::ledger::{VKEY_FILE, read_log};
+use schalter_desk::ledger::{VKEY_FILE, newest_checkpoint, read_log};
 
 use crate::cli::{AuditCommand, LogArgs, VerifyArgs};
 use crate::config::Config;
@@ -91,16 +91,11 @@ fn checkpoints(args: &LogArgs) -> Result<ExitCode, Failure> {
     let logs = Logs::of(&args.config)?;
     let mut found = 0;
     for folder in logs.check_authority(args.authority.as_deref())? {
-        let epochs = if folder.exists() {
-            read_log(&folder).map_err(Failure::setup)?
-        } else {
-            Vec::new()
-        };
-        if let Some(newest) = epochs.last() {
+        if let Some(newest) = newest_checkpoint(&folder).map_err(Failure::setup)? {
             if found > 0 {
                 say("");
             }
-            say(newest.checkpoint.trim_end());
+            say(newest.trim_end());
             found += 1;
         }
     }

@@ -5,11 +5,12 @@
 //! otherwise keeps the server from starting, since whom it kept out nobody knows any more.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schalter_durable::{Disk, DiskFile, FILE_MODE, Open, System, replace};
 use schalter_model::AuthorityId;
 use schalter_signaling::KeptRevocations;
 use schalter_signaling::revocation::{Revocation, RevocationStore, Withdrawn};
@@ -78,8 +79,8 @@ fn read(line: &str) -> Option<Revocation> {
     })
 }
 
-struct Open {
-    file: File,
+struct Written {
+    file: Box<dyn DiskFile>,
     entries: usize,
     /// Bytes that are whole lines. What a failed write left behind them is cut off before the next.
     len: u64,
@@ -87,15 +88,15 @@ struct Open {
 
 struct RevocationFile {
     path: PathBuf,
-    open: Mutex<Open>,
+    open: Mutex<Written>,
     /// Held as long as the server runs.
     _lock: File,
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
+fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(0o600);
-    options.open(path)
+    options.read(true).write(true).create(true);
+    options.mode(FILE_MODE).open(path)
 }
 
 impl RevocationStore for RevocationFile {
@@ -103,10 +104,9 @@ impl RevocationStore for RevocationFile {
         let line = write(revocation)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let len = open.len;
-        open.file.set_len(len)?;
-        open.file.seek(SeekFrom::Start(len))?;
-        open.file.write_all(line.as_bytes())?;
-        open.file.sync_data()?;
+        open.file.cut(len)?;
+        open.file.append(line.as_bytes())?;
+        open.file.sync()?;
         open.len += line.len() as u64;
         open.entries += 1;
         Ok(open.entries)
@@ -115,13 +115,8 @@ impl RevocationStore for RevocationFile {
     fn rewrite(&self, all: &[Revocation]) -> io::Result<()> {
         let text = all.iter().map(write).collect::<io::Result<String>>()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let beside = self.path.with_extension("new");
-        let mut file = open_file(&beside)?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        *open = Open {
+        let file = replace(&System, &self.path, text.as_bytes())?;
+        *open = Written {
             file,
             entries: all.len(),
             len: text.len() as u64,
@@ -144,7 +139,7 @@ pub(crate) fn open(
     };
     let path = state.path_of(FILE);
     let complain = |error: io::Error| Failure::setup(format!("{}: {error}", path.display()));
-    let lock = match open_file(&state.path_of(LOCK)) {
+    let lock = match open_lock(&state.path_of(LOCK)) {
         Ok(lock) => lock,
         Err(error)
             if matches!(
@@ -179,8 +174,14 @@ pub(crate) fn open(
         })?;
         revocations.push(revocation);
     }
-    let open = Open {
-        file: open_file(&path).map_err(complain)?,
+    let file = System.open(&path, Open::AsItIs);
+    let file = file.and_then(|file| {
+        // It may be new: what is appended to it is worth nothing without its name.
+        System.sync_folder(&state.path_of(""))?;
+        Ok(file)
+    });
+    let open = Written {
+        file: file.map_err(complain)?,
         entries: revocations.len(),
         len: whole as u64,
     };

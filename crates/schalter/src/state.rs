@@ -1,12 +1,12 @@
 //! The state directory: what Schalter generates at its first start and keeps for the next.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schalter_durable::{System, create, make_folder, replace};
 
 use crate::Failure;
 
@@ -32,10 +32,7 @@ impl StateDir {
             .ok_or_else(|| {
                 Failure::setup("no place for generated keys: set state_dir in the configuration")
             })?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
+        make_folder(&System, &path)
             .map_err(|error| Failure::setup(format!("state_dir {}: {error}", path.display())))?;
         Ok(Self { path })
     }
@@ -53,8 +50,11 @@ impl StateDir {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let text = make()?;
-                self.write(&path, &text).map_err(complain)?;
-                Ok(text)
+                if create(&System, &path, text.as_bytes()).map_err(complain)? {
+                    return Ok(text);
+                }
+                // Another start was faster.
+                fs::read_to_string(&path).map_err(complain)
             }
             Err(error) => Err(complain(error)),
         }
@@ -71,26 +71,12 @@ impl StateDir {
 
     /// Writes a file anew; a crash leaves the old one or the new one.
     pub(crate) fn replace(&self, name: &str, text: &str) -> std::io::Result<()> {
-        self.write(&self.path.join(name), text)
+        replace(&System, &self.path.join(name), text.as_bytes()).map(drop)
     }
 
     /// The path of a file or folder in it, which need not be there.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
-    }
-
-    /// Writes beside and renames, so that a crash leaves either nothing or the whole file.
-    fn write(&self, path: &Path, text: &str) -> std::io::Result<()> {
-        let beside = path.with_extension("new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
     }
 }
 

@@ -10,6 +10,7 @@
 mod clock;
 pub mod conference;
 mod decoder;
+mod disk;
 mod feedback;
 mod link;
 mod link_trace;
@@ -32,6 +33,7 @@ pub mod turn_client;
 
 pub use clock::SimClock;
 pub use decoder::{Decoder, Shown};
+pub use disk::{Cut, Files, Left, SimDisk};
 pub use feedback::Feedback;
 pub use link::{Bursts, Link, LinkConfig, LinkStats, Wait};
 pub use link_trace::{CrossTraffic, LinkTrace, queue_of};

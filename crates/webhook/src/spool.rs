@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+use schalter_durable::{DiskFile, System};
 
 use crate::outbox::{Note, Sequence, Waiting};
 
@@ -33,16 +34,13 @@ pub(crate) struct Restored {
 #[derive(Debug)]
 pub(crate) struct Spool {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Box<dyn DiskFile>>,
     len: u64,
 }
 
 /// Makes the folder that spools are in, for nobody else to read.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    schalter_durable::make_folder(&System, folder)
 }
 
 /// Where the spool called `name` is.
@@ -98,9 +96,7 @@ impl Spool {
             .file
             .as_mut()
             .ok_or_else(|| io::Error::other("the spool was not written yet"))?;
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_data());
+        let written = file.append(text.as_bytes()).and_then(|()| file.sync());
         if written.is_err() {
             // Half a line may be there: only a new file is right again.
             self.file = None;
@@ -109,23 +105,11 @@ impl Spool {
         written
     }
 
-    /// Writes the file anew: beside, then renamed, so that a crash leaves the old or the new one.
+    /// Writes the file anew. A crash leaves the old or the new one.
     pub(crate) fn rewrite(&mut self, all: &[Note]) -> io::Result<()> {
         self.file = None;
-        let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
         let text = HEADER.to_owned() + &lines(all);
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+        let file = schalter_durable::replace(&System, &self.path, text.as_bytes())?;
         self.len = text.len() as u64;
         self.file = Some(file);
         Ok(())

@@ -12,6 +12,8 @@ use crate::step::{Failure, cargo, output, root, say};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
     Level(u8),
+    /// Asks the operating system for what crates from L3 on need, and knows no other crate. Sans-IO layers don't see it.
+    System,
     Side,
 }
 
@@ -25,6 +27,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("schalter-turn", Layer::Level(1)),
     ("schalter-audit", Layer::Level(1)),
     ("schalter-shard", Layer::Level(2)),
+    ("schalter-durable", Layer::System),
     ("schalter-net", Layer::Level(3)),
     ("schalter-signaling", Layer::Level(3)),
     ("schalter-metrics", Layer::Level(3)),
@@ -155,27 +158,31 @@ fn check_dependencies(
         .filter(|d| d.kind.as_deref() != Some("dev"));
     let mut complaints = Vec::new();
     for dependency in shipped {
-        let Layer::Level(level) = layer else { continue };
-        match layers.get(dependency.name.as_str()) {
-            Some(Layer::Side) => {
+        let name = &dependency.name;
+        let own = &package.name;
+        match (layer, layers.get(name.as_str())) {
+            (Layer::Side, _) => {}
+            (_, Some(Layer::Side)) => {
+                complaints.push(format!("{own} ships with the side crate {name}"));
+            }
+            (Layer::System, Some(_)) => {
                 complaints.push(format!(
-                    "{} ships with the side crate {}",
-                    package.name, dependency.name
+                    "{own} depends on {name}, and must know none of ours"
                 ));
             }
-            // Crates of L0 are words that may use each other; from L1 on a crate sees lower layers only.
-            Some(Layer::Level(below)) if *below >= level && level > 0 => complaints.push(format!(
-                "{} (L{level}) depends on {} (L{below})",
-                package.name, dependency.name
-            )),
-            Some(Layer::Level(_)) => {}
-            None if level <= SANS_IO && IO_PACKAGES.contains(&dependency.name.as_str()) => {
-                complaints.push(format!(
-                    "{} (L{level}, sans-IO) depends on {}",
-                    package.name, dependency.name
-                ))
+            (Layer::Level(level), Some(Layer::System)) if level <= SANS_IO => {
+                complaints.push(format!("{own} (L{level}, sans-IO) depends on {name}"));
             }
-            None => {}
+            // Crates of L0 are words that may use each other; from L1 on a crate sees lower layers only.
+            (Layer::Level(level), Some(Layer::Level(below))) if *below >= level && level > 0 => {
+                complaints.push(format!("{own} (L{level}) depends on {name} (L{below})"));
+            }
+            (Layer::Level(level), None)
+                if level <= SANS_IO && IO_PACKAGES.contains(&name.as_str()) =>
+            {
+                complaints.push(format!("{own} (L{level}, sans-IO) depends on {name}"));
+            }
+            (Layer::Level(_) | Layer::System, _) => {}
         }
     }
     complaints
@@ -290,6 +297,11 @@ mod tests {
             complaints(&package("schalter-net", &[("schalter-testkit", None)])),
             1
         );
+        let durable = [("schalter-durable", None)];
+        assert_eq!(complaints(&package("schalter-desk", &durable)), 0);
+        assert_eq!(complaints(&package("schalter-audit", &durable)), 1);
+        let model = [("schalter-model", None)];
+        assert_eq!(complaints(&package("schalter-durable", &model)), 1);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Appointment {
     /// From when its record may be erased.
     pub fn purge_at(&self, authority: &Authority) -> Timestamp {
         let over = self.over_at.unwrap_or_else(|| self.closes_at(authority));
-        over.plus_s(u64::from(authority.retention_days) * 86_400)
+        over.plus_s(authority.retention().kept_s())
     }
 
     /// A person by id.

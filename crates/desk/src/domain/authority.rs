@@ -47,7 +47,31 @@ pub struct Authority {
     pub end_to_end: EndToEnd,
 }
 
+/// How long what an authority has is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days after an appointment was over.
+    pub days: u32,
+    /// Seconds after its planned end from which one is over that nobody ended.
+    pub closes_after_s: u64,
+}
+
+impl Retention {
+    /// Seconds after an appointment was over.
+    pub const fn kept_s(self) -> u64 {
+        self.days as u64 * 86_400
+    }
+}
+
 impl Authority {
+    /// How long what it has is kept.
+    pub const fn retention(&self) -> Retention {
+        Retention {
+            days: self.retention_days,
+            closes_after_s: self.closes_after_s,
+        }
+    }
+
     /// Seconds before the start from which links open.
     pub const OPENS_BEFORE_S: u64 = 30 * 60;
     /// Seconds after the end until which links open.

@@ -18,7 +18,7 @@ mod text;
 mod time;
 
 pub use appointment::{Appointment, Moved, State, When};
-pub use authority::{Authority, EndToEnd, Help, Links, Notice, NoticeKind, OfficialId};
+pub use authority::{Authority, EndToEnd, Help, Links, Notice, NoticeKind, OfficialId, Retention};
 pub use call::Call;
 pub use citizen::OpenedSession;
 pub use error::Refusal;

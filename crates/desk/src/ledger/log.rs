@@ -3,30 +3,36 @@
 //! Order of a batch: leaves, then the checkpoint over them, each on the disk before the next; only then does the store's cursor move. A
 //! crash in between leaves leaves that nobody signed: they are cut off when the log is opened, and come again from the store.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schalter_audit::note::{SigningKey, VerifyingKey};
 use schalter_audit::tree::{Frontier, leaf_hash};
 use schalter_audit::{Checkpoint, Epoch, LEAF_BYTES, Leaf, Origin, leaves};
+use schalter_durable::{Disk, DiskFile, Open, make_folder};
 
-use super::{LedgerError, Period, end_of, make_folder, sync_folder, write_whole};
+use super::{LedgerError, Period, end_of, write_whole};
 use crate::domain::Timestamp;
 
 pub(super) const LEAVES: &str = "leaves";
 pub(super) const CHECKPOINT: &str = "checkpoint";
 const VKEY: &str = "vkey";
 
+/// Whose log it is, where, and what it goes by.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
+    pub(super) authority: String,
+    pub(super) key: Arc<SigningKey>,
+    pub(super) period: Period,
+}
+
 /// A log that is open.
 #[derive(Debug)]
 pub(crate) struct Log {
-    folder: PathBuf,
-    authority: String,
-    key: Arc<SigningKey>,
-    period: Period,
+    home: Home,
     /// None until there was an event.
     current: Option<Current>,
     /// Whether the newest epoch must not go on: another key signed it, or the log or the store was set back.
@@ -40,7 +46,7 @@ pub(crate) struct Log {
 struct Current {
     epoch: Epoch,
     origin: String,
-    file: File,
+    file: Box<dyn DiskFile>,
     tree: Frontier,
     /// Number of the event that comes next.
     next: u64,
@@ -54,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// What stands for it.
     pub(crate) leaf: Leaf,
+    /// Whether its key is gone, so that what stands for it is another leaf each time.
+    pub(crate) erased: bool,
 }
 
 /// The epochs in an authority's folder, from old to new. What else is there is passed over.
@@ -76,30 +84,22 @@ pub(super) fn epochs(folder: &Path) -> Result<Vec<Epoch>, LedgerError> {
 
 impl Log {
     /// Opens it: holds the newest epoch against its checkpoint, and cuts off what that doesn't sign.
-    pub(super) fn open(
-        folder: PathBuf,
-        authority: &str,
-        key: Arc<SigningKey>,
-        period: Period,
-    ) -> Result<Self, LedgerError> {
-        make_folder(&folder)?;
+    pub(super) fn open(home: Home) -> Result<Self, LedgerError> {
+        make_folder(&*home.disk, &home.folder)
+            .map_err(|error| LedgerError::disk(&home.folder, error))?;
         let mut log = Self {
-            folder,
-            authority: authority.to_owned(),
-            key,
-            period,
+            home,
             current: None,
             must_begin: false,
             set_back: false,
         };
-        for epoch in epochs(&log.folder)?.into_iter().rev() {
-            let own = log.folder.join(epoch.to_string());
+        for epoch in epochs(&log.home.folder)?.into_iter().rev() {
+            let own = log.home.folder.join(epoch.to_string());
             let note = match std::fs::read_to_string(own.join(CHECKPOINT)) {
                 Ok(note) => note,
                 // A crash while it was begun: nobody ever saw anything of it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    std::fs::remove_dir_all(&own)
-                        .map_err(|error| LedgerError::disk(&own, error))?;
+                    log.remove(&own)?;
                     continue;
                 }
                 Err(error) => return Err(LedgerError::disk(&own, error)),
@@ -112,7 +112,7 @@ impl Log {
 
     fn go_on(&mut self, epoch: Epoch, own: &Path, note: &str) -> Result<(), LedgerError> {
         let mismatch =
-            |what: String| LedgerError::Mismatch(format!("{}/{epoch}", self.authority), what);
+            |what: String| LedgerError::Mismatch(format!("{}/{epoch}", self.home.authority), what);
         let path = own.join(VKEY);
         let signer: VerifyingKey = std::fs::read_to_string(&path)
             .map_err(|error| LedgerError::disk(&path, error))?
@@ -122,7 +122,7 @@ impl Log {
         let (checkpoint, _) = Checkpoint::open(note, std::slice::from_ref(&signer))
             .map_err(|error| mismatch(error.to_string()))?;
         let origin: Option<Origin> = checkpoint.origin.parse().ok();
-        if origin.is_none_or(|o| o.epoch != epoch || o.authority != self.authority) {
+        if origin.is_none_or(|o| o.epoch != epoch || o.authority != self.home.authority) {
             return Err(mismatch("its checkpoint is of another log".to_owned()));
         }
         let path = own.join(LEAVES);
@@ -143,17 +143,17 @@ impl Log {
         else {
             return Err(mismatch("its first leaf doesn't begin an epoch".to_owned()));
         };
-        let file = OpenOptions::new().append(true).open(&path).map_err(disk)?;
+        let mut file = self.home.disk.open(&path, Open::AsItIs).map_err(disk)?;
         let signed = size * LEAF_BYTES;
         if bytes.len() > signed {
             tracing::info!(
                 bytes = bytes.len() - signed,
                 "the end of an audit log was not signed before the server ended; it is written anew"
             );
-            file.set_len(signed as u64).map_err(disk)?;
-            file.sync_all().map_err(disk)?;
+            file.cut(signed as u64).map_err(disk)?;
+            file.sync().map_err(disk)?;
         }
-        if signer != *self.key.public() {
+        if signer != *self.home.key.public() {
             tracing::warn!("the audit log is signed by another key from now on, in a new epoch");
             self.must_begin = true;
         }
@@ -179,12 +179,13 @@ impl Log {
             .map_or(0, |own| own.next.saturating_sub(1))
     }
 
-    /// Whether the newest epoch has these leaves where their numbers say. Numbers before it are not looked at.
+    /// Whether the newest epoch has these leaves where their numbers say. Numbers before it are not looked at; of what was erased nobody can
+    /// tell more than that its number is there.
     pub(crate) fn has(&self, entries: &[Entry]) -> Result<bool, LedgerError> {
         let Some(own) = &self.current else {
             return Ok(entries.is_empty());
         };
-        let path = self.folder.join(own.epoch.to_string()).join(LEAVES);
+        let path = self.home.folder.join(own.epoch.to_string()).join(LEAVES);
         let bytes = std::fs::read(&path).map_err(|error| LedgerError::disk(&path, error))?;
         let there: Vec<_> = leaves(&bytes).collect();
         let first = own.next + 1 - own.tree.size();
@@ -193,9 +194,10 @@ impl Log {
             .filter(|entry| entry.seq >= first)
             .all(|entry| {
                 let place = usize::try_from(entry.seq - first + 1).unwrap_or(usize::MAX);
-                there
-                    .get(place)
-                    .is_some_and(|leaf| **leaf == entry.leaf.to_bytes())
+                there.get(place).is_some_and(|leaf| {
+                    let numbered = matches!(Leaf::from_bytes(leaf), Ok(Leaf::Event { seq, .. }) if seq == entry.seq);
+                    **leaf == entry.leaf.to_bytes() || (entry.erased && numbered)
+                })
             }))
     }
 
@@ -209,7 +211,7 @@ impl Log {
     pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         let mut pending: Vec<u8> = Vec::new();
         for entry in entries {
-            let period = self.period.of(entry.at);
+            let period = self.home.period.of(entry.at);
             if self.begins_before(&period, entry.seq) {
                 self.write(&mut pending)?;
                 self.begin(&period, entry.seq)?;
@@ -230,7 +232,7 @@ impl Log {
         let Some(own) = &self.current else {
             return Ok(());
         };
-        let (period, next) = (self.period.of(now), own.next);
+        let (period, next) = (self.home.period.of(now), own.next);
         if self.begins_before(&period, next) {
             self.begin(&period, next)?;
         }
@@ -241,11 +243,11 @@ impl Log {
     pub(crate) fn forget(&self, before: Timestamp) -> Result<usize, LedgerError> {
         let mut gone = 0;
         let newest = self.current.as_ref().map(|own| &own.epoch);
-        for epoch in epochs(&self.folder)? {
+        for epoch in epochs(&self.home.folder)? {
             let ended = end_of(epoch.period()).is_some_and(|end| end < before);
             if ended && newest.is_some_and(|newest| epoch < *newest) {
-                let path = self.folder.join(epoch.to_string());
-                std::fs::remove_dir_all(&path).map_err(|error| LedgerError::disk(&path, error))?;
+                let path = self.home.folder.join(epoch.to_string());
+                self.remove(&path)?;
                 gone += 1;
             }
         }
@@ -279,16 +281,18 @@ impl Log {
                 (epoch, own.checkpoint().hash(), goes_on)
             }
         };
-        let own = self.folder.join(epoch.to_string());
-        make_folder(&own)?;
-        write_whole(&own.join(VKEY), &format!("{}\n", self.key.public()))?;
+        let own = self.home.folder.join(epoch.to_string());
+        let disk = &*self.home.disk;
+        make_folder(disk, &own).map_err(|error| LedgerError::disk(&own, error))?;
+        let vkey = format!("{}\n", self.home.key.public());
+        write_whole(disk, &own.join(VKEY), &vkey)?;
         let path = own.join(LEAVES);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
+        let file = disk
+            .open(&path, Open::New)
             .map_err(|error| LedgerError::disk(&path, error))?;
+        // Before there is a checkpoint: one without its leaves is a log that somebody must look at.
+        disk.sync_folder(&own)
+            .map_err(|error| LedgerError::disk(&own, error))?;
         let leaf = Leaf::Begins {
             next,
             former,
@@ -298,8 +302,8 @@ impl Log {
         let mut tree = Frontier::default();
         tree.push(leaf_hash(&pending));
         let origin = Origin {
-            name: self.key.public().name().to_owned(),
-            authority: self.authority.clone(),
+            name: self.home.key.public().name().to_owned(),
+            authority: self.home.authority.clone(),
             epoch: epoch.clone(),
         };
         self.current = Some(Current {
@@ -310,8 +314,7 @@ impl Log {
             next,
         });
         (self.must_begin, self.set_back) = (false, false);
-        self.write(&mut pending)?;
-        sync_folder(&self.folder)
+        self.write(&mut pending)
     }
 
     /// Writes leaves that are in the tree already, and signs it.
@@ -319,18 +322,22 @@ impl Log {
         let Some(own) = self.current.as_mut().filter(|_| !pending.is_empty()) else {
             return Ok(());
         };
-        let folder = self.folder.join(own.epoch.to_string());
+        let folder = self.home.folder.join(own.epoch.to_string());
         own.file
-            .write_all(pending)
-            .and_then(|()| own.file.sync_all())
+            .append(pending)
+            .and_then(|()| own.file.sync())
             .map_err(|error| LedgerError::disk(&folder.join(LEAVES), error))?;
         pending.clear();
         let note = own
             .checkpoint()
-            .sign(&self.key)
+            .sign(&self.home.key)
             .map_err(|error| LedgerError::Disk(error.to_string()))?;
-        write_whole(&folder.join(CHECKPOINT), &note)?;
-        sync_folder(&folder)
+        write_whole(&*self.home.disk, &folder.join(CHECKPOINT), &note)
+    }
+
+    fn remove(&self, epoch: &Path) -> Result<(), LedgerError> {
+        let removed = self.home.disk.remove_folder(epoch);
+        removed.map_err(|error| LedgerError::disk(epoch, error))
     }
 }
 

@@ -5,23 +5,26 @@
 //! crash. Refuses to go on in a log that is not as its own checkpoint says: then events wait in the store, and somebody must look.
 
 mod log;
+#[cfg(test)]
+mod power_cut;
 mod proofs;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schalter_audit::note::{SigningKey, VerifyingKey};
+use schalter_durable::{Disk, FILE_MODE, System, make_folder, replace};
 use schalter_model::AuthorityId;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::Timestamp;
+use log::Home;
 pub(crate) use log::{Entry, Log};
-pub use proofs::{Place, RecordProof, Wanted, read_log};
+pub use proofs::{Place, RecordProof, Wanted, newest_checkpoint, read_log};
 
 /// File beside the logs with what the newest checkpoints are verified with. Its name, like the other, can't be an authority's.
 pub const VKEY_FILE: &str = "log.vkey";
@@ -124,6 +127,7 @@ struct Slot {
 /// Every authority's log. Only one process at a time has a folder.
 #[derive(Debug)]
 pub struct Ledger {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     key: Arc<SigningKey>,
     rules: LedgerRules,
@@ -142,13 +146,26 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Disk`], [`LedgerError::Locked`].
     pub fn open(folder: &Path, key: SigningKey, rules: LedgerRules) -> Result<Self, LedgerError> {
-        make_folder(folder)?;
+        Self::open_on(Arc::new(System), folder, key, rules)
+    }
+
+    /// As [`Self::open`], on another disk than the machine's.
+    ///
+    /// # Errors
+    /// [`LedgerError::Disk`], [`LedgerError::Locked`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        key: SigningKey,
+        rules: LedgerRules,
+    ) -> Result<Self, LedgerError> {
+        make_folder(&*disk, folder).map_err(|error| LedgerError::disk(folder, error))?;
         let path = folder.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .mode(0o600)
+            .mode(FILE_MODE)
             .open(&path)
             .map_err(|error| LedgerError::disk(&path, error))?;
         match lock.try_lock() {
@@ -160,8 +177,10 @@ impl Ledger {
                 return Err(LedgerError::disk(&path, error));
             }
         }
-        write_whole(&folder.join(VKEY_FILE), &format!("{}\n", key.public()))?;
+        let vkey = format!("{}\n", key.public());
+        write_whole(&*disk, &folder.join(VKEY_FILE), &vkey)?;
         Ok(Self {
+            disk,
             folder: folder.to_owned(),
             key: Arc::new(key),
             rules,
@@ -212,11 +231,16 @@ impl Ledger {
         &self,
         authority: &AuthorityId,
     ) -> impl FnOnce(&mut Option<Log>) -> Result<&mut Log, LedgerError> + Send + use<> {
-        let (folder, key) = (self.folder_of(authority), Arc::clone(&self.key));
-        let (authority, period) = (authority.to_string(), self.rules.period);
+        let home = Home {
+            disk: Arc::clone(&self.disk),
+            folder: self.folder_of(authority),
+            authority: authority.to_string(),
+            key: Arc::clone(&self.key),
+            period: self.rules.period,
+        };
         move |log| match log {
             Some(log) => Ok(log),
-            None => Ok(log.insert(Log::open(folder, &authority, key, period)?)),
+            None => Ok(log.insert(Log::open(home)?)),
         }
     }
 
@@ -254,36 +278,12 @@ impl Ledger {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), LedgerError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| LedgerError::disk(path, error))
-}
-
-/// Has the folder's own entries on the disk.
-fn sync_folder(path: &Path) -> Result<(), LedgerError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| LedgerError::disk(path, error))
-}
-
 /// Writes a file whole: a crash leaves the old one or the new one.
-fn write_whole(path: &Path, text: &str) -> Result<(), LedgerError> {
-    let beside = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().map_err(|error| LedgerError::disk(path, error))
+fn write_whole(disk: &dyn Disk, path: &Path, text: &str) -> Result<(), LedgerError> {
+    let written = replace(disk, path, text.as_bytes());
+    written
+        .map(drop)
+        .map_err(|error| LedgerError::disk(path, error))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use schalter_audit::tree::{Tree, leaf_hash};
 use schalter_audit::verify::EpochFiles;
 use schalter_audit::{Checkpoint, CommitmentKey, Epoch, Hash, LEAF_BYTES, Leaf, growth, leaves};
+use schalter_durable::{Disk, System};
 use schalter_model::AuthorityId;
 
 use super::log::{CHECKPOINT, LEAVES, epochs};
@@ -50,10 +51,11 @@ pub struct Wanted {
 }
 
 /// An epoch as it was at a moment: its checkpoint, and the leaves that this signs.
-struct Snapshot {
+pub(super) struct Snapshot {
     epoch: Epoch,
     folder: PathBuf,
-    note: String,
+    /// The checkpoint, signed.
+    pub(super) note: String,
     checkpoint: Checkpoint,
     /// Number of its first event.
     first: u64,
@@ -69,7 +71,7 @@ impl Ledger {
         authority: &AuthorityId,
         wanted: &Wanted,
     ) -> Result<Option<String>, LedgerError> {
-        let mut snapshots = snapshots(&self.folder_of(authority))?;
+        let mut snapshots = snapshots(&*self.disk, &self.folder_of(authority))?;
         let Some(epoch) = &wanted.epoch else {
             let newest = snapshots.pop();
             return newest.map_or(Ok(None), |one| one.since(wanted.old));
@@ -99,7 +101,10 @@ impl Ledger {
             left.push(events);
         }
         // From new to old: where the database was set back, a number is that of the newer event.
-        for snapshot in snapshots(&self.folder_of(authority))?.into_iter().rev() {
+        for snapshot in snapshots(&*self.disk, &self.folder_of(authority))?
+            .into_iter()
+            .rev()
+        {
             let is_here = |(seq, _): &(u64, Leaf)| *seq >= snapshot.first;
             if !left.iter().flatten().any(is_here) {
                 continue;
@@ -174,7 +179,9 @@ impl Snapshot {
 }
 
 /// Every epoch, from old to new. One that is deleted meanwhile, or was never signed, is not among them.
-fn snapshots(folder: &Path) -> Result<Vec<Snapshot>, LedgerError> {
+///
+/// What they say is about to be told, and then no power cut may take it back: the newest checkpoint may have its name since just now.
+pub(super) fn snapshots(disk: &dyn Disk, folder: &Path) -> Result<Vec<Snapshot>, LedgerError> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
@@ -198,7 +205,20 @@ fn snapshots(folder: &Path) -> Result<Vec<Snapshot>, LedgerError> {
             });
         }
     }
+    if let Some(newest) = snapshots.last() {
+        let synced = disk.sync_folder(&newest.folder);
+        synced.map_err(|error| LedgerError::disk(&newest.folder, error))?;
+    }
     Ok(snapshots)
+}
+
+/// The newest checkpoint of a log, as a signed note, also while a server writes it; `None` if nothing was signed.
+///
+/// # Errors
+/// [`LedgerError::Disk`].
+pub fn newest_checkpoint(folder: &Path) -> Result<Option<String>, LedgerError> {
+    let newest = snapshots(&System, folder)?.pop();
+    Ok(newest.map(|one| one.note))
 }
 
 /// All of a log, for who verifies it; from old to new. An epoch that was never signed is not among it.

@@ -165,6 +165,7 @@ impl Desk {
             Entry {
                 at: event.at,
                 seq: event.seq,
+                erased: key.is_none(),
                 leaf: leaf(event, &key.unwrap_or_else(lost)),
             }
         });

@@ -15,7 +15,7 @@ mod upkeep;
 mod visits;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use schalter_model::AuthorityId;
 use tokio::sync::broadcast;
@@ -28,7 +28,7 @@ pub use sources::{Clock, Random, SystemClock, SystemRandom};
 pub use upkeep::{KEEP_ANSWERS_S, Sweep};
 pub use visits::{Opened, Standing, Visitor};
 
-use crate::domain::{AppointmentId, Authority, Refusal, Timestamp};
+use crate::domain::{AppointmentId, Authority, Refusal, Retention, Timestamp};
 use crate::ledger::Ledger;
 use crate::seats::{SeatError, Seats};
 use crate::store::{Store, StoreError};
@@ -43,8 +43,18 @@ pub type Authorities = BTreeMap<AuthorityId, Arc<Authority>>;
 #[derive(Debug, Default)]
 struct Configured {
     now: Authorities,
-    /// Closed by a reload. Their records are erased in time as long as this process knows of them.
-    closed: Authorities,
+    /// The last retention of each authority, also of those that a reload closed.
+    retentions: BTreeMap<AuthorityId, Retention>,
+    /// What of it the store has.
+    noted: BTreeMap<AuthorityId, Retention>,
+}
+
+impl Configured {
+    fn replace(&mut self, fresh: Authorities) -> Authorities {
+        let retentions = fresh.iter().map(|(id, one)| (id.clone(), one.retention()));
+        self.retentions.extend(retentions);
+        std::mem::replace(&mut self.now, fresh)
+    }
 }
 
 /// An appointment is not as it was. Tells nothing else: whoever may see it reads it.
@@ -114,15 +124,14 @@ impl Desk {
         authorities: Authorities,
     ) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
+        let mut configured = Configured::default();
+        configured.replace(authorities);
         Self {
             store,
             seats,
             clock,
             random,
-            authorities: RwLock::new(Configured {
-                now: authorities,
-                closed: Authorities::new(),
-            }),
+            authorities: RwLock::new(configured),
             changes,
             owed: owed::Owed::default(),
             ledger: None,
@@ -159,28 +168,20 @@ impl Desk {
     }
 
     /// Takes over which authorities there are from now on, and what is configured of them. Answers which are gone: nobody can do anything there
-    /// any more, and [`Self::close_rooms`] ends what goes on. What is stored of them stays, and is there again when they are.
+    /// any more, and [`Self::close_rooms`] ends what goes on. What is stored of them stays as long as it would have, and is there again when they
+    /// are. [`Self::note_retentions`] has that outlive a restart.
     #[must_use]
     pub fn replace_authorities(&self, fresh: Authorities) -> Vec<AuthorityId> {
-        let mut own = self
-            .authorities
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        own.closed.retain(|id, _| !fresh.contains_key(id));
-        let before = std::mem::replace(&mut own.now, fresh);
-        let mut gone = Vec::new();
-        for (id, authority) in before {
-            if !own.now.contains_key(&id) {
-                gone.push(id.clone());
-                own.closed.insert(id, authority);
-            }
-        }
-        gone
+        let mut own = self.write();
+        let before = own.replace(fresh);
+        let gone = before.into_keys().filter(|id| !own.now.contains_key(id));
+        gone.collect()
     }
 
-    /// Every authority that a reload closed and no other brought back.
-    fn closed(&self) -> Vec<Arc<Authority>> {
-        self.read().closed.values().cloned().collect()
+    fn write(&self) -> RwLockWriteGuard<'_, Configured> {
+        self.authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Configured> {

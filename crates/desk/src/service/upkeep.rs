@@ -1,13 +1,11 @@
 //! What time does: doors close, epochs of the log end, records are erased, kept answers forgotten.
 
-use std::sync::Arc;
-
 use schalter_model::AuthorityId;
 
 use super::change::Subject;
 use super::owed::Order;
 use super::{Changed, Desk, DeskError};
-use crate::domain::{Authority, Refusal};
+use crate::domain::{Refusal, Retention};
 use crate::store::{Filter, MAX_APPOINTMENTS};
 
 /// Seconds that an answer is kept under its idempotency key.
@@ -31,6 +29,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError::Store`], [`DeskError::Seats`]; the next sweep goes on from there.
     pub async fn sweep(&self) -> Result<Sweep, DeskError> {
+        self.note_retentions().await?;
         let mut sweep = Sweep::default();
         for authority in self.authorities() {
             let now = self.now();
@@ -55,10 +54,14 @@ impl Desk {
                     Err(error) => return Err(error),
                 }
             }
-            sweep.erased += self.erase_old(&authority).await?;
+            let erased = self.erase_old(&authority.id, authority.retention());
+            sweep.erased += erased.await?;
         }
-        for authority in self.closed() {
-            sweep.erased += self.erase_old(&authority).await?;
+        let kept = self.store.retentions().await.map_err(DeskError::Store)?;
+        for (id, retention) in kept {
+            if self.authority(&id).is_err() {
+                sweep.erased += self.erase_gone(&id, retention).await?;
+            }
         }
         let now = self.now();
         let forgotten = self.store.forget(now.minus_s(KEEP_ANSWERS_S), now).await;
@@ -66,15 +69,57 @@ impl Desk {
         Ok(sweep)
     }
 
+    /// Has the store know how long what each authority has is kept: for when it is no longer configured. To be called before anything is
+    /// stored of one that is new; sweeps do it, too.
+    ///
+    /// # Errors
+    /// [`DeskError::Store`].
+    pub async fn note_retentions(&self) -> Result<(), DeskError> {
+        let fresh: Vec<_> = {
+            let own = self.read();
+            let all = own.retentions.iter();
+            all.filter(|(id, retention)| own.noted.get(*id) != Some(retention))
+                .map(|(id, retention)| (id.clone(), *retention))
+                .collect()
+        };
+        for (id, retention) in fresh {
+            let noted = self.store.set_retention(&id, retention).await;
+            noted.map_err(DeskError::Store)?;
+            self.write().noted.insert(id, retention);
+        }
+        Ok(())
+    }
+
     /// Ends an authority's epochs of the log, and erases what it need not keep any longer; answers how many appointments.
-    async fn erase_old(&self, authority: &Arc<Authority>) -> Result<usize, DeskError> {
+    async fn erase_old(
+        &self,
+        authority: &AuthorityId,
+        retention: Retention,
+    ) -> Result<usize, DeskError> {
         let now = self.now();
-        let logged = self.keep_log(&authority.id, authority.retention_days, now);
-        let logged = logged.await;
-        let kept_s = u64::from(authority.retention_days) * 86_400;
-        let before = now.minus_s(kept_s);
-        let purged = self.store.purge(&authority.id, before, logged).await;
+        let logged = self.keep_log(authority, retention.days, now).await;
+        let before = now.minus_s(retention.kept_s());
+        let purged = self.store.purge(authority, before, logged).await;
         Ok(purged.map_err(DeskError::Store)?.len())
+    }
+
+    /// The same for an authority that is no longer configured. Nobody closes its doors; what was not over when it went is erased when it
+    /// would have been.
+    async fn erase_gone(
+        &self,
+        authority: &AuthorityId,
+        retention: Retention,
+    ) -> Result<usize, DeskError> {
+        let erased = self.erase_old(authority, retention).await?;
+        let kept_s = retention.kept_s().saturating_add(retention.closes_after_s);
+        let open = self.store.overdue(authority, self.now().minus_s(kept_s));
+        let open = open.await.map_err(DeskError::Store)?;
+        if open.is_empty() {
+            return Ok(erased);
+        }
+        let ids = open.into_iter().map(|appointment| appointment.id).collect();
+        let open = self.store.erase(authority, ids).await;
+        Ok(erased + open.map_err(DeskError::Store)?)
     }
 
     /// Ends the rooms of an authority that is gone, and has its open pages look again. What the appointments are does not change.

@@ -2,13 +2,15 @@
 //!
 //! It panics where a backend does otherwise, so that it can be called from any test harness.
 
+use std::collections::BTreeMap;
+
 use schalter_audit::CommitmentKey;
 use schalter_model::AuthorityId;
 
 use super::{Commit, Filter, Kept, Store, StoreError};
 use crate::domain::{
     Appointment, AppointmentId, Digest, ExternalRef, LinkToken, Name, Needs, NewAppointment,
-    NewPerson, PersonId, Role, Subject, Timestamp, When,
+    NewPerson, PersonId, Retention, Role, Subject, Timestamp, When,
 };
 
 /// 2026-11-28T09:00:00Z.
@@ -253,4 +255,15 @@ async fn small_things(store: &dyn Store, own: &AuthorityId) {
         assert_eq!(store.cursor(own, "a").await, Ok(Some(seq)));
     }
     assert_eq!(store.cursor(own, "b").await, Ok(None));
+    assert_eq!(store.retentions().await, Ok(BTreeMap::new()));
+    for (days, closes_after_s) in [(0, 0), (3_660, 86_400)] {
+        let retention = Retention {
+            days,
+            closes_after_s,
+        };
+        let noted = store.set_retention(own, retention).await;
+        noted.expect("it is noted");
+        let all = BTreeMap::from([(own.clone(), retention)]);
+        assert_eq!(store.retentions().await, Ok(all));
+    }
 }

@@ -73,6 +73,13 @@ CREATE TABLE commitment_keys (
     appointment TEXT PRIMARY KEY REFERENCES appointments (id) ON DELETE CASCADE,
     secret BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+", "
+-- How long what an authority has is kept, as it was last configured: what is stored of one that is no longer configured ends in time, too.
+CREATE TABLE retentions (
+    authority TEXT PRIMARY KEY,
+    days INTEGER NOT NULL,
+    closes_after_s INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date.

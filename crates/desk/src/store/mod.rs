@@ -17,7 +17,9 @@ use std::pin::Pin;
 use schalter_audit::CommitmentKey;
 use schalter_model::AuthorityId;
 
-use crate::domain::{Appointment, AppointmentId, Digest, Event, ExternalRef, Fact, Timestamp};
+use crate::domain::{
+    Appointment, AppointmentId, Digest, Event, ExternalRef, Fact, Retention, Timestamp,
+};
 
 pub use sqlite::SqliteStore;
 
@@ -90,7 +92,7 @@ pub struct Filter {
     pub limit: usize,
 }
 
-/// Keeps appointments, events, kept answers and the cursors of webhooks. When a call has answered, a crash takes nothing
+/// Keeps appointments, events, kept answers, the cursors of webhooks and how long all of it is kept. When a call has answered, a crash takes nothing
 /// of it back.
 pub trait Store: Send + Sync + 'static {
     /// An appointment by id.
@@ -172,6 +174,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Notes a token that is good once. Answers with whether it is the first time.
     fn use_once<'a>(&'a self, token: &'a Digest, until: Timestamp) -> StoreAnswer<'a, bool>;
+
+    /// Notes how long what an authority has is kept, in place of what was noted before.
+    fn set_retention<'a>(
+        &'a self,
+        authority: &'a AuthorityId,
+        retention: Retention,
+    ) -> StoreAnswer<'a, ()>;
+
+    /// What was noted of every authority.
+    fn retentions(&self) -> StoreAnswer<'_, BTreeMap<AuthorityId, Retention>>;
 
     /// How far a receiver of webhooks is: the number of the last event that it took.
     fn cursor<'a>(

@@ -11,7 +11,7 @@ use schalter_model::AuthorityId;
 
 use super::threads::Threads;
 use super::{Commit, Filter, Kept, Store, StoreAnswer, StoreError, migrations, statements};
-use crate::domain::{Appointment, AppointmentId, Digest, Event, Timestamp};
+use crate::domain::{Appointment, AppointmentId, Digest, Event, Retention, Timestamp};
 
 /// Threads that read: a day list that is computed must not delay an admission.
 const READERS: usize = 2;
@@ -202,6 +202,22 @@ impl Store for SqliteStore {
         let token = *token;
         self.writer
             .run(move |connection| statements::use_once(connection, &token, until))
+    }
+
+    fn set_retention<'a>(
+        &'a self,
+        authority: &'a AuthorityId,
+        retention: Retention,
+    ) -> StoreAnswer<'a, ()> {
+        let authority = authority.clone();
+        self.writer.run(move |connection| {
+            statements::set_retention(connection, authority.as_str(), retention)
+        })
+    }
+
+    fn retentions(&self) -> StoreAnswer<'_, BTreeMap<AuthorityId, Retention>> {
+        self.readers
+            .run(|connection| statements::retentions(connection))
     }
 
     fn cursor<'a>(

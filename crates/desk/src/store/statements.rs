@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use schalter_audit::{CommitmentKey, KEY_BYTES};
+use schalter_model::AuthorityId;
 
 use super::{Commit, Filter, Kept, MAX_APPOINTMENTS, MAX_EVENTS, StoreError};
-use crate::domain::{Appointment, AppointmentId, Digest, Event, Fact, Timestamp};
+use crate::domain::{Appointment, AppointmentId, Digest, Event, Fact, Retention, Timestamp};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -430,6 +431,44 @@ pub(super) fn use_once(
         )?
         .execute(params![token.as_bytes(), until.ms()])?;
     Ok(written == 1)
+}
+
+pub(super) fn set_retention(
+    connection: &Connection,
+    authority: &str,
+    retention: Retention,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO retentions (authority, days, closes_after_s) VALUES (?1, ?2, ?3)
+             ON CONFLICT (authority) DO UPDATE SET days = excluded.days, closes_after_s = excluded.closes_after_s",
+        )?
+        .execute(params![
+            authority,
+            retention.days,
+            to_i64(retention.closes_after_s)
+        ])?;
+    Ok(())
+}
+
+pub(super) fn retentions(
+    connection: &Connection,
+) -> Result<BTreeMap<AuthorityId, Retention>, StoreError> {
+    let mut found =
+        connection.prepare_cached("SELECT authority, days, closes_after_s FROM retentions")?;
+    let mut rows = found.query([])?;
+    let mut retentions = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let id = AuthorityId::new(&id).map_err(|_| broken("retention"))?;
+        let seconds: i64 = row.get(2)?;
+        let retention = Retention {
+            days: row.get(1)?,
+            closes_after_s: seconds.unsigned_abs(),
+        };
+        retentions.insert(id, retention);
+    }
+    Ok(retentions)
 }
 
 pub(super) fn cursor(

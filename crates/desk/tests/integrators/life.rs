@@ -300,6 +300,46 @@ async fn a_shorter_retention_of_an_office_holds_from_the_next_sweep() {
 }
 
 #[tokio::test]
+async fn what_an_office_had_that_is_gone_from_the_file_is_erased_when_it_was_due() {
+    let office = Office::open();
+    made(&office).await;
+    // Never over by itself: the office is gone before it was to be.
+    let mut later = plan();
+    later["external_ref"] = json!("case-2");
+    later["subject"] = json!("Reisepass");
+    later["starts_at"] = json!("2026-11-30T09:00:00Z");
+    later["ends_at"] = json!("2026-11-30T09:30:00Z");
+    let later = office.call("POST", "/v1/appointments", &[], Some(later));
+    assert_eq!(later.await.status, 201);
+    office.pass(90 * 60 + 1);
+    assert_eq!(office.desk.sweep().await.unwrap().closed, 1);
+    // The last that was configured counts, also if no sweep came by since.
+    let mut shorter = (*office.desk.authorities()[1]).clone();
+    (shorter.retention_days, shorter.closes_after_s) = (9, 7_200);
+    let shorter = [(shorter.id.clone(), Arc::new(shorter))];
+    let _ = office.desk.replace_authorities(shorter.into());
+    office.desk.note_retentions().await.unwrap();
+
+    let office = office.restart_without_offices();
+    assert_eq!(office.desk.authorities().len(), 0);
+    // Over since the doors closed, at 10:30.
+    office.pass(9 * 86_400 - 1);
+    assert_eq!(office.desk.sweep().await.unwrap().erased, 0);
+    assert!(office.holds("Wohngeld"));
+    office.pass(1);
+    assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
+    assert!(!office.holds("Wohngeld") && office.holds("Reisepass"));
+    // Its doors would have closed on 30 November at 11:30.
+    let office = office.restart_without_offices();
+    office.pass(2 * 86_400 + 3_600 - 1);
+    assert_eq!(office.desk.sweep().await.unwrap().erased, 0);
+    assert!(office.holds("Zaphod"));
+    office.pass(1);
+    assert_eq!(office.desk.sweep().await.unwrap().erased, 1);
+    assert!(!office.holds("Zaphod") && !office.holds("Reisepass"));
+}
+
+#[tokio::test]
 async fn who_could_not_be_sent_away_is_sent_away_later() {
     let office = Office::open();
     let made = made(&office).await;

@@ -22,6 +22,8 @@ use schalter_model::AuthorityId;
 use serde_json::Value;
 use tower::ServiceExt;
 
+/// Every office there is.
+const OFFICES: [&str; 2] = ["own", "other"];
 /// Of the key that may do everything.
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Of a key of the other authority.
@@ -177,14 +179,14 @@ impl Office {
     /// Over what is in a folder.
     pub(crate) fn open_at(folder: PathBuf) -> Self {
         // 2026-11-28T09:00:00Z.
-        Self::open_with(folder, 1_795_856_400_000, SEED)
+        Self::open_with(folder, 1_795_856_400_000, SEED, &OFFICES)
     }
 
     /// The same office after its server ended and another, with this key, took its place.
     pub(crate) fn restart(mut self, seed: u8) -> Self {
         let (folder, now) = (std::mem::take(&mut self.folder), self.clock.now());
         drop(self);
-        Self::open_with(folder, now.ms(), seed)
+        Self::open_with(folder, now.ms(), seed, &OFFICES)
     }
 
     /// The same office after somebody did something with its files while the server was down.
@@ -192,7 +194,14 @@ impl Office {
         let (folder, now) = (std::mem::take(&mut self.folder), self.clock.now());
         drop(self);
         change(&folder);
-        Self::open_with(folder, now.ms(), SEED)
+        Self::open_with(folder, now.ms(), SEED, &OFFICES)
+    }
+
+    /// The same server after a restart with a configuration that has no office any more.
+    pub(crate) fn restart_without_offices(mut self) -> Self {
+        let (folder, now) = (std::mem::take(&mut self.folder), self.clock.now());
+        drop(self);
+        Self::open_with(folder, now.ms(), SEED, &[])
     }
 
     /// Ends the server, and leaves the folder to whoever has it next.
@@ -200,11 +209,11 @@ impl Office {
         self.folder = PathBuf::new();
     }
 
-    fn open_with(folder: PathBuf, now: i64, seed: u8) -> Self {
+    fn open_with(folder: PathBuf, now: i64, seed: u8, offices: &[&str]) -> Self {
         let store = SqliteStore::open(&folder.join("desk.sqlite")).unwrap();
         let clock = SetClock(Arc::new(AtomicI64::new(now)));
         let told = Told::default();
-        let authorities = ["own", "other"].map(|id| {
+        let authorities = offices.iter().map(|id| {
             let authority = authority(id);
             (authority.id.clone(), Arc::new(authority))
         });
@@ -213,7 +222,7 @@ impl Office {
             Arc::new(told.clone()),
             Arc::new(clock.clone()),
             Arc::new(SystemRandom::default()),
-            authorities.into_iter().collect(),
+            authorities.collect(),
         );
         let rules = LedgerRules {
             period: Period::Month,

@@ -1,9 +1,6 @@
 //! The audit log in this binary: where it is, what signs it, and who sees to it that events get there.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use schalter_audit::note::VerifyingKey;
 use schalter_desk::ledger::{Ledger, VKEY_FILE};
 use schalter_desk::{Changed, Desk};
+use schalter_durable::{System, create, make_folder};
 use schalter_model::AuthorityId;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
@@ -33,10 +31,7 @@ pub(crate) fn folder_of(audit: &Audit, database: &Path) -> PathBuf {
 pub(super) fn open(audit: &Audit, database: &Path, public_url: &str) -> Result<Ledger, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::setup(format!("desk.audit: {error}"));
     let folder = folder_of(audit, database);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
+    make_folder(&System, &folder)
         .map_err(|error| failed(&format!("{}: {error}", folder.display())))?;
     let name = match &audit.name {
         Some(name) => name.clone(),
@@ -81,20 +76,8 @@ fn make_key(path: &Path) -> std::io::Result<()> {
         .map_err(|_| std::io::Error::other("no random numbers"))?;
     let text = STANDARD.encode(der.as_ref());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
-    match std::fs::hard_link(&beside, path) {
-        // Another start was faster.
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => std::fs::remove_file(&beside),
-    }
+    // Another start may be faster; then its key is the one.
+    create(&System, path, pem.as_bytes()).map(drop)
 }
 
 /// Brings every log up to date: before anything new happens, so that a database that was set back is noticed.

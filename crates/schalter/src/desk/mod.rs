@@ -138,6 +138,8 @@ pub(crate) async fn start(
         desk = desk.with_ledger(ledger::open(audit, &path, &public_url)?);
     }
     let desk = Arc::new(desk);
+    let noted = desk.note_retentions().await;
+    noted.map_err(|error| Failure::setup(format!("desk.database {}: {error}", path.display())))?;
     ledger::catch_up(&desk).await;
     let callback = format!("{public_url}/desk/v1/login/oidc/callback");
     let now = SystemClock.now().ms().unsigned_abs();

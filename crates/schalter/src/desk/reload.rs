@@ -85,11 +85,11 @@ impl Replaceable {
         self.keys.replace(keys_of(fresh));
         self.login.replace(logins_of(fresh));
         self.telling.replace(&fresh.webhooks);
-        if gone.is_empty() {
-            return;
-        }
         let desk = Arc::clone(&self.desk);
         self.tasks.spawn(async move {
+            if let Err(error) = desk.note_retentions().await {
+                tracing::error!(%error, "what is configured of retention could not be stored; the next sweep tries again");
+            }
             for authority in gone {
                 match desk.close_rooms(&authority).await {
                     Ok(()) => tracing::warn!(%authority, "an office is gone: its calls have ended, and what is stored of it stays"),

@@ -40,8 +40,20 @@ export async function signsIn(page, seen) {
   await press(page, 'demo-0');
   await page.waitForSelector('#admit-per_kim');
   await begins(page, 'Termine');
-  await announced(page, 'status', 'Kim Müller wartet');
+  await announced(page, 'status', 'Kim Müller wartet, mit der Taste F8');
+  await goesToWhoWaits(page, 'per_kim', 'admit-per_kim');
   await seen('amt-day');
+}
+
+/** From wherever one is to the row of who waits, by key and by button; one further `Tab` decides. */
+async function goesToWhoWaits(page, id, decision) {
+  assert.equal(await page.getAttribute('#to-waiting', 'aria-keyshortcuts'), 'F8');
+  await page.keyboard.press('F8');
+  assert.equal(await focused(page), `person-${id}`);
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(page), decision);
+  await press(page, 'to-waiting');
+  assert.equal(await focused(page), `person-${id}`);
 }
 
 /** An appointment for two who belong together; errors are told at the field, and links in the language of each. */
@@ -215,11 +227,36 @@ export async function talks(page, desk, seen) {
   assert.deepEqual(await page.evaluate(() => window.sentData.map(({ topic, to }) => [topic, to])), [['ask-mute', ['per_kim.2']]]);
   desk.change({ stage: 'waiting', waiting_since: new Date().toISOString() });
   await page.waitForSelector('#lobby #admit-per_kim:visible');
-  await announced(page, 'status', 'Kim Müller wartet');
+  await announced(page, 'status', 'Kim Müller wartet, mit der Taste F8');
+  await page.focus('#leave');
+  await goesToWhoWaits(page, 'per_kim', 'admit-per_kim');
+  // Of several, first whoever came last, then one after the other; a question has to be answered first.
+  const toni = { ...desk.kim, id: 'per_toni', name: 'Toni Muster' };
+  desk.replan({ people: [...desk.apt.people, toni] });
+  desk.change({});
+  await page.waitForSelector('#to-waiting:has-text("Zu Toni Muster")');
+  await page.focus('#leave');
+  for (const id of ['per_toni', 'per_kim', 'per_toni']) {
+    await page.keyboard.press('F8');
+    assert.equal(await focused(page), `person-${id}`);
+  }
+  await press(page, 'deny-per_toni');
+  await page.waitForSelector('dialog[open]');
+  await page.keyboard.press('F8');
+  assert.ok(await page.evaluate(() => document.querySelector('dialog:modal').contains(document.activeElement)), 'the question keeps the focus');
+  await page.keyboard.press('Escape');
+  await page.focus('#to-waiting');
+  desk.replan({ people: desk.apt.people.filter((one) => one !== toni) });
+  desk.change({});
+  await page.waitForSelector('#to-waiting:has-text("Zu Kim Müller")');
   await page.evaluate(() => window.fakeRoom.speak(['per_kim.2']));
   await announced(page, 'status', 'Kim Müller spricht');
   await seen('amt-call');
   await staysInSight(page, seen);
+  await page.focus('#to-waiting');
+  desk.change({ stage: 'admitted' });
+  await page.waitForFunction(() => document.activeElement?.id === 'lobby', undefined, { timeout: 5_000 });
+  desk.change({ stage: 'waiting' });
   await press(page, 'admit-per_kim');
   await confirmed(page, 'expel-per_kim', 'lobby.did.remove');
   await open(page, '#colleague-open');

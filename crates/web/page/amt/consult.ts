@@ -7,6 +7,7 @@ import { listen, tell } from '../talk/api';
 import { alertBox, button } from '../talk/office';
 import { Talk } from '../talk/talk';
 import type { Card, Official, Seat } from '../talk/view';
+import { Arrivals } from './arrivals';
 import { entryOrBack } from './devices';
 import { choice, line } from './fields';
 import { People, PersonRow } from './person-row';
@@ -31,23 +32,20 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     await tell(`${path}/end`, { outcome: outcome.value });
     document.getElementById('leave')?.click();
   }, 'lobby.ended'));
-  const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby' });
-  const beside = setLabel(el('section', { class: 'call__lobby' }, said, lobby), 'lobby.title');
+  const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby', tabindex: '-1' });
+  const arrivals = new Arrivals(say, lobby);
+  const beside = setLabel(el('section', { class: 'call__lobby' }, said, arrivals.element, lobby), 'lobby.title');
   const talk = await Talk.begin(me.office.end_to_end, { captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) }).catch((problem: unknown) => failed(content, problem));
-  if (!talk) return;
+  if (!talk) return arrivals.end();
   const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, {
     askMute: (id) => talk.mute.ask(id),
     // Pictures out of sight are not even sent: whoever lets somebody in wants to see them.
     admitted: () => content.scrollIntoView({ block: 'start' }),
   }));
-  let waiting = new Set<string>();
   const show = (card: Card) => {
     talk.people(card.people.filter((one) => ['admitted', 'in_call'].includes(one.stage)));
     people.update(card, card.people.filter((one) => one.role !== 'official' && ['waiting', 'held', 'admitted', 'in_call'].includes(one.stage)));
-    const now = card.people.filter((one) => one.stage === 'waiting');
-    const come = now.filter((one) => !waiting.has(one.id));
-    if (come.length > 0) say({ key: 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
-    waiting = new Set(now.map(({ id }) => id));
+    arrivals.update(card.people.filter((one) => one.stage === 'waiting' && one.role !== 'official'));
   };
   const day = new Date(first.starts_at).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
   let stop = () => {};
@@ -68,6 +66,7 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     await failed(content, problem);
   } finally {
     stop();
+    arrivals.end();
     talk.end();
   }
 }

@@ -6,6 +6,7 @@ import { listen } from '../talk/api';
 import type { ServerClock } from '../talk/clock';
 import { button, timeIn } from '../talk/office';
 import type { Card, Day, Official } from '../talk/view';
+import { Arrivals } from './arrivals';
 import { confirm } from './confirm';
 import { createForm } from './create';
 import { held } from './held';
@@ -29,18 +30,15 @@ export function showDay(content: HTMLElement, me: Official, clock: ServerClock, 
   const day = el('input', { type: 'date', class: 'kern-form-input__input', id: 'date' });
   day.value = new Date(clock.now()).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });
   const cards = new Map<string, AppointmentCard>();
-  let waiting = new Set<string>();
+  const arrivals = new Arrivals(say, list);
   return new Promise((done) => {
     let stop = () => {};
     const leave = (what: Chosen) => {
       stop();
+      arrivals.end();
       done(what);
     };
     const draw = ({ appointments }: Day) => {
-      const now = appointments.flatMap((card) => card.people.filter((one) => one.stage === 'waiting'));
-      const come = now.filter((one) => !waiting.has(one.id));
-      if (come.length > 0) say({ key: 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
-      waiting = new Set(now.map((one) => one.id));
       const wanted = new Set(appointments.map(({ id }) => id));
       for (const [id, card] of cards) {
         if (wanted.has(id)) continue;
@@ -56,6 +54,7 @@ export function showDay(content: HTMLElement, me: Official, clock: ServerClock, 
         if (list.children[place] !== shown.element) list.insertBefore(shown.element, list.children[place] ?? null);
       });
       none.hidden = appointments.length > 0;
+      arrivals.update(appointments.flatMap((card) => card.people.filter((one) => one.stage === 'waiting')));
     };
     const follow = () => {
       stop();
@@ -67,7 +66,7 @@ export function showDay(content: HTMLElement, me: Official, clock: ServerClock, 
     day.addEventListener('change', () => {
       if (day.value) follow();
     });
-    showScreen(content, el('section', { class: 'card card--wide' }, setText(el('h1', { class: 'kern-heading-medium' }), 'day.title'), setText(el('p', { class: 'kern-body' }), { key: 'day.official', args: { name: me.official.name } }), news,
+    showScreen(content, el('section', { class: 'card card--wide' }, setText(el('h1', { class: 'kern-heading-medium' }), 'day.title'), setText(el('p', { class: 'kern-body' }), { key: 'day.official', args: { name: me.official.name } }), news, arrivals.element,
       el('div', { class: 'kern-form-input day__date' }, setText(el('label', { class: 'kern-label', for: 'date' }), 'day.date'), day), list, none,
       createForm(me, clock, () => day.value, say),
       el('div', { class: 'day__foot' }, button('devices', 'day.devices', 'tertiary', () => leave('devices')), button('logout', 'day.logout', 'tertiary', () => leave('logout')))));
