@@ -211,6 +211,8 @@ fn distinct_signaling() -> SignalingSnapshot {
         slow_clients: 2_015,
         data_relayed: 2_016,
         data_refused: 2_017,
+        clear_tracks_refused: 2_037,
+        clear_data_refused: 2_038,
         data_overload: 2_018,
         events_unrouted: 2_019,
         data_leaves: 2_020,
