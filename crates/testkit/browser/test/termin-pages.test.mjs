@@ -252,7 +252,9 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     const old = await open(t, { office: { end_to_end: 'required' } }, { init: () => { delete RTCRtpSender.prototype.createEncodedStreams; delete window.RTCRtpScriptTransform; } });
     await press(old, 'open');
     await old.getByRole('alert').filter({ hasText: 'Gespräche von Gerät zu Gerät verschlüsselt. Ihr Browser kann das nicht.' }).waitFor();
-    assert.ok(!old.desk.calls.some((call) => /wait|seat|devices|notice/.test(call)), 'nobody waits for what can not be');
+    assert.ok(!old.desk.calls.some((call) => /wait|seat|notice/.test(call)), 'nobody waits for what can not be');
+    assert.deepEqual(old.desk.bodies['me/devices'], { camera: false, microphone: false, network: 'none', encryption: false }, 'the office is told why');
+    await look(old, 'termin-no-encryption', pictures, { brief: true });
     assert.deepEqual(old.errors, []);
 
     // Of several offices nobody knows yet whose link it is: each of their lines stands there, before it is opened and when it can't be.
