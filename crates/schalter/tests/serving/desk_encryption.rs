@@ -67,7 +67,7 @@ async fn publish(socket: &mut Socket, cid: &str, encryption: Encryption) -> Opti
 /// The status of an offer by WHIP, and what is said.
 async fn whip(server: &Server, token: &str) -> (u16, String) {
     let request = format!(
-        "POST /whip HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+        "POST /whip/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{OFFER}",
         OFFER.len()
     );
