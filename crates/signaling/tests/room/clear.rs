@@ -45,7 +45,7 @@ fn ask(
     world: &mut World,
     client: &Client,
     request: AddTrackRequest,
-) -> Result<String, RequestResponse> {
+) -> Result<String, Box<RequestResponse>> {
     world.take(client);
     world.request(client, Request::AddTrack(request));
     let told = world.take(client);
@@ -53,7 +53,7 @@ fn ask(
         Response::TrackPublished(p) => Some(p.track.clone().unwrap().sid),
         _ => None,
     });
-    published.ok_or_else(|| refusal(&told).unwrap())
+    published.ok_or_else(|| Box::new(refusal(&told).unwrap()))
 }
 
 fn packet(value: Value) -> Vec<u8> {

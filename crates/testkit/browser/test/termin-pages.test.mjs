@@ -219,6 +219,13 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
       return Object.entries(publications).filter(([, { isDesired }]) => isDesired).map(([name]) => name);
     });
     assert.deepEqual(wanted, ['encrypted']);
+    // Whoever sends such is named as somebody who gets nothing; nobody is told that the server could see anything.
+    await page.waitForSelector('#layer[data-text="shield.without"]');
+    assert.match(await page.locator('#encryption').textContent(), /Das geht nicht mit: Frau Schröder\./);
+    if (pictures) for (const width of [1440, 768, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      await page.screenshot({ path: `${pictures}/termin-without-${width}.png` });
+    }
     assert.deepEqual(page.errors, []);
   });
 
