@@ -49,6 +49,10 @@ pub struct SignalingSnapshot {
     pub data_relayed: u64,
     /// Data packets dropped: malformed, forbidden or duplicate.
     pub data_refused: u64,
+    /// Tracks refused because their publisher says that they are not encrypted.
+    pub clear_tracks_refused: u64,
+    /// Data packets dropped because they are in the clear.
+    pub clear_data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
     /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
@@ -91,6 +95,8 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
         slow_clients,
         data_relayed,
         data_refused,
+        clear_tracks_refused,
+        clear_data_refused,
         data_overload,
         data_leaves,
         events_unrouted,
@@ -179,6 +185,16 @@ pub(crate) fn add(families: &mut Families, snapshot: &SignalingSnapshot) {
             "schalter_data_packets_refused_total",
             "Data packets dropped as malformed, forbidden or duplicate.",
             data_refused,
+        ),
+        (
+            "schalter_unencrypted_tracks_refused_total",
+            "Tracks refused because their publisher says that they are not encrypted, in rooms of offices that require it.",
+            clear_tracks_refused,
+        ),
+        (
+            "schalter_unencrypted_data_packets_refused_total",
+            "Data packets dropped because they are in the clear, in rooms of offices that require encryption.",
+            clear_data_refused,
         ),
         (
             "schalter_data_packets_overload_total",

@@ -211,6 +211,8 @@ fn distinct_signaling() -> SignalingSnapshot {
         slow_clients: 2_015,
         data_relayed: 2_016,
         data_refused: 2_017,
+        clear_tracks_refused: 2_037,
+        clear_data_refused: 2_038,
         data_overload: 2_018,
         events_unrouted: 2_019,
         data_leaves: 2_020,
@@ -325,7 +327,7 @@ fn distributions_are_exported_in_base_units_and_summed_over_shards() {
 fn every_number_that_signaling_counts_is_exported_once() {
     let signaling = distinct_signaling();
     let expected = numbers(&format!("{signaling:?}"));
-    assert_eq!(expected.len(), 34, "all numbers are set");
+    assert_eq!(expected.len(), 36, "all numbers are set");
     let samples = samples(&rendered(Vec::new(), signaling));
     for number in expected {
         let holders = samples

@@ -172,6 +172,8 @@ impl Source for Sources {
             slow_clients: stats.slow_clients,
             data_relayed: stats.data_relayed,
             data_refused: stats.data_refused,
+            clear_tracks_refused: stats.clear_tracks_refused,
+            clear_data_refused: stats.clear_data_refused,
             data_overload: stats.data_overload,
             data_leaves: stats.data_leaves,
             events_unrouted: stats.events_unrouted,

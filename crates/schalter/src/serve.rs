@@ -93,7 +93,7 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
     let demo_folder = demo_folder(consultation.as_mut(), lan)?;
     let guided = consultation.as_ref().map(desk::guided).unwrap_or_default();
     let room_keys = RoomKeys::default();
-    let desk_keys = room_keys.of(&guided).map_err(Failure::setup)?;
+    let desk_keys = room_keys.of(guided.keys()).map_err(Failure::setup)?;
     room_keys.replace(KeyRing::new(desk_keys.iter().cloned()).map_err(Failure::setup)?);
     let guided: Guided = guided.into_iter().collect();
     let own_keys: Vec<_> = check.iter().map(|check| check.key().clone()).collect();

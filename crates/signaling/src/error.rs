@@ -27,6 +27,9 @@ pub enum JoinRefusal {
     /// There is no such room, and a join doesn't make one. Clients look for these words.
     #[error("requested room does not exist")]
     NoSuchRoom,
+    /// It would publish what is not encrypted between the participants, where nothing else is taken.
+    #[error("only what is encrypted between the participants is taken in this room")]
+    InClear,
     /// The room has as many participants as it may have.
     #[error("room is full")]
     RoomFull,
@@ -49,7 +52,7 @@ impl JoinRefusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Token(error) => error.status(),
-            Self::Origin | Self::RoomFull | Self::AuthorityRooms => 403,
+            Self::Origin | Self::InClear | Self::RoomFull | Self::AuthorityRooms => 403,
             Self::JoinRequestMissing | Self::JoinRequest(_) | Self::Attributes | Self::Offer => 400,
             Self::NoSuchRoom => 404,
             Self::ServerFull | Self::Draining | Self::Unavailable => 503,
@@ -65,6 +68,7 @@ impl JoinRefusal {
             | Self::JoinRequest(_)
             | Self::Attributes
             | Self::Offer
+            | Self::InClear
             | Self::NoSuchRoom => JoinStage::Request,
             Self::RoomFull
             | Self::AuthorityRooms

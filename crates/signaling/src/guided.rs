@@ -4,7 +4,7 @@
 //! [`RoomDefaults::auto_create`](crate::config::RoomDefaults::auto_create) says. The authorities of such rooms
 //! ([`SignalingConfig::guided`](crate::config::SignalingConfig::guided)) must not be those of anybody else's key.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,26 +17,41 @@ use crate::room::RoomKey;
 use crate::signaling::Signaling;
 use crate::token::CLOCK_LEEWAY_SECS;
 
-/// The authorities whose rooms are guided; they may change while the server runs. Clones are the same set.
+/// Whether rooms take what its sender says is not encrypted between the people in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clear {
+    /// Like anything else.
+    #[default]
+    Taken,
+    /// Nothing of it but messages of the agreement on keys (`room/clear.rs`).
+    Refused,
+}
+
+/// The authorities whose rooms are guided, and what those take; both may change while the server runs. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Guided(Arc<ArcSwap<BTreeSet<AuthorityId>>>);
+pub struct Guided(Arc<ArcSwap<BTreeMap<AuthorityId, Clear>>>);
 
 impl Guided {
     /// Whether rooms of an authority are guided now.
     pub fn contains(&self, authority: &AuthorityId) -> bool {
-        self.0.load().contains(authority)
+        self.0.load().contains_key(authority)
+    }
+
+    /// What rooms of an authority that begin now take; `None` if they are not guided.
+    pub fn clear(&self, authority: &AuthorityId) -> Option<Clear> {
+        self.0.load().get(authority).copied()
     }
 
     /// These from now on, and no others.
-    pub fn replace(&self, authorities: BTreeSet<AuthorityId>) {
+    pub fn replace(&self, authorities: BTreeMap<AuthorityId, Clear>) {
         self.0.store(Arc::new(authorities));
     }
 }
 
-impl FromIterator<AuthorityId> for Guided {
-    fn from_iter<I: IntoIterator<Item = AuthorityId>>(authorities: I) -> Self {
-        let set: BTreeSet<_> = authorities.into_iter().collect();
-        Self(Arc::new(ArcSwap::from_pointee(set)))
+impl FromIterator<(AuthorityId, Clear)> for Guided {
+    fn from_iter<I: IntoIterator<Item = (AuthorityId, Clear)>>(authorities: I) -> Self {
+        let map: BTreeMap<_, _> = authorities.into_iter().collect();
+        Self(Arc::new(ArcSwap::from_pointee(map)))
     }
 }
 

@@ -33,7 +33,7 @@ mod whip;
 pub use config::SignalingConfig;
 pub use error::JoinRefusal;
 pub use events::{EventSink, RoomEvent};
-pub use guided::{Guided, Presence, RoomObserver};
+pub use guided::{Clear, Guided, Presence, RoomObserver};
 pub use ids::{ConnectionId, IdSource};
 pub use media::{MediaPlane, ShardInfo};
 pub use registry::Outside;

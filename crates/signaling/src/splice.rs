@@ -13,11 +13,15 @@ const TRANSCRIPTION: u32 = 7;
 const METRICS: u32 = 8;
 const SEQUENCE: u32 = 16;
 const SID: u32 = 17;
+const ENCRYPTED: u32 = 18;
 
 const USER_SID: u32 = 1;
 const USER_DESTINATION_SIDS: u32 = 3;
+const USER_TOPIC: u32 = 4;
 const USER_IDENTITY: u32 = 5;
 const USER_DESTINATIONS: u32 = 6;
+
+const ENCRYPTED_BY: u32 = 1;
 
 /// Bytes that are no well-formed `DataPacket`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +41,10 @@ pub struct PacketView<'a> {
     pub sequence: u32,
     /// What it carries.
     pub payload: Payload,
+    /// The topic of a user packet that is all it carries, empty where that names none.
+    pub topic: Option<&'a str>,
+    /// Whether all it carries is a packet that is said to be encrypted, by an algorithm.
+    pub encrypted: bool,
 }
 
 /// What a packet carries, as far as routing must tell.
@@ -153,8 +161,16 @@ fn as_text<'a>(value: &Value<'a>) -> Result<&'a str, MalformedPacket> {
 pub fn view(packet: &[u8]) -> Result<PacketView<'_>, MalformedPacket> {
     let mut view = PacketView::default();
     let mut inner = Vec::new();
+    // Decoders take the last of several payloads, of kinds that may not be known here: only where there is one is it known which.
+    let mut payloads = 0_u32;
     let mut fields = Fields(packet);
     while let Some(field) = fields.next()? {
+        if !matches!(
+            field.number,
+            KIND | IDENTITY | DESTINATIONS | SID | SEQUENCE
+        ) {
+            payloads += 1;
+        }
         match field.number {
             IDENTITY => view.claimed_identity = as_text(&field.value)?,
             DESTINATIONS => view.destinations.push(as_text(&field.value)?),
@@ -170,16 +186,19 @@ pub fn view(packet: &[u8]) -> Result<PacketView<'_>, MalformedPacket> {
                     return Err(MalformedPacket);
                 };
                 view.payload = Payload::Other;
+                view.topic = Some("");
                 let mut fields = Fields(user);
                 while let Some(field) = fields.next()? {
                     match field.number {
                         USER_DESTINATIONS => inner.push(as_text(&field.value)?),
                         USER_DESTINATION_SIDS => view.destination_sids.push(as_text(&field.value)?),
                         USER_SID | USER_IDENTITY => text(&field.value)?,
+                        USER_TOPIC => view.topic = Some(as_text(&field.value)?),
                         _ => {}
                     }
                 }
             }
+            ENCRYPTED => view.encrypted = says_algorithm(&field.value)?,
             SPEAKER => view.payload = Payload::Speakers,
             TRANSCRIPTION => view.payload = Payload::Transcription,
             METRICS => view.payload = Payload::Metrics,
@@ -189,7 +208,25 @@ pub fn view(packet: &[u8]) -> Result<PacketView<'_>, MalformedPacket> {
     if view.destinations.is_empty() {
         view.destinations = inner;
     }
+    if payloads != 1 {
+        (view.topic, view.encrypted) = (None, false);
+    }
     Ok(view)
+}
+
+/// Whether an `EncryptedPacket` names an algorithm; the first of the enumeration is none.
+fn says_algorithm(value: &Value<'_>) -> Result<bool, MalformedPacket> {
+    let Value::Bytes(bytes) = value else {
+        return Err(MalformedPacket);
+    };
+    let mut says = false;
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        if let (ENCRYPTED_BY, Value::Varint(algorithm)) = (field.number, field.value) {
+            says = algorithm != 0;
+        }
+    }
+    Ok(says)
 }
 
 /// Writes the packet with the server's fields in place of the sender's; `destinations` become both lists.

@@ -126,6 +126,10 @@ pub struct SignalingStats {
     pub data_relayed: u64,
     /// Data packets dropped: malformed, forbidden or duplicate.
     pub data_refused: u64,
+    /// Tracks refused because their publisher says that they are not encrypted; those of data count, too.
+    pub clear_tracks_refused: u64,
+    /// Data packets dropped for the like reason; they count as refused, too.
+    pub clear_data_refused: u64,
     /// Data packets dropped by the sender's rate limit or a full mailbox.
     pub data_overload: u64,
     /// Sessions ended because reliable data came faster than it could be relayed, or taken by its receiver.
@@ -196,6 +200,8 @@ counters!(
     slow_clients,
     data_relayed,
     data_refused,
+    clear_tracks_refused,
+    clear_data_refused,
     data_overload,
     data_leaves,
     events_unrouted,

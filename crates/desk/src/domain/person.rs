@@ -96,6 +96,14 @@ pub struct Devices {
     pub microphone: bool,
     /// The path.
     pub network: Network,
+    /// Whether the browser can encrypt between browsers. Where it can't and the office requires it, nothing else was tried.
+    #[serde(default = "yes")]
+    pub encryption: bool,
+}
+
+/// What nobody said otherwise of: checks of before it was told.
+const fn yes() -> bool {
+    true
 }
 
 /// What an official told somebody who waits.

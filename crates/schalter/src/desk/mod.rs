@@ -9,12 +9,13 @@ mod seats;
 mod telling;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use schalter_desk::domain::EndToEnd;
 use schalter_desk::http::pages::{self, Embeddings, Offices, Pages, Site, embed};
 use schalter_desk::http::{DeskKeys, integrators};
 use schalter_desk::login::Login;
@@ -22,7 +23,7 @@ use schalter_desk::login::https::HttpsClient;
 use schalter_desk::store::SqliteStore;
 use schalter_desk::{Clock, Desk, SystemClock, SystemRandom};
 use schalter_model::AuthorityId;
-use schalter_signaling::{Guided, Signaling};
+use schalter_signaling::{Clear, Guided, Signaling};
 use schalter_webhook::system_roots;
 use tokio::task::JoinSet;
 
@@ -46,12 +47,15 @@ pub(crate) const DATABASE: &str = "desk.db";
 /// How often what is due is done: doors close, records are erased, sessions end.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// The desk's authorities, whose rooms it guides.
-pub(crate) fn guided(config: &config::Desk) -> BTreeSet<AuthorityId> {
-    config
-        .authorities
-        .iter()
-        .map(|office| office.id.clone())
+/// The desk's authorities, whose rooms it guides, and whether those take anything in the clear.
+pub(crate) fn guided(config: &config::Desk) -> BTreeMap<AuthorityId, Clear> {
+    let offices = config.authorities.iter();
+    let clear = |office: &config::Office| match office.end_to_end {
+        EndToEnd::Required => Clear::Refused,
+        EndToEnd::Off | EndToEnd::Possible => Clear::Taken,
+    };
+    offices
+        .map(|office| (office.id.clone(), clear(office)))
         .collect()
 }
 

@@ -71,7 +71,7 @@ impl Replaceable {
         super::telling::check(&fresh.webhooks).map_err(|error| error.to_string())?;
         let authorities = super::guided(fresh);
         self.room_keys
-            .of(&authorities)
+            .of(authorities.keys())
             .map_err(|error| error.to_string())
     }
 

@@ -13,6 +13,7 @@ mod audit;
 mod authority;
 mod configured;
 mod desk;
+mod desk_encryption;
 mod desk_offices;
 mod desk_reload;
 mod desk_webhooks;

@@ -261,7 +261,7 @@ impl From<JoinRefusal> for TwirpError {
     fn from(refusal: JoinRefusal) -> Self {
         let code = match &refusal {
             JoinRefusal::Token(error) => return (*error).into(),
-            JoinRefusal::Origin => Code::PermissionDenied,
+            JoinRefusal::Origin | JoinRefusal::InClear => Code::PermissionDenied,
             JoinRefusal::JoinRequestMissing
             | JoinRefusal::JoinRequest(_)
             | JoinRefusal::Attributes

@@ -34,7 +34,7 @@ pub(super) const DATA_TRACK: &str = "_data_track";
 /// How often packets that wait for their sender's rate are looked at: a hundredth of what passes in a second.
 const WAITING_STEP: Duration = Duration::from_millis(10);
 
-/// Shortest distance between two notices that a sender is over its rate.
+/// Shortest distance between two notices that a sender is over its rate, or that what it sends is not taken.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether what comes on a channel with this label must arrive.
@@ -81,6 +81,15 @@ impl SenderState {
         self.messages.holds(1, now) && self.bytes.take(bytes, now) && self.messages.take(1, now)
     }
 
+    /// Whether the sender may be told once more what is wrong with its packets; then it is told.
+    pub(super) fn notice_due(&mut self, now: Time) -> bool {
+        let due = self.noticed_at.is_none_or(|at| now >= at + NOTICE_INTERVAL);
+        if due {
+            self.noticed_at = Some(now);
+        }
+        due
+    }
+
     /// The same for what need not arrive: it doesn't overtake what waits.
     pub(super) fn admits_lossy(&mut self, bytes: usize, receivers: usize, now: Time) -> bool {
         self.waiting.is_empty() && self.admits(bytes, receivers, now)
@@ -117,7 +126,7 @@ impl Room {
             return false;
         };
         self.introduce(key);
-        let Some(sender) = self.participants.get_mut(&key) else {
+        let Some(sender) = self.participants.get(&key) else {
             return false;
         };
         match packet.payload {
@@ -125,12 +134,18 @@ impl Room {
             Payload::Transcription if !is_agent(sender) => return false,
             Payload::Transcription | Payload::Other => {}
         }
+        if !self.takes_packet(key, &packet) {
+            return false;
+        }
         if lossy {
             if !self.deliver(key, true, data, &packet) {
                 self.counters.data_overload.add(1);
             }
             return true;
         }
+        let Some(sender) = self.participants.get_mut(&key) else {
+            return false;
+        };
         if packet.sequence != 0 {
             if packet.sequence <= sender.data.last_sequence {
                 return false;
@@ -291,12 +306,7 @@ impl Room {
         if !first {
             return;
         }
-        let due = state
-            .noticed_at
-            .is_none_or(|at| self.now >= at + NOTICE_INTERVAL);
-        if due {
-            state.noticed_at = Some(self.now);
-        }
+        let due = state.notice_due(self.now);
         self.arm(self.now + WAITING_STEP, Timer::Data(key));
         if due {
             let text = "data is sent faster than the limit and delayed";

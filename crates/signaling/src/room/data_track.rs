@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use livekit_protocol::data_track_subscriber_handles::PublishedDataTrack;
+use livekit_protocol::encryption::Type as Encryption;
 use livekit_protocol::request_response::{Reason, Request};
 use livekit_protocol::{
     DataTrackInfo, DataTrackSubscriberHandles, PublishDataTrackRequest, PublishDataTrackResponse,
@@ -15,6 +16,7 @@ use prost::Message as _;
 use schalter_shard::control::Command;
 
 use super::Room;
+use super::clear::MUST_ENCRYPT;
 use super::data::DATA_TRACK;
 use super::participant::ParticipantKey;
 use super::request::Refusal;
@@ -87,6 +89,7 @@ impl Room {
         key: ParticipantKey,
         request: &PublishDataTrackRequest,
     ) -> Result<DataTrackInfo, Refusal> {
+        let in_clear = request.encryption() == Encryption::None && self.refuses_clear();
         let limits = &self.config.limits;
         let sid = ids::sid("DTR_", &mut self.rng);
         let Some(participant) = self.participants.get_mut(&key) else {
@@ -95,6 +98,9 @@ impl Room {
         let tracks = &mut participant.data_tracks;
         let refusal = if !participant.video.can_publish_data {
             Some((Reason::NotAllowed, "not allowed to publish data"))
+        } else if in_clear {
+            self.counters.clear_tracks_refused.add(1);
+            Some((Reason::NotAllowed, MUST_ENCRYPT))
         } else if !(1..=u32::from(u16::MAX)).contains(&request.pub_handle) {
             Some((Reason::InvalidHandle, "handles are 1 to 65535"))
         } else if request.name.is_empty() || request.name.len() > limits.name_bytes {

@@ -171,6 +171,10 @@ impl Room {
         if join.grants.video.is_none() {
             return Err(TokenError::NoVideoGrant.into());
         }
+        // There is nothing in an offer that says so, and hardly a client that could.
+        if join.role == HttpRole::Publisher && self.refuses_clear() {
+            return Err(JoinRefusal::InClear);
+        }
         if !self.admits(&join.grants.identity) {
             return Err(JoinRefusal::RoomFull);
         }

@@ -2,6 +2,7 @@
 //! are drained. Owns participants, tracks and subscriptions. Refuses sockets, clocks and tasks.
 
 mod answer;
+mod clear;
 mod codecs;
 mod data;
 mod data_track;
@@ -53,7 +54,7 @@ use schalter_transport::Fingerprint;
 use crate::administration::{ParticipantSummary, RoomSummary};
 use crate::config::SignalingConfig;
 use crate::error::JoinRefusal;
-use crate::guided::Presence;
+use crate::guided::{Clear, Presence};
 use crate::ids::{self, ConnectionId, IdSource};
 use crate::media::ShardInfo;
 use crate::stats::Counters;
@@ -278,6 +279,8 @@ pub struct Room {
     /// Its name in the media plane.
     id: RoomId,
     config: Arc<SignalingConfig>,
+    /// As its authority wanted it when the room began.
+    clear: Clear,
     node: NodeInfo,
     ids: Arc<IdSource>,
     counters: Arc<Counters>,
@@ -339,6 +342,11 @@ impl Room {
             departure_timeout: or(asked.departure_timeout, defaults.departure_timeout),
             max_participants,
             sif_trailer: ids::sid("", &mut rng).as_bytes().to_vec(),
+            clear: setup
+                .config
+                .guided
+                .clear(&setup.key.authority)
+                .unwrap_or_default(),
             key: setup.key,
             config: setup.config,
             node: setup.node,

@@ -82,6 +82,7 @@ impl Room {
         if !participant.video.may_publish(request.source()) {
             return Err(Refusal::new(Reason::NotAllowed, ""));
         }
+        self.check_encryption(request)?;
         if request.r#type() == TrackType::Data {
             let text = "data tracks have a request of their own";
             return Err(Refusal::new(Reason::UnsupportedType, text));

@@ -8,7 +8,7 @@ use livekit_protocol::signal_response::Message as Response;
 use schalter_model::AuthorityId;
 use schalter_signaling::config::RoomDefaults;
 use schalter_signaling::token::Claims;
-use schalter_signaling::{Outside, Presence, RoomObserver, SignalingConfig};
+use schalter_signaling::{Clear, Outside, Presence, RoomObserver, SignalingConfig};
 
 use crate::support::{Server, claims, eventually};
 
@@ -29,7 +29,7 @@ fn ulm() -> AuthorityId {
 async fn who_is_dismissed_is_out_by_every_token_of_that_admission_and_by_no_other() {
     let heard = Arc::new(Heard::default());
     let config = SignalingConfig {
-        guided: [ulm()].into_iter().collect(),
+        guided: [(ulm(), Clear::Taken)].into_iter().collect(),
         room: RoomDefaults {
             auto_create: false,
             ..RoomDefaults::default()

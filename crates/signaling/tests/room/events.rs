@@ -7,9 +7,9 @@ use livekit_protocol::participant_info::State;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::{DisconnectReason, LeaveRequest, RoomEndReason, WebhookEvent};
 use schalter_model::AuthorityId;
-use schalter_signaling::SignalingConfig;
 use schalter_signaling::livekit::json;
 use schalter_signaling::room::{ConnectionMode, Input};
+use schalter_signaling::{Clear, SignalingConfig};
 
 use crate::support::{World, claims, microphone};
 
@@ -225,7 +225,10 @@ fn who_comes_and_goes_is_told_of_guided_rooms_only() {
     for (guided, expected) in [(true, vec![true, false]), (false, vec![])] {
         let authority = AuthorityId::default();
         let mut world = World::with(SignalingConfig {
-            guided: guided.then_some(authority).into_iter().collect(),
+            guided: guided
+                .then_some((authority, Clear::Taken))
+                .into_iter()
+                .collect(),
             ..SignalingConfig::default()
         });
         let alice = world.join("alice");

@@ -8,6 +8,7 @@
 
 mod answers;
 mod backup;
+mod clear;
 mod data;
 mod data_pressure;
 mod data_tracks;

@@ -357,6 +357,13 @@ test('the page says no more than is so', () => {
   assert.deepEqual(kind({ people: [] }), { kind: 'alone' });
   for (const facts of [{ own: false }, { clear: true }, { people: [{ ...official, peer: undefined }] }, { people: [official, { ...official, peer: { ...peer, stage: 'agreeing' } }] }]) assert.deepEqual(kind(facts), { kind: 'agreeing' });
   for (const one of [{ ...official, encrypted: false }, { ...official, peer: { ...peer, clear: true } }, { ...official, peer: { ...peer, stage: 'unable' } }]) assert.deepEqual(kind({ people: [official, one] }), { kind: 'transport', why: 'other', names: ['Dilek'] });
+  // Where nothing else will do nothing goes out in the clear: who can't is there and gets nothing.
+  const unable = { ...official, name: 'Kim', peer: { ...peer, stage: 'unable' } };
+  const required = (facts) => kind({ policy: 'required', ...facts });
+  assert.deepEqual(required({}), { kind: 'end' });
+  assert.deepEqual(required({ people: [official, unable] }), { kind: 'without', names: ['Kim'] });
+  assert.deepEqual(required({ people: [{ ...official, encrypted: false }] }), { kind: 'without', names: ['Dilek'] });
+  for (const facts of [{ own: false }, { clear: true }, { people: [unable, { ...official, peer: undefined }] }]) assert.deepEqual(required({ people: [unable], ...facts }), { kind: 'agreeing' });
   assert.deepEqual(kind({ able: false }), { kind: 'transport', why: 'own' });
   assert.deepEqual(kind({ able: false, policy: 'off' }), { kind: 'transport', why: 'office' });
 });

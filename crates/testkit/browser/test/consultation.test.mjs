@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import WebSocket from 'ws';
+import { violations } from '../lib/axe.mjs';
 import { figure, sleep } from '../lib/call.mjs';
 import { launchChromium } from '../lib/chromium.mjs';
 import { searchMemory } from '../lib/dump.mjs';
@@ -169,20 +170,21 @@ describe('a consultation of the demo', { timeout: 90_000 }, () => {
 });
 
 describe('a consultation of an office', { timeout: 180_000 }, () => {
-  let server, chromium, firefox, folder;
+  let server, chromium, firefox, folder, office;
   before(async () => {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), 'schalter-office-'));
     const file = (name, text) => {
       fs.writeFileSync(path.join(folder, name), text, { mode: 0o600 });
       return path.join(folder, name);
     };
-    server = await startServer({ desk: { authorities: [{
+    office = {
       id: 'ulm', name: `Stadt Ulm ${HOSTILE}`, help: { phone: '0731 161-0', text: HOSTILE }, languages: ['de', 'en', 'de-leicht'],
       notice: { kind: 'consent', de: file('notice.de', NOTICES.de), en: file('notice.en', NOTICES.en) },
       texts: { de: file('de.json', JSON.stringify({ 'termin.yours': HOSTILE })) }, logo: file('logo.svg', LOGO),
       keys: [{ id: 'case', secret_file: file('key', KEY), scopes: ['appointments:read', 'appointments:write', 'events:read'] }],
       officials: { demo: [{ id: 'dilek', name: 'Dilek Muster' }] },
-    }] } });
+    };
+    server = await startServer({ desk: { authorities: [office] } });
     [chromium, firefox] = await Promise.all([launchChromium(), launchFirefox()]);
   });
   after(async () => {
@@ -207,6 +209,23 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await until(page, 'the day', () => !!document.querySelector('#day'));
     return page;
   }
+
+  /** From now on: how long at most no frame of this person was shown. Asking begins anew. */
+  const watchGaps = (page, identity) => page.evaluate((id) => {
+    let [frames, last, most] = [0, performance.now(), 0];
+    setInterval(() => {
+      const shown = [...document.querySelectorAll(`.tile[data-identity="${id}"] video`)].reduce((sum, video) => sum + video.getVideoPlaybackQuality().totalVideoFrames, 0);
+      const now = performance.now();
+      if (shown !== frames) [frames, last] = [shown, now];
+      most = Math.max(most, now - last);
+    }, 20);
+    window.longestGap = () => {
+      const told = Math.round(most);
+      most = 0;
+      return told;
+    };
+  }, identity);
+  const gap = (page) => page.evaluate(() => window.longestGap());
 
   const pinned = (page, identities) => until(page, `pinned ${identities}`, (wanted) => {
     const found = [...document.querySelectorAll('.tile[data-pinned]')].map((tile) => tile.dataset.identity).sort();
@@ -250,7 +269,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await checkDevices(official);
     await Promise.all([connected(captioner), connected(official)]);
 
-    await Promise.all([sees(official, 2), sees(official, 3), sees(citizen, 1), sees(citizen, 3), sees(interpreter, 2)]);
+    await Promise.all([sees(official, 2), sees(official, 3), sees(citizen, 1), sees(citizen, 3), sees(interpreter, 2), sees(captioner, 3)]);
     if (hasSound) await Promise.all([hears(citizen, 440), hears(official, 880)]);
     figure('consultation', 'a tone of 7 kHz arrives as, Hz', await hears(interpreter, HIGH_HZ));
     if (hasSound) await hears(official, HIGH_HZ);
@@ -321,6 +340,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await press(official, '#colleague-open > summary');
     await press(official, '#colleague');
     const invitation = await until(official, 'the invitation', () => document.querySelector('#colleague-link')?.value);
+    await watchGaps(captioner, uli.id);
     const colleague = await visit(chromium, invitation, CHAIN.colleague, { old: true });
     await press(colleague, '#open');
     await checkDevices(colleague);
@@ -332,7 +352,8 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     // Their browser can't encrypt: all are told, go on without, and the server could see it. That is also how the search is known to find.
     await Promise.all([colleague, citizen, official].map((page) => says(page, 'transport')));
     assert.match(await official.evaluate(() => document.querySelector('#encryption').textContent), /Nicht von Gerät zu Gerät verschlüsselt ist es bei: /);
-    await Promise.all([sees(colleague, 1), sees(colleague, 2), sees(official, 5), sees(citizen, 5), sees(citizen, 1)]);
+    await Promise.all([sees(colleague, 1), sees(colleague, 2), sees(official, 5), sees(citizen, 5), sees(citizen, 1), sees(captioner, 3)]);
+    const stopped = [await gap(captioner)];
     const open = searchMemory(server.pid(), await framesOf(citizen, FRAMES_MS));
     figure('consultation', 'pieces of frames, and those of them in memory, without encryption', [open.count, open.found]);
     assert.ok(open.found >= open.count / 10, `${open.found} of ${open.count} pieces are in memory`);
@@ -345,6 +366,8 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     await until(citizen, 'the end on the first device', () => document.documentElement.dataset.state === 'ended');
     await Promise.all([official, phone, interpreter].map((page) => says(page, 'end')));
     await Promise.all([sees(official, 6), pinned(official, [`${kim.id}.2`, uli.id])]);
+    stopped.push(await gap(captioner));
+    figure('consultation', 'a picture stops on the way to the clear, and back, for ms', stopped);
 
     await press(official, '#end-call');
     const all = [phone, interpreter, captioner];
@@ -360,18 +383,30 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     assert.doesNotMatch(server.logged(), /Beispiel|Schnell|Muster|onerror|127\.0\.0\.1:\d{5}/, 'no names, no words, no addresses in the log');
   });
 
-  test('a citizen in Firefox, an official in Chromium', async () => {
+  test('a citizen in Firefox, an official in Chromium, where nothing but encryption between them will do', async () => {
+    server.configure({ desk: { authorities: [{ ...office, end_to_end: 'required' }] } });
+    const { url, token } = server.admin;
+    assert.equal((await fetch(`${url}/v1/reload`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })).status, 200);
     const official = await signIn(chromium);
     // The day's page asks for it in the same way.
     const made = await official.evaluate(async (body) => (await fetch('/desk/v1/appointments', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).json(),
-      { subject: 'Ausweis', ...soon(), people: [{ role: 'citizen', name: 'Robin' }] });
-    const [robin] = made.people;
+      { subject: 'Ausweis', ...soon(), people: [{ role: 'citizen', name: 'Robin' }, { role: 'companion', name: 'Toni' }] });
+    const [robin, toni] = made.people;
+    // Whose browser can't is told before anything else, waits for nothing, and the official sees why nobody comes.
+    const old = await visit(chromium, toni.join_url, CHAIN.colleague, { old: true });
+    await press(old, '#open');
+    await until(old, 'the refusal', () => document.querySelector('[role=alert] [data-text="problem.no-encryption"]')?.checkVisibility());
+    assert.deepEqual(await violations(old), [], 'axe on the refusal');
+    await until(official, 'the reason', (id) => document.querySelector(`#day [data-person="${id}"] [data-text="tested.encryption.no"]`)?.checkVisibility(), toni.id);
+    assert.deepEqual(await violations(official), [], 'axe on the day');
     const citizen = await visit(firefox, robin.join_url, { id: 7, ...(hasSound ? { hz: 660 } : {}) });
     await goWaiting(citizen);
     await reach(official, `#admit-${robin.id}`);
     await reach(official, `#enter-${made.id}`);
     await checkDevices(official);
     await Promise.all([sees(official, 7), sees(citizen, 1), says(official, 'end'), says(citizen, 'end')]);
+    const dilek = await citizen.evaluate(() => [...document.querySelectorAll('#present li')].find((one) => one.textContent.includes('Dilek')).dataset.person);
+    assert.equal(await codeOf(official, robin.id), await codeOf(citizen, dilek), 'both see one number');
     if (hasSound) await Promise.all([hears(official, 660), hears(citizen, 440)]);
     // The browser's own choice of what to share: it insists on a key that was pressed just before. A window is what it is asked for.
     await press(official, '#toggle-screen');
@@ -381,10 +416,21 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     assert.deepEqual(surfaces, ['window']);
     await press(official, '#toggle-screen');
     await until(citizen, 'the end of sharing', () => !document.querySelector('[data-source=screen_share]'));
+    // Text as well; and the server met nothing in the clear.
+    await openText(citizen);
+    for (const [from, to, words] of [[citizen, official, 'Guten Tag'], [official, citizen, 'Guten Morgen']]) {
+      await from.focus('#chat');
+      await from.keyboard.type(words);
+      await from.keyboard.press('Enter');
+      await reads(to, '#chat-lines', words);
+    }
+    const counted = await server.metrics();
+    const clear = ['tracks', 'data_packets'].map((kind) => counted.get(`schalter_unencrypted_${kind}_refused_total`));
+    assert.deepEqual([counted.get('schalter_participants'), ...clear], [2, 0, 0]);
     await press(official, '#end-call');
     await until(citizen, 'the end', () => document.documentElement.dataset.state === 'ended');
-    assert.deepEqual([...citizen.failures, ...official.failures], []);
-    await closeAll([citizen, official]);
+    assert.deepEqual([old, citizen, official].flatMap(({ failures }) => failures), []);
+    await closeAll([old, citizen, official]);
   });
 
   test('what another site sends is refused', async () => {

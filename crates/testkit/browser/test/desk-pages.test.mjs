@@ -99,14 +99,14 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
     const desk = await fakeDesk({ dist, script });
     const context = await browser.newContext({ reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
     desk.replan({ late: true });
-    desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp' }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });
+    desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp', encryption: false }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });
     const page = await context.newPage();
     const errors = [];
     page.on('pageerror', (error) => errors.push(error.message));
     const seen = (name) => look(page, name, pictures, { brief: true });
     await page.goto(`${desk.url}/amt`);
     await signsIn(page, seen);
-    for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
+    for (const key of ['day.late', 'lobby.camera.yes', 'lobby.microphone.no', 'tested.tcp', 'tested.encryption.no', 'linkstate.bound', 'lobby.need.signing', 'lobby.since']) await page.waitForSelector(`#day [data-text="${key}"]`);
     await creates(page, desk, seen);
     await replans(page, desk, seen);
     await decides(page, desk, seen);

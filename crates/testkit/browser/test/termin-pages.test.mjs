@@ -219,6 +219,13 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
       return Object.entries(publications).filter(([, { isDesired }]) => isDesired).map(([name]) => name);
     });
     assert.deepEqual(wanted, ['encrypted']);
+    // Whoever sends such is named as somebody who gets nothing; nobody is told that the server could see anything.
+    await page.waitForSelector('#layer[data-text="shield.without"]');
+    assert.match(await page.locator('#encryption').textContent(), /Das geht nicht mit: Frau Schröder\./);
+    if (pictures) for (const width of [1440, 768, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      await page.screenshot({ path: `${pictures}/termin-without-${width}.png` });
+    }
     assert.deepEqual(page.errors, []);
   });
 
@@ -252,7 +259,9 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     const old = await open(t, { office: { end_to_end: 'required' } }, { init: () => { delete RTCRtpSender.prototype.createEncodedStreams; delete window.RTCRtpScriptTransform; } });
     await press(old, 'open');
     await old.getByRole('alert').filter({ hasText: 'Gespräche von Gerät zu Gerät verschlüsselt. Ihr Browser kann das nicht.' }).waitFor();
-    assert.ok(!old.desk.calls.some((call) => /wait|seat|devices|notice/.test(call)), 'nobody waits for what can not be');
+    assert.ok(!old.desk.calls.some((call) => /wait|seat|notice/.test(call)), 'nobody waits for what can not be');
+    assert.deepEqual(old.desk.bodies['me/devices'], { camera: false, microphone: false, network: 'none', encryption: false }, 'the office is told why');
+    await look(old, 'termin-no-encryption', pictures, { brief: true });
     assert.deepEqual(old.errors, []);
 
     // Of several offices nobody knows yet whose link it is: each of their lines stands there, before it is opened and when it can't be.

@@ -3,7 +3,7 @@
 import { runCall } from '../call';
 import { el, setState, showScreen } from '../dom';
 import { clearText, setLabel, setText, setTitle, type Message, type TextKey } from '../texts';
-import { listen, tell } from '../talk/api';
+import { ask, listen, tell } from '../talk/api';
 import { alertBox, button } from '../talk/office';
 import { Talk } from '../talk/talk';
 import type { Card, Official, Seat } from '../talk/view';
@@ -35,7 +35,9 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
   const lobby = el('ul', { class: 'people talk__lobby', id: 'lobby', tabindex: '-1' });
   const arrivals = new Arrivals(say, lobby);
   const beside = setLabel(el('section', { class: 'call__lobby' }, said, arrivals.element, lobby), 'lobby.title');
-  const talk = await Talk.begin(me.office.end_to_end, { captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) }).catch((problem: unknown) => failed(content, problem));
+  // The day may have been open for hours: what the office says of encryption now is what the room is held to.
+  const { office } = await ask<Official>('official').catch(() => me);
+  const talk = await Talk.begin(office.end_to_end, { captions: false, phone: me.office.help.phone, lobby: beside, extra: el('div', { class: 'talk__official' }, colleagueForm(path, act), el('div', { class: 'talk__end' }, outcome.element, end)) }).catch((problem: unknown) => failed(content, problem));
   if (!talk) return arrivals.end();
   const people = new People(lobby, (card, one) => new PersonRow(me.office, card, one, say, {
     askMute: (id) => talk.mute.ask(id),

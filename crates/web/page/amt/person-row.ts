@@ -118,7 +118,8 @@ function marksOf(one: CardPerson, brief: boolean): HTMLElement[] {
     badge(`stage.${one.stage}`, one.stage === 'waiting' ? 'success' : 'info'),
     // What an official who came from the list has is no link.
     ...(brief || (one.role === 'official' && one.link === 'revoked') ? [] : [badge(`linkstate.${one.link}`, 'info')]),
-    ...(brief || one.role === 'official' ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
+    ...(devices?.encryption === false && one.stage !== 'in_call' ? [badge('tested.encryption.no', 'warning')] : []),
+    ...(brief || one.role === 'official' ? [] : devices?.encryption === false && !devices.camera && !devices.microphone ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
     ...(one.other_device ? [badge('day.otherdevice', 'warning')] : []),
     ...needs.map((need) => badge(`lobby.need.${need}`, 'info')),
   ];

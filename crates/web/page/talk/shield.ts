@@ -10,7 +10,7 @@ import type { Layer } from './e2ee/layer';
 import type { Present } from './view';
 
 /** What the line says in each state, besides who it is about. */
-const LINES: Readonly<Record<Layer['kind'], TextKey>> = { alone: 'shield.alone', agreeing: 'shield.agreeing', end: 'shield.end', transport: 'shield.transport' };
+const LINES: Readonly<Record<Layer['kind'], TextKey>> = { alone: 'shield.alone', agreeing: 'shield.agreeing', end: 'shield.end', without: 'shield.without', transport: 'shield.transport' };
 /** The first half of a number is read, then the other. */
 const GROUP = 3;
 
@@ -64,16 +64,17 @@ export class Shield {
     const layer = this.#encryption.layer();
     const peers = this.#encryption.peers.filter(({ stage, code }) => stage === 'ready' && code !== undefined);
     const open = peers.filter(({ identity, code }) => this.#compared.get(identity) !== code);
+    const sealed = layer.kind === 'end' || layer.kind === 'without';
     const compared = layer.kind === 'end' && open.length === 0;
     if (this.element.dataset['layer'] !== layer.kind || this.element.dataset['compared'] !== String(compared)) {
       Object.assign(this.element.dataset, { layer: layer.kind, compared: String(compared) });
-      this.#mark.replaceChildren(icon(layer.kind === 'end' ? 'locked' : 'unlocked'));
+      this.#mark.replaceChildren(icon(sealed ? 'locked' : 'unlocked'));
     }
     setText(this.#line, compared ? 'shield.end.compared' : LINES[layer.kind]);
     setText(this.#why, whyOf(layer));
-    this.#how.hidden = peers.length === 0 || layer.kind !== 'end';
+    this.#how.hidden = peers.length === 0 || !sealed;
     for (const [id, row] of this.#rows) {
-      const codes = layer.kind === 'end' ? peers.filter(({ identity }) => personOf(identity) === id) : [];
+      const codes = sealed ? peers.filter(({ identity }) => personOf(identity) === id) : [];
       const shown = codes.map(({ identity, code }) => `${identity} ${code}`).join();
       if (row.shown === shown) continue; // what has the focus stays
       row.shown = shown;
@@ -110,6 +111,7 @@ export class Shield {
 }
 
 function whyOf(layer: Layer): Message | TextKey {
+  if (layer.kind === 'without') return { key: 'shield.without.why', args: { names: layer.names.join(', ') } };
   if (layer.kind !== 'transport') return `shield.${layer.kind}.why`;
   return layer.why === 'other' ? { key: 'shield.other', args: { names: layer.names.join(', ') } } : `shield.${layer.why}`;
 }

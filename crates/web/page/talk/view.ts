@@ -68,7 +68,7 @@ export interface CardPerson extends Present {
   readonly link: 'unused' | 'bound' | 'revoked';
   readonly other_device: boolean;
   readonly notice_agreed: boolean;
-  readonly devices: { readonly camera: boolean; readonly microphone: boolean; readonly network: Network } | null;
+  readonly devices: { readonly camera: boolean; readonly microphone: boolean; readonly network: Network; readonly encryption: boolean } | null;
   readonly waiting_since: string | null;
   readonly join_url?: string;
 }

@@ -9,6 +9,7 @@ import { language, offerLanguage, onLanguage, setText, setTitle, type Message, t
 import { ask, listen, Problem, tell } from '../talk/api';
 import { ServerClock } from '../talk/clock';
 import { alertBox, button, dateIn, instant, timeIn, useOffice, whereToAsk } from '../talk/office';
+import { isAble } from '../talk/e2ee/encryption';
 import { mustEncrypt, problemText, Talk } from '../talk/talk';
 import type { Bye, Needs, Network, Seat, View } from '../talk/view';
 
@@ -51,6 +52,8 @@ function landing(content: HTMLElement, token: string): Promise<View> {
 
 async function refused(content: HTMLElement, problem: unknown): Promise<void> {
   const { code, body, retryAfter } = problem instanceof Problem ? problem : new Problem('other', 0);
+  // Whoever is waited for in vain is to be seen with the reason; nothing of theirs was tried.
+  if (code === 'no-encryption') void tell('me/devices', { camera: false, microphone: false, network: 'none', encryption: false }).catch(() => undefined);
   setState('ended');
   setTitle('termin.title');
   const opens = body['opens_at'];
@@ -156,7 +159,7 @@ async function prepare(content: HTMLElement, view: View, wanted: readonly Device
     ],
   });
   const needs = Object.fromEntries(boxes.map(({ need, input }) => [need, input.checked]));
-  await tell('me/devices', { camera: entry.camera !== false, microphone: entry.microphone !== false, network: way });
+  await tell('me/devices', { camera: entry.camera !== false, microphone: entry.microphone !== false, network: way, encryption: view.authority.end_to_end === 'off' || isAble() });
   await tell('me/needs', needs);
   await tell('me/wait');
   return { ...entry, signing: boxes.some(({ need, input }) => need === 'signing' && input.checked) };

@@ -13,6 +13,8 @@ export type Layer =
   | { readonly kind: 'agreeing' }
   /** Nobody between can see or read anything, if the codes are the same on both sides: that is for people to compare. */
   | { readonly kind: 'end' }
+  /** The same among those who can; others get nothing, and nothing of theirs is shown: where the office wants nothing else. */
+  | { readonly kind: 'without'; readonly names: readonly string[] }
   /** As far as the server only. */
   | { readonly kind: 'transport'; readonly why: 'office' | 'own' }
   | { readonly kind: 'transport'; readonly why: 'other'; readonly names: readonly string[] };
@@ -33,6 +35,10 @@ export function layerOf({ policy, able, clear, own, people }: Facts): Layer {
   if (people.length === 0) return clear || !own ? { kind: 'agreeing' } : { kind: 'alone' };
   // Somebody who can't, or sends in the clear, for whatever reason.
   const open = people.filter(({ peer, encrypted }) => peer?.stage === 'unable' || (peer?.stage === 'ready' && (peer.clear || !encrypted)));
+  if (open.length > 0 && policy === 'required') {
+    if (clear || !own || people.some(({ peer }) => peer?.stage !== 'ready' && peer?.stage !== 'unable')) return { kind: 'agreeing' };
+    return { kind: 'without', names: open.map(({ name }) => name) };
+  }
   if (open.length > 0) {
     const unable = open.filter(({ peer }) => peer?.stage === 'unable');
     return { kind: 'transport', why: 'other', names: (unable.length > 0 ? unable : open).map(({ name }) => name) };
