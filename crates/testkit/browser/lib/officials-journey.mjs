@@ -279,6 +279,8 @@ export async function ends(page, desk, seen) {
   await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
   await page.evaluate(() => window.fakeRoom.finishConnecting());
   await page.waitForSelector('html[data-state=connected]');
+  // A code of the office's own has the name that stands among its texts.
+  assert.deepEqual(await page.$$eval('#outcome option', (options) => options.map(({ textContent }) => textContent)), ['erledigt', 'nicht erschienen', 'an eine andere Stelle']);
   await page.selectOption('#outcome', 'no_show');
   await seen('amt-end');
   await press(page, 'end-call');
