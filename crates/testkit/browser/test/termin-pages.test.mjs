@@ -115,6 +115,12 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(snapshot, new RegExp(`Zahl: ${digits}`));
     assert.match(snapshot, /- checkbox "Gleiche Zahl bei Frau Schröder"/);
     await shown('call');
+    // With text twice as large faces don't become stamps, under names and buttons that have grown.
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.evaluate(() => (document.documentElement.style.fontSize = '32px'));
+    await page.waitForFunction(() => [...document.querySelectorAll('.tile')].every((tile) => tile.clientWidth >= 288));
+    await page.evaluate(() => (document.documentElement.style.fontSize = ''));
+    await page.setViewportSize({ width: 1440, height: 800 });
     await page.emulateMedia({ forcedColors: 'active' });
     const alike = await page.$$eval('.controls button, .tile__pin', (buttons) => buttons.filter((one) => one.checkVisibility() && getComputedStyle(one.querySelector('.icon')).color === getComputedStyle(one).backgroundColor).map(({ id }) => id));
     assert.deepEqual(alike, [], "in colours of one's own no symbol is lost in its button");
