@@ -9,7 +9,7 @@ import { Talk } from '../talk/talk';
 import type { Card, Official, Seat } from '../talk/view';
 import { entryOrBack } from './devices';
 import { choice, line } from './fields';
-import { People, PersonRow } from './person-row';
+import { People, PersonRow, whoWaits } from './person-row';
 import { MAX_NAME } from './person-fields';
 import { officialText } from './problems';
 
@@ -42,7 +42,7 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
     people.update(card, card.people.filter((one) => one.role !== 'official' && ['waiting', 'held', 'admitted', 'in_call'].includes(one.stage)));
     const now = card.people.filter((one) => one.stage === 'waiting');
     const come = now.filter((one) => !waiting.has(one.id));
-    if (come.length > 0) say({ key: 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
+    if (come.length > 0) say(whoWaits(come));
     waiting = new Set(now.map(({ id }) => id));
   };
   const day = new Date(first.starts_at).toLocaleDateString('sv-SE', { timeZone: me.office.time_zone });

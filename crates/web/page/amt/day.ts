@@ -9,7 +9,7 @@ import type { Card, Day, Official } from '../talk/view';
 import { confirm } from './confirm';
 import { createForm } from './create';
 import { held } from './held';
-import { badge, People, PersonRow, type Say } from './person-row';
+import { badge, People, PersonRow, whoWaits, type Say } from './person-row';
 import { PlanPanel, samePlan } from './plan';
 import { officialText } from './problems';
 
@@ -39,7 +39,7 @@ export function showDay(content: HTMLElement, me: Official, clock: ServerClock, 
     const draw = ({ appointments }: Day) => {
       const now = appointments.flatMap((card) => card.people.filter((one) => one.stage === 'waiting'));
       const come = now.filter((one) => !waiting.has(one.id));
-      if (come.length > 0) say({ key: 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
+      if (come.length > 0) say(whoWaits(come));
       waiting = new Set(now.map((one) => one.id));
       const wanted = new Set(appointments.map(({ id }) => id));
       for (const [id, card] of cards) {

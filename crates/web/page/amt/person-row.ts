@@ -4,7 +4,7 @@ import { el } from '../dom';
 import { setText, type Message, type TextKey } from '../texts';
 import { tell } from '../talk/api';
 import { button, timeIn } from '../talk/office';
-import type { Card, CardPerson, Needs, Office } from '../talk/view';
+import type { Card, CardPerson, Needs, Office, Role } from '../talk/view';
 import { confirm } from './confirm';
 import { Field, line } from './fields';
 import { officialText } from './problems';
@@ -17,6 +17,12 @@ type Kind = 'info' | 'warning' | 'success';
 export function badge(key: TextKey, kind: Kind): HTMLElement {
   return el('li', { class: `kern-badge kern-badge--${kind}` }, setText(el('span', { class: 'kern-label kern-label--small' }), key));
 }
+
+/** What is said of those who have just begun to wait. */
+export const whoWaits = (come: readonly CardPerson[]): Message => ({ key: come.length > 1 ? 'day.waits.several' : 'day.waits', args: { name: come.map(({ name }) => name).join(', ') } });
+
+/** Who may not send has no devices to look at, and no microphone to turn off. */
+const sends = (role: Role) => role !== 'captioner' && role !== 'observer';
 
 /** What a call offers besides, where the row stands beside one. */
 export interface InCall {
@@ -61,7 +67,7 @@ export class PersonRow {
       }));
     this.#inside = el('div', { class: 'actions' },
       named('hold', 'lobby.hold.name', 'secondary', () => act(tell(`${path}/hold`), 'lobby.did.hold')),
-      ...(call ? [named('ask-mute', 'lobby.askmute', 'secondary', async () => say({ key: `lobby.askmute.${await call.askMute(id)}`, args }))] : []),
+      ...(call && sends(one.role) ? [named('ask-mute', 'lobby.askmute', 'secondary', async () => say({ key: `lobby.askmute.${await call.askMute(id)}`, args }))] : []),
       named('expel', 'lobby.remove', 'secondary', async () => {
         if (await confirm({ key: 'lobby.remove.title', args }, 'lobby.remove.what', 'lobby.remove.yes')) await act(tell(`${path}/remove`), 'lobby.did.remove');
       }));
@@ -118,7 +124,7 @@ function marksOf(one: CardPerson, brief: boolean): HTMLElement[] {
     badge(`stage.${one.stage}`, one.stage === 'waiting' ? 'success' : 'info'),
     // What an official who came from the list has is no link.
     ...(brief || (one.role === 'official' && one.link === 'revoked') ? [] : [badge(`linkstate.${one.link}`, 'info')]),
-    ...(brief || one.role === 'official' ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
+    ...(brief || one.role === 'official' ? [] : devices ? [...(sends(one.role) ? [device('camera', devices.camera), device('microphone', devices.microphone)] : []), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
     ...(one.other_device ? [badge('day.otherdevice', 'warning')] : []),
     ...needs.map((need) => badge(`lobby.need.${need}`, 'info')),
   ];
