@@ -16,8 +16,8 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Without a command, schalter serves. Without a configuration it listens on http://localhost:7880,
-makes a development key at its first start and prints two links: open them, and you are in a call.
+Without a command, schalter serves. Without a configuration it listens on http://localhost:7880
+and prints two links of a demo appointment: a citizen's, and the page of the official who admits them.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration; of doctor also 3, nothing
 worse than warnings; of audit verify 1, something is not as it was signed.";

@@ -287,7 +287,8 @@ async fn serve(mut config: Config, args: &ServeArgs) -> Result<(), Failure> {
     ));
     match &running {
         Some(running) if demo_folder.is_some() => demo::greet(running).await?,
-        Some(_) | None => greet(&config, &keys, &bases, lan)?,
+        Some(running) => greet_officials(&running.public_url),
+        None => greet(&config, &keys, &bases, lan)?,
     }
     let secured = tls.as_ref().map(|tls| Entry {
         app: Some(with_hsts(app.clone(), &config)),
@@ -522,6 +523,11 @@ fn demo_folder(desk: Option<&mut Desk>, lan: bool) -> Result<Option<demo::Folder
     let folder = demo::Folder::new()?;
     demo::at(desk, &folder);
     Ok(Some(folder))
+}
+
+/// Prints where officials begin. Links into rooms would lead past the waiting room, and their tokens into the log of a service.
+fn greet_officials(public_url: &str) {
+    say(&format!("Officials log in at {public_url}/amt"));
 }
 
 /// Prints, with the development key, two links into a room that just work.

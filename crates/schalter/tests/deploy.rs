@@ -61,6 +61,9 @@ fn every_configuration_of_the_page_is_right() {
         "Vb2o0Nd3lq8m2k+Xy7rTtPzKfJ0sQe1u",
     )
     .unwrap();
+    for secret in ["casework.key", "oidc.secret"] {
+        std::fs::write(folder.join(secret), "Qm8s1Yt5vXw2bNc7+ZaKdLpR0eGhJ4uF").unwrap();
+    }
     let mut seen = 0;
     for block in page.split("```yaml\n").skip(1) {
         let block = block.split("```").next().unwrap();
@@ -79,7 +82,7 @@ fn every_configuration_of_the_page_is_right() {
         assert!(output.status.success(), "{block}{}", text(&output.stderr));
         seen += 1;
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[test]

@@ -88,6 +88,11 @@ export function onLanguage(listener: () => void): void {
   listeners.add(listener);
 }
 
+/** A text that an office may have besides ours, in the language of now; without it `otherwise`. */
+export function officesText(name: string, otherwise: string): string {
+  return tables.get(current)?.[name] ?? otherwise;
+}
+
 export function translate(message: Message | TextKey): string {
   return fill(message, tables.get(current));
 }

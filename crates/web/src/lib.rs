@@ -23,6 +23,9 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 const PERMISSIONS_POLICY: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
 
+/// The pages' words in German: a JSON object of texts by name. The other languages have the same names.
+pub const WORDS: &[u8] = include_bytes!("../dist/assets/texts/de.json");
+
 /// Serves `GET /`, `GET /check`, `GET /termin`, `GET /amt` and the files the page loads. Needs no state and can be mounted as a fallback.
 pub fn router() -> Router {
     assets().iter().fold(pages(), |router, asset| {

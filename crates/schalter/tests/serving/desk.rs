@@ -225,6 +225,20 @@ async fn pages_of_other_sites_and_names_are_refused() {
     assert_eq!(browser.get("/desk/v1/official").await.0, 401);
 }
 
+/// Without API keys, too: links of the development key would lead past the waiting room.
+#[test]
+fn a_server_with_offices_prints_where_officials_log_in_and_no_token() {
+    let office = "{id: ulm, name: Amt, officials: {demo: [{id: kim, name: Kim}]}}";
+    let more = format!("keys: {{}}\ndesk: {{authorities: [{office}]}}\n");
+    let mut server = Server::start("desk-greets", &more);
+    let address = format!("http://localhost:{}/amt", server.port);
+    assert_eq!(
+        server.until_printed("/amt"),
+        format!("Officials log in at {address}\n")
+    );
+    assert_eq!(server.stop_and_read(), "");
+}
+
 #[tokio::test]
 async fn a_server_without_a_desk_has_none() {
     let server = Server::start("desk-none", "");

@@ -48,7 +48,7 @@ async fn an_office_is_as_the_file_says_after_a_reload() {
     let (mut uli, _) = log_in(&server, "uli").await;
     assert_eq!(log_in(&server, "robin").await.1, 404);
 
-    let texts = write(&files, "de.json", r#"{"landing.title": "Grüß Gott"}"#);
+    let texts = write(&files, "de.json", r#"{"termin.title": "Grüß Gott"}"#);
     let logo = write(&files, "logo.svg", LOGO);
     let notice = write(&files, "notice.txt", "Neu\nGanz neu.");
     let more = format!(
@@ -67,7 +67,7 @@ async fn an_office_is_as_the_file_says_after_a_reload() {
     assert_eq!(office["theme"]["colours"]["primary"], "#003064");
     assert_eq!(office["theme"]["logo_url"], "/desk/v1/logo/ulm");
     let (_, texts) = kim.get("/desk/v1/texts/de").await;
-    assert_eq!(texts, json!({"landing.title": "Grüß Gott"}));
+    assert_eq!(texts, json!({"termin.title": "Grüß Gott"}));
     assert_eq!(kim.get("/desk/v1/logo/ulm").await.0, 200);
     // Who stays named stays, who does not is out, and who is new comes in.
     assert_eq!(kim.get("/desk/v1/official").await.0, 200);

@@ -1,6 +1,6 @@
 //! A server process with a folder of its own, its admin listener on a Unix socket, and clients of both.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -203,6 +203,15 @@ impl Server {
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap().code()
+    }
+
+    /// Stops it; what it prints from here to its end.
+    pub(crate) fn stop_and_read(&mut self) -> String {
+        let mut printed = String::new();
+        self.signal(rustix::process::Signal::TERM);
+        self.stdout.read_to_string(&mut printed).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        printed
     }
 
     /// Ends it without a warning.

@@ -10,20 +10,20 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 /** What `If-Match` must come with. */
 const HELD = ['PATCH ', 'POST cancel', 'POST people', 'PATCH person', 'DELETE person', 'POST link', 'DELETE link'];
 
-/** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with, and `offices` where there are several. */
-export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {}, offices }) {
+/** Serves `dist` with `script` as the pages' bundle; `options` are the name and texts of the office, to be hostile with, `offices` where there are several, and what the citizen is in place of one (`me`). */
+export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {}, office: more = {}, notice = {}, notices = {}, offices, me = {} }) {
   const office = { id: 'mitte', name: 'Bürgeramt Mitte', time_zone: 'Europe/Berlin', languages: ['de', 'en', 'de-leicht'], help: { phone: '+49 30 115', text: 'Montag bis Freitag, 8 bis 18 Uhr' }, links: { imprint: '/impressum', privacy: '/datenschutz', accessibility: '/barrierefrei', feedback: 'hilfe@example.org' }, theme: { logo_url: null, colours: { primary: '#00509b', on_primary: '#ffffff' } }, login: { oidc: true, demo: [{ id: 'off', name: 'Frau Schröder' }] }, ...more };
   const hour = 3_600_000;
   const at = (ms) => new Date(Date.now() + ms).toISOString();
   const needs = { signing: false, live_text: false, interpreter: false, companion: false };
-  const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, language: null, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null };
+  const kim = { id: 'per_kim', role: 'citizen', name, stage: 'invited', needs, language: null, linked_to: null, link: 'unused', other_device: false, notice_agreed: false, devices: null, waiting_since: null, message: null, ...me };
   const apt = { id: 'apt_1', external_ref: 'A-1', subject: 'Personalausweis', starts_at: at(0), ends_at: at(hour / 2), state: 'scheduled', outcome: null, version: 1, late: false, people: [kim] };
   const calls = [];
   const bodies = {};
   const requests = [];
   let version = 0;
   const view = () => ({ version: ++version, server_time: at(0), me: kim, appointment: { ...apt, opens_at: at(-hour), closes_at: at(hour) }, authority: office,
-    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: true, captions: false } });
+    notice: { kind: 'notice', hash: 'h', title: 'Datenschutz', text: 'Es wird nichts aufgezeichnet.', details: 'Rechtsgrundlage: DSGVO Art. 6.', ...notice }, notices, present: [{ id: 'off', role: 'official', name: 'Frau Schröder', stage: 'in_call', linked_to: null }], grants: { publish: !['captioner', 'observer'].includes(kim.role), captions: kim.role === 'captioner' } });
   const made = [];
   const day = () => ({ day: at(0).slice(0, 10), appointments: [apt, ...made] });
   const sockets = new Set();
@@ -84,7 +84,7 @@ export async function fakeDesk({ dist, script, name = 'Kim Müller', texts = {},
       case 'POST me/wait': return change({ stage: 'waiting', waiting_since: at(0) });
       case 'POST me/leave': return change({ stage: 'left' });
       case 'POST me/seat': case 'POST appointments/apt_1/seat': return { url: '', token: 't' };
-      case 'GET official': return signedIn ? { official: { id: 'off', name: 'Frau Schröder', acr: null }, office, outcomes: ['done', 'no_show'], server_time: at(0) } : no(401, 'no-session');
+      case 'GET official': return signedIn ? { official: { id: 'off', name: 'Frau Schröder', acr: null }, office, outcomes: ['done', 'no_show', 'moved'], server_time: at(0) } : no(401, 'no-session');
       case 'POST login/demo': signedIn = true; return {};
       case 'POST login/link': return no(401, 'login-link-expired');
       case 'POST appointments': {

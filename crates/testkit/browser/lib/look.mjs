@@ -58,6 +58,15 @@ export const outOfOrder = (page) => page.evaluate(() => {
   return wrong;
 });
 
+/** Whether the name of the language is cut off, which a menu does without being wider than it is. */
+const languageCut = (page) => page.evaluate(() => {
+  const select = document.getElementById('language');
+  const { font, paddingLeft, paddingRight } = getComputedStyle(select);
+  const pen = new OffscreenCanvas(1, 1).getContext('2d');
+  pen.font = font;
+  return pen.measureText(select.selectedOptions[0].text).width > select.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+});
+
 async function speak(page, language) {
   if ((await page.evaluate(() => document.documentElement.dataset.language)) === language) return;
   // What is modal makes everything else inert, for a person as well: the page's own way is used behind its back.
@@ -93,6 +102,7 @@ export async function look(page, name, pictures, { brief = false } = {}) {
       assert.deepEqual(await overflowing(page), [], `${name} ${language} scrolls sideways at ${width}`);
       assert.deepEqual(await outOfOrder(page), [], `${name} ${language} is in another order than it is read at ${width}`);
       assert.deepEqual(await small(page), [], `${name} ${language} has small targets at ${width}`);
+      assert.equal(await languageCut(page), false, `${name} ${language}: the language's name is cut off at ${width}`);
       if (pictures && language === 'de' && width > 320) {
         fs.mkdirSync(pictures, { recursive: true });
         await page.screenshot({ path: path.join(pictures, `${name}-${width}.jpg`), type: 'jpeg', quality: 50 });

@@ -225,6 +225,16 @@ export async function talks(page, desk, seen) {
   await press(page, 'ask-mute-per_kim');
   await says(page, 'lobby.askmute.asked');
   assert.deepEqual(await page.evaluate(() => window.sentData.map(({ topic, to }) => [topic, to])), [['ask-mute', ['per_kim.2']]]);
+  // Who only watches has no microphone that one could ask to be turned off.
+  desk.change({ role: 'observer' });
+  await page.waitForSelector('#ask-mute-per_kim', { state: 'detached' });
+  desk.change({ role: 'citizen' });
+  await page.waitForSelector('#ask-mute-per_kim:visible');
+  desk.replan({ people: [...desk.apt.people, ...['Ada', 'Bo'].map((name) => ({ ...desk.kim, id: `per_${name}`, name, stage: 'waiting' }))] });
+  desk.change({});
+  await page.getByRole('status').filter({ hasText: 'Ada, Bo warten' }).waitFor();
+  desk.replan({ people: desk.apt.people.slice(0, -2) });
+  desk.change({});
   desk.change({ stage: 'waiting', waiting_since: new Date().toISOString() });
   await page.waitForSelector('#lobby #admit-per_kim:visible');
   await announced(page, 'status', 'Kim Müller wartet, mit der Taste F8');
@@ -316,6 +326,8 @@ export async function ends(page, desk, seen) {
   await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
   await page.evaluate(() => window.fakeRoom.finishConnecting());
   await page.waitForSelector('html[data-state=connected]');
+  // A code of the office's own has the name that stands among its texts.
+  assert.deepEqual(await page.$$eval('#outcome option', (options) => options.map(({ textContent }) => textContent)), ['erledigt', 'nicht erschienen', 'an eine andere Stelle']);
   await page.selectOption('#outcome', 'no_show');
   await seen('amt-end');
   await press(page, 'end-call');

@@ -96,7 +96,7 @@ describe('pages of the desk', { timeout: 180_000 }, () => {
   }
 
   test('an official\'s day by keyboard, each screen in each language, light and dark, narrow and with large text', async () => {
-    const desk = await fakeDesk({ dist, script });
+    const desk = await fakeDesk({ dist, script, texts: { 'outcome.moved': 'an eine andere Stelle' } });
     const context = await browser.newContext({ reducedMotion: 'reduce', viewport: { width: 1440, height: 800 } });
     desk.replan({ late: true });
     desk.change({ link: 'bound', stage: 'waiting', waiting_since: new Date().toISOString(), devices: { camera: true, microphone: false, network: 'tcp', encryption: false }, needs: { signing: true, live_text: false, interpreter: true, companion: false } });

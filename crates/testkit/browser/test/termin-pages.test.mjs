@@ -115,6 +115,12 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(snapshot, new RegExp(`Zahl: ${digits}`));
     assert.match(snapshot, /- checkbox "Gleiche Zahl bei Frau Schröder"/);
     await shown('call');
+    // With text twice as large faces don't become stamps, under names and buttons that have grown.
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.evaluate(() => (document.documentElement.style.fontSize = '32px'));
+    await page.waitForFunction(() => [...document.querySelectorAll('.tile')].every((tile) => tile.clientWidth >= 288));
+    await page.evaluate(() => (document.documentElement.style.fontSize = ''));
+    await page.setViewportSize({ width: 1440, height: 800 });
     await page.emulateMedia({ forcedColors: 'active' });
     const alike = await page.$$eval('.controls button, .tile__pin', (buttons) => buttons.filter((one) => one.checkVisibility() && getComputedStyle(one.querySelector('.icon')).color === getComputedStyle(one).backgroundColor).map(({ id }) => id));
     assert.deepEqual(alike, [], "in colours of one's own no symbol is lost in its button");
@@ -243,6 +249,35 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     await page.waitForSelector('#join');
     assert.deepEqual(page.desk.bodies['me/notice'], { hash: 'english', agreed: true });
     assert.deepEqual(page.errors, []);
+  });
+
+  test('who only watches is asked for no camera, and nobody for what is not theirs', async (t) => {
+    const counted = () => { window.asked = 0; navigator.mediaDevices.getUserMedia = () => { window.asked++; return Promise.reject(new DOMException('', 'NotAllowedError')); }; };
+    const needs = { signing: false, live_text: true, interpreter: true, companion: false };
+    const page = await open(t, { notice: { kind: 'consent' }, me: { role: 'observer', needs } }, { init: counted });
+    await press(page, 'open');
+    await page.getByText('Kamera und Mikrofon brauchen Sie nicht.').waitFor();
+    assert.equal(await page.locator('main button').count(), 1);
+    await page.getByRole('button', { name: 'Ich stimme zu: weiter' }).press('Enter');
+    await page.waitForSelector('#network-said');
+    assert.deepEqual(await page.$$eval('main input', (inputs) => inputs.map(({ id }) => id)), ['need-live_text']);
+    await look(page, 'termin-watch', pictures, { brief: true });
+    await press(page, 'join');
+    await page.waitForSelector('#position:not(:empty)');
+    assert.deepEqual([page.desk.bodies['me/devices'].camera, page.desk.bodies['me/devices'].microphone], [false, false]);
+    assert.deepEqual(page.desk.bodies['me/needs'], needs, 'what the office knew stays');
+    page.desk.change({ stage: 'admitted' });
+    await page.waitForFunction(() => window.fakeRoom?.finishConnecting);
+    await page.evaluate(() => window.fakeRoom.finishConnecting());
+    await page.waitForSelector('html[data-state=connected]');
+    assert.equal(await page.evaluate(() => window.asked), 0);
+    assert.deepEqual(page.errors, []);
+
+    const interpreter = await open(t, { me: { role: 'interpreter' } });
+    await press(interpreter, 'open');
+    await press(interpreter, 'check');
+    await interpreter.waitForSelector('#join');
+    assert.deepEqual(await interpreter.$$eval('main input', (inputs) => inputs.map(({ id }) => id)), ['need-signing', 'need-live_text']);
   });
 
   test('a camera that may not be used and a link that is too early are told as alerts', async (t) => {

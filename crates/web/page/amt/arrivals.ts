@@ -1,7 +1,7 @@
 // Whoever came to wait: told at once, and a button and a key lead to their row from wherever one is. The key writes no character, so that no
 // word that is dictated presses it (WCAG 2.1.4), and neither browsers nor screen readers have it for themselves.
 
-import { setText } from '../texts';
+import { setText, type Message } from '../texts';
 import { button } from '../talk/office';
 import type { CardPerson } from '../talk/view';
 import type { Say } from './person-row';
@@ -9,6 +9,12 @@ import type { Say } from './person-row';
 const KEY = 'F8';
 /** A telephone, where nobody is told of keys. */
 const FINGERS = matchMedia('(pointer: coarse)');
+
+/** What is said of those who have just begun to wait. */
+function whoWaits(come: readonly CardPerson[]): Message {
+  const words = come.length > 1 ? 'day.waits.several' : 'day.waits';
+  return { key: FINGERS.matches ? words : `${words}.key`, args: { name: come.map(({ name }) => name).join(', ') } };
+}
 
 export class Arrivals {
   readonly element: HTMLButtonElement;
@@ -33,7 +39,7 @@ export class Arrivals {
     this.#waiting = waiting;
     if (come.length > 0) {
       this.#newest = come[0]?.id;
-      this.#say({ key: FINGERS.matches ? 'day.waits' : 'day.waits.key', args: { name: come.map(({ name }) => name).join(', ') } });
+      this.#say(whoWaits(come));
     }
     this.#show();
   }

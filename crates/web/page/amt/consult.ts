@@ -2,7 +2,7 @@
 
 import { runCall } from '../call';
 import { el, setState, showScreen } from '../dom';
-import { clearText, setLabel, setText, setTitle, type Message, type TextKey } from '../texts';
+import { clearText, officesText, setLabel, setText, setTitle, type Message, type TextKey } from '../texts';
 import { ask, listen, tell } from '../talk/api';
 import { alertBox, button } from '../talk/office';
 import { Talk } from '../talk/talk';
@@ -14,8 +14,6 @@ import { People, PersonRow } from './person-row';
 import { MAX_NAME } from './person-fields';
 import { officialText } from './problems';
 
-const OUTCOMES = ['done', 'no_show', 'reschedule', 'technical'] as const;
-
 export async function consult(content: HTMLElement, me: Official, first: Card): Promise<void> {
   const said = el('p', { class: 'kern-body', role: 'status', id: 'lobby-said' });
   const say = (message: Message | TextKey) => {
@@ -24,10 +22,8 @@ export async function consult(content: HTMLElement, me: Official, first: Card): 
   };
   const path = `appointments/${first.id}`;
   const act = (work: () => Promise<unknown>, done: TextKey) => work().then(() => say(done), (problem: unknown) => say(officialText(problem)));
-  const outcome = choice('outcome', 'lobby.outcome', me.outcomes.map((code) => {
-    const known = OUTCOMES.find((one) => one === code);
-    return [code, known ? `outcome.${known}` : { key: 'office.name', args: { name: code } }] as const;
-  }));
+  // An office that has codes of its own names them among its texts.
+  const outcome = choice('outcome', 'lobby.outcome', me.outcomes.map((code) => [code, { key: 'office.name', args: { name: () => officesText(`outcome.${code}`, code) } }] as const));
   const end = button('end-call', 'lobby.end', 'primary', () => act(async () => {
     await tell(`${path}/end`, { outcome: outcome.value });
     document.getElementById('leave')?.click();

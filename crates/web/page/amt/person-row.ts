@@ -4,7 +4,7 @@ import { el } from '../dom';
 import { setText, type Message, type TextKey } from '../texts';
 import { tell } from '../talk/api';
 import { button, timeIn } from '../talk/office';
-import type { Card, CardPerson, Needs, Office } from '../talk/view';
+import type { Card, CardPerson, Devices, Needs, Office, Role } from '../talk/view';
 import { confirm } from './confirm';
 import { Field, line } from './fields';
 import { officialText } from './problems';
@@ -17,6 +17,9 @@ type Kind = 'info' | 'warning' | 'success';
 export function badge(key: TextKey, kind: Kind): HTMLElement {
   return el('li', { class: `kern-badge kern-badge--${kind}` }, setText(el('span', { class: 'kern-label kern-label--small' }), key));
 }
+
+/** Who may not send has no devices to look at, and no microphone to turn off. */
+const sends = (role: Role) => role !== 'captioner' && role !== 'observer';
 
 /** What a call offers besides, where the row stands beside one. */
 export interface InCall {
@@ -61,7 +64,7 @@ export class PersonRow {
       }));
     this.#inside = el('div', { class: 'actions' },
       named('hold', 'lobby.hold.name', 'secondary', () => act(tell(`${path}/hold`), 'lobby.did.hold')),
-      ...(call ? [named('ask-mute', 'lobby.askmute', 'secondary', async () => say({ key: `lobby.askmute.${await call.askMute(id)}`, args }))] : []),
+      ...(call && sends(one.role) ? [named('ask-mute', 'lobby.askmute', 'secondary', async () => say({ key: `lobby.askmute.${await call.askMute(id)}`, args }))] : []),
       named('expel', 'lobby.remove', 'secondary', async () => {
         if (await confirm({ key: 'lobby.remove.title', args }, 'lobby.remove.what', 'lobby.remove.yes')) await act(tell(`${path}/remove`), 'lobby.did.remove');
       }));
@@ -113,16 +116,22 @@ export class PersonRow {
 function marksOf(one: CardPerson, brief: boolean): HTMLElement[] {
   const { devices } = one;
   const needs = (Object.keys(one.needs) as (keyof Needs)[]).filter((need) => one.needs[need]);
-  const device = (kind: 'camera' | 'microphone', works: boolean) => badge(`lobby.${kind}.${works ? 'yes' : 'no'}`, works ? 'info' : 'warning');
   return [
     badge(`stage.${one.stage}`, one.stage === 'waiting' ? 'success' : 'info'),
     // What an official who came from the list has is no link.
     ...(brief || (one.role === 'official' && one.link === 'revoked') ? [] : [badge(`linkstate.${one.link}`, 'info')]),
     ...(devices?.encryption === false && one.stage !== 'in_call' ? [badge('tested.encryption.no', 'warning')] : []),
-    ...(brief || one.role === 'official' ? [] : devices?.encryption === false && !devices.camera && !devices.microphone ? [] : devices ? [device('camera', devices.camera), device('microphone', devices.microphone), badge(`tested.${devices.network}`, devices.network === 'none' ? 'warning' : 'info')] : [badge('tested.not', 'info')]),
+    ...(brief || one.role === 'official' ? [] : devices ? testedOf(one.role, devices) : [badge('tested.not', 'info')]),
     ...(one.other_device ? [badge('day.otherdevice', 'warning')] : []),
     ...needs.map((need) => badge(`lobby.need.${need}`, 'info')),
   ];
+}
+
+/** What the device check found. A browser that can't encrypt is turned away before it looks for devices. */
+function testedOf(role: Role, { camera, microphone, network, encryption }: Devices): HTMLElement[] {
+  if (!encryption && !camera && !microphone) return [];
+  const device = (kind: 'camera' | 'microphone', works: boolean) => badge(`lobby.${kind}.${works ? 'yes' : 'no'}`, works ? 'info' : 'warning');
+  return [...(sends(role) ? [device('camera', camera), device('microphone', microphone)] : []), badge(`tested.${network}`, network === 'none' ? 'warning' : 'info')];
 }
 
 /** Keeps a list of rows in step with people, without touching those that stay: focus and half-written words are in them. */

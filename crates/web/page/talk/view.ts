@@ -62,13 +62,21 @@ export interface View {
   readonly grants: { readonly publish: boolean; readonly captions: boolean };
 }
 
+/** What somebody's device check found. */
+export interface Devices {
+  readonly camera: boolean;
+  readonly microphone: boolean;
+  readonly network: Network;
+  readonly encryption: boolean;
+}
+
 export interface CardPerson extends Present {
   readonly needs: Needs;
   readonly language: string | null;
   readonly link: 'unused' | 'bound' | 'revoked';
   readonly other_device: boolean;
   readonly notice_agreed: boolean;
-  readonly devices: { readonly camera: boolean; readonly microphone: boolean; readonly network: Network; readonly encryption: boolean } | null;
+  readonly devices: Devices | null;
   readonly waiting_since: string | null;
   readonly join_url?: string;
 }

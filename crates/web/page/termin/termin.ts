@@ -11,11 +11,13 @@ import { ServerClock } from '../talk/clock';
 import { alertBox, button, dateIn, instant, timeIn, useOffice, whereToAsk } from '../talk/office';
 import { isAble } from '../talk/e2ee/encryption';
 import { mustEncrypt, problemText, Talk } from '../talk/talk';
-import type { Bye, Needs, Network, Seat, View } from '../talk/view';
+import type { Bye, Needs, Network, Role, Seat, View } from '../talk/view';
 
 /** An appointment that began so long ago begins late: then the page says so. */
 const LATE_MS = 2 * 60_000;
 const NEEDS = ['signing', 'live_text', 'interpreter', 'companion'] as const satisfies readonly (keyof Needs)[];
+/** What each is asked for: nobody interprets for an interpreter, and who sends no picture does not sign. */
+const ASKED: Readonly<Record<Role, readonly (typeof NEEDS)[number][]>> = { citizen: NEEDS, interpreter: ['signing', 'live_text'], companion: ['signing', 'live_text'], official: ['signing', 'live_text'], observer: ['live_text'], captioner: [] };
 
 export async function termin(content: HTMLElement, token: string): Promise<void> {
   void whereToAsk();
@@ -73,7 +75,7 @@ async function attend(content: HTMLElement, first: View, fresh: boolean): Promis
     if (!view.me.notice_agreed) view = await tell<View>('me/notice', { hash, agreed: true });
     entry = await prepare(content, view, wanted);
   }
-  const granted = (kind: DeviceKind) => isGranted(kind);
+  const granted = async (kind: DeviceKind) => view.grants.publish && isGranted(kind);
   entry ??= { name: view.me.name, camera: await granted('camera'), microphone: await granted('microphone'), signing: view.me.needs.signing };
   const began = performance.now();
   for (;;) {
@@ -123,20 +125,22 @@ function notice(content: HTMLElement, view: View): Promise<{ wanted: readonly De
   };
   show();
   onLanguage(show);
+  const sends = view.grants.publish;
   return new Promise((done) => {
     const go = (wanted: readonly DeviceKind[]) => done({ wanted, hash: read.hash });
+    const watch = button('check', consent ? 'termin.consent.watch' : 'termin.open', 'primary', () => go([]));
     const both = button('check', consent ? 'termin.consent.check' : 'termin.check', 'primary', () => go(['microphone', 'camera']));
     const audio = button('check-audio', consent ? 'termin.consent.audio' : 'termin.check.audio', 'secondary', () => go(['microphone']));
     showScreen(content, el('section', { class: 'card' }, heading('termin.yours'),
       el('p', { class: 'kern-body', id: 'subject' }, appointment.subject),
       line('termin.when', { date: () => dateIn(authority, appointment.starts_at), from: () => timeIn(authority, appointment.starts_at), to: () => timeIn(authority, appointment.ends_at) }),
       box,
-      line('termin.why'), el('div', { class: 'actions' }, both, audio)));
+      line(sends ? 'termin.why' : 'termin.why.watch'), el('div', { class: 'actions' }, ...(sends ? [both, audio] : [watch]))));
   });
 }
 
 async function prepare(content: HTMLElement, view: View, wanted: readonly DeviceKind[]): Promise<Entry> {
-  const boxes = NEEDS.map((need) => {
+  const boxes = ASKED[view.me.role].map((need) => {
     const input = el('input', { type: 'checkbox', class: 'kern-form-check__checkbox', id: `need-${need}` });
     input.checked = view.me.needs[need];
     return { need, input, row: el('div', { class: 'kern-form-check' }, input, setText(el('label', { class: 'kern-label', for: `need-${need}` }), `need.${need}`)) };
@@ -150,19 +154,26 @@ async function prepare(content: HTMLElement, view: View, wanted: readonly Device
   });
   void measured;
   const person = { element: line('prejoin.name.shown', { name: view.me.name }), name: () => view.me.name };
-  const entry = await checkDevices(content, person, wanted, {
-    keys: { join: 'termin.wait', withoutCamera: 'termin.wait.audio', silent: 'termin.wait.silent' },
-    extra: [
-      el('section', { class: 'tests' }, setText(el('h2', { class: 'kern-heading-small' }), 'termin.tests'), network,
-        el('div', { class: 'actions' }, button('test-speaker', 'termin.speaker', 'secondary', () => playTone().then(() => setText(sound, 'termin.speaker.played'), () => setText(sound, 'termin.speaker.failed')))), sound),
-      el('fieldset', { class: 'kern-fieldset needs' }, setText(el('legend', { class: 'kern-label' }), 'need.title'), ...boxes.map(({ row }) => row)),
-    ],
-  });
-  const needs = Object.fromEntries(boxes.map(({ need, input }) => [need, input.checked]));
+  const tests = [network, el('div', { class: 'actions' }, button('test-speaker', 'termin.speaker', 'secondary', () => playTone().then(() => setText(sound, 'termin.speaker.played'), () => setText(sound, 'termin.speaker.failed')))), sound];
+  const asked = boxes.length === 0 ? [] : [el('fieldset', { class: 'kern-fieldset needs' }, setText(el('legend', { class: 'kern-label' }), 'need.title'), ...boxes.map(({ row }) => row))];
+  const entry = await (view.grants.publish
+    ? checkDevices(content, person, wanted, {
+        keys: { join: 'termin.wait', withoutCamera: 'termin.wait.audio', silent: 'termin.wait.silent' },
+        extra: [el('section', { class: 'tests' }, setText(el('h2', { class: 'kern-heading-small' }), 'termin.tests'), ...tests), ...asked],
+      })
+    : listenOnly(content, view.me.name, [person.element, ...tests, ...asked]));
+  // What the office knows already, and nobody was asked here, stays.
+  const needs = { ...view.me.needs, ...Object.fromEntries(boxes.map(({ need, input }) => [need, input.checked])) };
   await tell('me/devices', { camera: entry.camera !== false, microphone: entry.microphone !== false, network: way, encryption: view.authority.end_to_end === 'off' || isAble() });
   await tell('me/needs', needs);
   await tell('me/wait');
   return { ...entry, signing: boxes.some(({ need, input }) => need === 'signing' && input.checked) };
+}
+
+/** Who may not send sound or pictures is asked for no camera and no microphone, only whether they hear. */
+function listenOnly(content: HTMLElement, name: string, parts: readonly HTMLElement[]): Promise<Entry> {
+  return new Promise((go) => showScreen(content, el('section', { class: 'card' }, heading('termin.tests'), ...parts,
+    el('div', { class: 'actions' }, button('join', 'termin.wait', 'primary', () => go({ name, camera: false, microphone: false }))))));
 }
 
 /** The way that sound and pictures would take, tried for real; the best that stands is told. */

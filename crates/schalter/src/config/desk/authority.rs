@@ -156,7 +156,8 @@ pub(super) fn read(value: &Value<'_>) -> Result<Office, Complaint> {
     })?;
     group.take("officials", &mut office.logins, officials::read)?;
     group.take("keys", &mut office.keys, super::keys::read)?;
-    group.take("texts", &mut office.pages.texts, texts)?;
+    let outcomes = &office.outcomes;
+    group.take("texts", &mut office.pages.texts, |v| texts(v, outcomes))?;
     group.take("logo", &mut office.pages.logo, |v| logo(v).map(Some))?;
     let embedding = &mut office.pages.embedding;
     group.take("frame_ancestors", &mut embedding.ancestors, |v| {
@@ -347,12 +348,15 @@ fn luminance(text: &str) -> Option<f64> {
     Some(0.2126 * channel(0)? + 0.7152 * channel(2)? + 0.0722 * channel(4)?)
 }
 
-fn texts(value: &Value<'_>) -> Result<BTreeMap<String, BTreeMap<String, String>>, Complaint> {
+fn texts(
+    value: &Value<'_>,
+    outcomes: &[OutcomeCode],
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Complaint> {
     let mut texts = BTreeMap::new();
     let mut group = value.group()?;
     for tag in LANGUAGES {
         if let Some(file) = group.value(tag) {
-            texts.insert(tag.to_owned(), files::texts(&file)?);
+            texts.insert(tag.to_owned(), files::texts(&file, outcomes)?);
         }
     }
     group.finish(|_| None)?;

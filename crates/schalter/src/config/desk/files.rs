@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
+
+use schalter_desk::domain::OutcomeCode;
 
 use crate::config::document::{Complaint, Value};
 
@@ -37,8 +40,18 @@ pub(super) fn text(value: &Value<'_>) -> Result<String, Complaint> {
         .or_else(|_| value.complain("the file is not UTF-8"))
 }
 
-/// Texts by key: a JSON object of strings.
-pub(super) fn texts(value: &Value<'_>) -> Result<BTreeMap<String, String>, Complaint> {
+/// What the pages say without an office, by name.
+static WORDS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    serde_json::from_slice(schalter_web::WORDS)
+        .expect("the pages' own words are a JSON object of texts")
+});
+
+/// Texts by name: a JSON object of strings. Each stands in place of one of the pages', or names one of these outcomes; any other would be
+/// shown nowhere, and whoever mistyped it would not learn why.
+pub(super) fn texts(
+    value: &Value<'_>,
+    outcomes: &[OutcomeCode],
+) -> Result<BTreeMap<String, String>, Complaint> {
     let texts: BTreeMap<String, String> = match serde_json::from_str(&text(value)?) {
         Ok(texts) => texts,
         Err(error) => {
@@ -50,6 +63,15 @@ pub(super) fn texts(value: &Value<'_>) -> Result<BTreeMap<String, String>, Compl
     };
     if texts.len() > MAX_TEXTS {
         return value.complain(format!("the file has more than {MAX_TEXTS} texts"));
+    }
+    let known = |name: &str| {
+        let outcome = name.strip_prefix("outcome.");
+        WORDS.contains_key(name) || outcomes.iter().any(|code| outcome == Some(code.as_str()))
+    };
+    if let Some(unknown) = texts.keys().find(|name| !known(name)) {
+        return value.complain(format!(
+            "the pages have no text {unknown:?}; this server tells all names at /assets/texts/de.json"
+        ));
     }
     let long = texts
         .iter()

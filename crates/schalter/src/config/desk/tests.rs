@@ -262,12 +262,15 @@ fn each_language_may_have_a_notice_of_its_own() {
 #[test]
 fn files_are_read_and_held_to_their_bounds() {
     let folder = Folder::new("files");
-    let texts = folder.file("de.json", br#"{"landing.title": "<b>Willkommen</b>"}"#);
+    let texts = folder.file(
+        "de.json",
+        br#"{"termin.title": "<b>Willkommen</b>", "outcome.moved": "verlegt"}"#,
+    );
     let notice = folder.file("notice.txt", "Titel\nText\n---\nMehr\n".as_bytes());
     let logo = folder.file("logo.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
     let secret = folder.file("key", b"0123456789012345678901234567890123456789\n");
     let office = office(&format!(
-        "      texts: {{de: {texts}}}\n      notice: {{kind: consent, file: {notice}}}\n      logo: {logo}\n      \
+        "      outcomes: [done, moved]\n      texts: {{de: {texts}}}\n      notice: {{kind: consent, file: {notice}}}\n      logo: {logo}\n      \
          keys: [{{id: case, secret_file: {secret}, scopes: ['appointments:read', 'events:read']}}]\n      \
          officials: {{link_keys: [{{id: case, secret_file: {secret}}}], \
          oidc: {{issuer: 'https://login.example', client_id: x, client_secret_file: {secret}, allow: {{claim: groups, values: [video]}}}}}}\n"
@@ -275,7 +278,7 @@ fn files_are_read_and_held_to_their_bounds() {
     let desk = desk(&office);
     let office = &desk.authorities[0];
     assert_eq!(
-        office.pages.texts["de"]["landing.title"],
+        office.pages.texts["de"]["termin.title"],
         "<b>Willkommen</b>"
     );
     assert_eq!(office.notice.title, "Titel");
@@ -300,6 +303,13 @@ fn files_are_read_and_held_to_their_bounds() {
         &super::tests::office(&format!("      texts: {{de: {list}}}\n")),
         &["no JSON object"],
     );
+    for name in ["termin.titel", "outcome.moved"] {
+        let unknown = folder.file("unknown.json", format!(r#"{{"{name}": "x"}}"#).as_bytes());
+        complains(
+            &super::tests::office(&format!("      texts: {{de: {unknown}}}\n")),
+            &["texts.de", name, "/assets/texts/de.json"],
+        );
+    }
     let html = folder.file("logo.svg", b"<html></html>");
     complains(
         &super::tests::office(&format!("      logo: {html}\n")),
