@@ -21,6 +21,12 @@ const MAX_DROPOUT: u64 = 3_000;
 const FLOWING: Duration = Duration::from_millis(150);
 /// Rates are measured over a second, and an encoder's first keyframe is no measure.
 const SETTLING: Duration = Duration::from_secs(1);
+/// Nothing came where so many frames were due, and for [`FLOWING`]: a gap.
+const GAP_FRAMES: f32 = 3.0;
+/// Frames a second (Hz) that are expected of an encoding whose own are not known yet.
+const FIRST_FRAME_RATE: f32 = 10.0;
+/// A stream that comes in pieces from its beginning on is taken as it is after so long.
+const UNEVEN: Duration = Duration::from_secs(3);
 /// How much more a simulcast encoding takes than the next lower one, where nothing else is known: four times the pixels.
 const STEP_UP: u64 = 3;
 /// Distance between the sequence numbers of two lives of a stream: nothing late can reach over it.
@@ -32,6 +38,14 @@ pub(crate) struct SenderClock {
     pub(crate) ntp: NtpTime,
     pub(crate) rtp_timestamp: u32,
     pub(crate) arrived: Time,
+}
+
+/// What an encoding took when it last sent for a while.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    rate: Bitrate,
+    /// Hz.
+    frame_rate: f32,
 }
 
 /// What is known about a packet's place, before it is accepted.
@@ -88,7 +102,9 @@ pub(crate) struct Encoding {
     pub(crate) active: bool,
     /// Since when it is active, and what it took in full the last time that it had been so for a while.
     pub(crate) awake_since: Time,
-    usual: Option<Bitrate>,
+    usual: Option<Usual>,
+    /// Until when the measured window holds a gap in which nothing came.
+    uneven_until: Time,
     pub(crate) started: bool,
     /// Consumers may only go on within sequence numbers from here: set by restarts and after a mute.
     pub(crate) epoch_start: u64,
@@ -129,6 +145,7 @@ impl Encoding {
             active: false,
             awake_since: Time::ZERO,
             usual: None,
+            uneven_until: Time::ZERO,
             started: false,
             epoch_start: 0,
             clock_start: 0,
@@ -340,20 +357,54 @@ impl Encoding {
     /// Takes note of what it takes; to be called about ten times a second.
     pub(crate) fn measure(&mut self, now: Time) {
         self.layers.on_tick(now);
+        self.note_gap(now);
         let flows = self.last_arrival.is_some_and(|last| now - last < FLOWING);
-        if self.active && self.is_settled(now) && flows {
-            self.usual = Some(self.layers.rate(u8::MAX, u8::MAX));
+        let is_whole = !self.is_uneven(now) || self.usual.is_none();
+        if self.active && self.is_settled(now) && flows && is_whole {
+            self.usual = Some(Usual {
+                rate: self.layers.rate(u8::MAX, u8::MAX),
+                frame_rate: self.layers.frame_rate(u8::MAX, u8::MAX),
+            });
         }
+    }
+
+    /// Takes note of a packet that was accepted.
+    pub(crate) fn on_arrival(&mut self, now: Time) {
+        self.note_gap(now);
+        self.last_arrival = Some(now);
+    }
+
+    /// Remembers that nothing came for longer than its usual frames let expect.
+    fn note_gap(&mut self, now: Time) {
+        let Some(last) = self.last_arrival.filter(|_| self.active) else {
+            return;
+        };
+        let frame_rate = match &self.usual {
+            Some(usual) if usual.frame_rate <= 0.0 => return,
+            Some(usual) => usual.frame_rate.max(1.0),
+            None => FIRST_FRAME_RATE,
+        };
+        if now - last > Duration::from_secs_f32(GAP_FRAMES / frame_rate).max(FLOWING) {
+            self.uneven_until = now + SETTLING;
+        }
+    }
+
+    /// Whether its measured rates are lower than what it takes, because for a part of the measured second nothing came: a
+    /// publisher whose machine is busy, or whose link failed for a moment.
+    pub(crate) fn is_uneven(&self, now: Time) -> bool {
+        now < self.uneven_until
     }
 
     /// Whether it has been active for long enough that its measured rates are what it takes.
     pub(crate) fn is_settled(&self, now: Time) -> bool {
-        now - self.awake_since >= SETTLING
+        let awake = now - self.awake_since;
+        let began_unevenly = self.usual.is_none() && self.is_uneven(now) && awake < UNEVEN;
+        awake >= SETTLING && !began_unevenly
     }
 
     /// What it took in full the last time that it had been active for a while.
     pub(crate) fn usual_rate(&self) -> Option<Bitrate> {
-        self.usual
+        self.usual.as_ref().map(|usual| usual.rate)
     }
 
     /// What a layer takes. While the encoding has only begun to send that is what it took before, or what the next lower
@@ -362,7 +413,7 @@ impl Encoding {
         if self.is_settled(now) {
             return self.layers.rate(layer.spatial, layer.temporal);
         }
-        self.usual
+        self.usual_rate()
             .unwrap_or(Bitrate::from_bps(below.as_bps() * STEP_UP))
     }
 

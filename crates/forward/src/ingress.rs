@@ -363,7 +363,7 @@ impl Router {
         }
         let elements = self.scratch.elements.as_bytes();
         let stored = encoding.cache.insert(stored, elements, arrival.payload);
-        encoding.last_arrival = Some(now);
+        encoding.on_arrival(now);
         let (was_active, was_started) = (encoding.active, encoding.started);
         encoding.active = true;
         if !was_active {

@@ -31,6 +31,15 @@ pub(crate) struct Share {
     pub(crate) settled: bool,
 }
 
+/// Whether going to a layer were more than a grant allows.
+fn is_climb(grant: Grant, layer: Layer) -> bool {
+    match grant {
+        Grant::Nothing => true,
+        Grant::UpTo(granted) => layer > granted,
+        Grant::Everything => false,
+    }
+}
+
 /// What a track can be had in, from the lowest layer up.
 pub(crate) fn share(
     now: Time,
@@ -88,6 +97,12 @@ pub(crate) fn share(
                     rates.rate(spatial, temporal)
                 } else {
                     source.expected_rate(now, layer, below)
+                };
+                // What paused for a moment seems cheap. What is shown already may be so; nothing else begins for it.
+                let seems = source.is_uneven(now) && is_climb(consumer.grant, layer);
+                let rate = match source.usual_rate() {
+                    Some(usual) if seems && rate > Bitrate::ZERO => rate.max(usual),
+                    Some(_) | None => rate,
                 };
                 let too_few = signs && rates.frame_rate(spatial, temporal) < SIGNING_FRAME_RATE;
                 if temporal < top && (rate == Bitrate::ZERO || too_few) {

@@ -206,3 +206,62 @@ fn a_limit_counts_as_a_link_that_carries_no_more_until_it_is_lifted() {
         assert_eq!(states(&mut rig), [false], "measured: {measured}");
     }
 }
+
+/// Two encodings of a camera for two seconds, 75 pictures a second: some 210 and some 750 kbit/s. Answers how many packets of
+/// the larger one arrived, on a link that says of itself that it is wide.
+fn camera(rig: &mut Rig, n: &mut u16, frames: usize) -> usize {
+    let mut large = 0;
+    for frame in 0..frames {
+        if frame % 25 == 0 {
+            rig.control(SUBSCRIBER, |w| w.remb(1, 5_000_000, &[OUT]).unwrap());
+        }
+        *n += 1;
+        let mut got = Vec::new();
+        for (ssrc, len) in [(100, 300), (200, 1_200)] {
+            let mut packet = vp8(ssrc, *n, u32::from(*n) * 1_200, true);
+            packet.payload.resize(len, 0);
+            got.extend(rig.forward(&packet));
+        }
+        rig.wait(13);
+        got.extend(rig.received());
+        let media = got.iter().filter(|got| got.header.ssrc == OUT);
+        large += media.filter(|got| got.payload.len() > 1_000).count();
+    }
+    large
+}
+
+#[test]
+fn what_paused_in_its_first_second_is_not_taken_for_cheap() {
+    let mut rig = Rig::new(video(vec![encoding(100), encoding(200)]));
+    rig.subscribe(subscription(vec![VP8]));
+    let limit = Some(Bitrate::from_kbps(400));
+    rig.router.limit_link(rig.now, SUBSCRIBER, limit);
+    let mut n = 0;
+    camera(&mut rig, &mut n, 20);
+    rig.wait(800);
+    assert_eq!(camera(&mut rig, &mut n, 300), 0);
+    rig.router.limit_link(rig.now, SUBSCRIBER, None);
+    assert!(camera(&mut rig, &mut n, 150) > 100);
+}
+
+#[test]
+fn a_publisher_that_paused_does_not_seem_cheap_afterwards() {
+    let mut rig = Rig::new(video(vec![encoding(100), encoding(200)]));
+    rig.subscribe(subscription(vec![VP8]));
+    let mut n = 0;
+    assert!(camera(&mut rig, &mut n, 300) > 100);
+    let limit = Some(Bitrate::from_kbps(400));
+    rig.router.limit_link(rig.now, SUBSCRIBER, limit);
+    camera(&mut rig, &mut n, 150);
+    assert_eq!(camera(&mut rig, &mut n, 150), 0);
+    let switched = rig.counters().links;
+    // A busy machine: for less than what counts as silence nothing is encoded, and the last second seems to have cost little.
+    for millis in [250, 500, 900] {
+        rig.wait(millis);
+        assert_eq!(camera(&mut rig, &mut n, 150), 0, "after {millis} ms");
+    }
+    let after = rig.counters().links;
+    assert_eq!(after.switches_up, switched.switches_up);
+    rig.router.limit_link(rig.now, SUBSCRIBER, None);
+    assert!(camera(&mut rig, &mut n, 150) > 100);
+}

@@ -163,6 +163,11 @@ window.client = {
   unmute: (kind) => mine[kind].unmute(),
   /** How loud the own tone is, 0 to 1. */
   speak: (gain) => void (mine.loudness.value = gain),
+  /** Keeps the page's thread busy, as a slow machine would: no camera draws meanwhile. */
+  hang: (ms) => {
+    const end = now() + ms;
+    while (now() < end);
+  },
   /** Exchanges the key, or derives the next one from it without telling anybody. */
   setKey: (passphrase, index) => secrets.keys.set(passphrase, index),
   ratchet: () => secrets.keys.ratchetKey(),

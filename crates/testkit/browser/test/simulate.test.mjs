@@ -1,13 +1,17 @@
 // Faults that a client asks for (livekit-client's simulateScenario): each has the effect that it names, and the call goes on.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { SIMULCAST, ask, figure, join, newRoom, sleep, untilSize } from '../lib/call.mjs';
+import { ask, figure, join, newRoom, sleep, untilSize } from '../lib/call.mjs';
 import { VERSIONS } from '../lib/sdk.mjs';
 import { startServer } from '../lib/server.mjs';
 import { setStage, untilEnd } from '../lib/stage.mjs';
 
 /** Media of both arrives anew within this time; the library itself waits for up to two seconds. */
 const BACK_MS = 15_000;
+
+/** A camera in two layers, which a browser's own estimate of its link carries soon, and the sizes of them. */
+const CAMERA = { id: 7, hz: 660, width: 640, height: 360, lower: [{ width: 320, height: 180, maxBitrate: 100_000, maxFramerate: 20 }], video: { simulcast: true, videoEncoding: { maxBitrate: 600_000, maxFramerate: 20 } } };
+const [SMALL, LARGE] = ['320x180', '640x360'];
 
 describe(`${VERSIONS.browser} in Chromium simulates faults`, { timeout: 180_000, concurrency: 2 }, () => {
   const stage = setStage({ server: { room: { simulate: true } } });
@@ -95,17 +99,19 @@ describe(`${VERSIONS.browser} in Chromium simulates faults`, { timeout: 180_000,
     });
 
     test(thin, { timeout: 90_000 }, async (t) => {
-      const { anna, ben } = await call(t, singlePeerConnection, { ...SIMULCAST, hz: 660 });
-      await untilSize(anna, 'ben', '1280x720', 20_000);
-      // Less than the middle layer takes.
+      const { anna, ben } = await call(t, singlePeerConnection, CAMERA);
+      await untilSize(anna, 'ben', LARGE, 20_000);
+      // Less than the larger layer takes.
       await ask(anna, 'simulate', 'subscriber-bandwidth', 300_000);
-      figure(`simulate, ${mode}`, 'thin link to the lowest layer, ms', await untilSize(anna, 'ben', '320x180', 10_000));
+      figure(`simulate, ${mode}`, 'thin link to the lowest layer, ms', await untilSize(anna, 'ben', SMALL, 10_000));
       await ask(anna, 'resetMeters');
+      // A camera that hangs for a moment takes no less afterwards.
+      await ask(ben, 'hang', 700);
       await sleep(2_000);
       const { sizes } = await ask(anna, 'video', 'ben');
-      assert.deepEqual(Object.keys(sizes), ['320x180'], 'and it stays there');
+      assert.deepEqual(Object.keys(sizes), [SMALL], 'and it stays there');
       await ask(anna, 'simulate', 'subscriber-bandwidth', 0);
-      figure(`simulate, ${mode}`, 'limit lifted to the highest layer, ms', await untilSize(anna, 'ben', '1280x720', 20_000));
+      figure(`simulate, ${mode}`, 'limit lifted to the highest layer, ms', await untilSize(anna, 'ben', LARGE, 20_000));
 
       for (const page of [anna, ben]) await ask(page, 'mute', 'audio');
       await ask(anna, 'happened', 'muted', { identity: 'ben', kind: 'audio' }, 5_000);
