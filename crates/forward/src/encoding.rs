@@ -379,12 +379,17 @@ impl Encoding {
         let Some(last) = self.last_arrival.filter(|_| self.active) else {
             return;
         };
+        let silent = now - last;
+        // Of nearly every packet no more is asked.
+        if silent <= FLOWING {
+            return;
+        }
         let frame_rate = match &self.usual {
             Some(usual) if usual.frame_rate <= 0.0 => return,
             Some(usual) => usual.frame_rate.max(1.0),
             None => FIRST_FRAME_RATE,
         };
-        if now - last > Duration::from_secs_f32(GAP_FRAMES / frame_rate).max(FLOWING) {
+        if silent > Duration::from_secs_f32(GAP_FRAMES / frame_rate) {
             self.uneven_until = now + SETTLING;
         }
     }
