@@ -294,6 +294,7 @@ describe('a consultation of an office', { timeout: 180_000 }, () => {
     figure('consultation', 'keys are read after, ms', { there, back });
     for (const took of [...there, ...back]) assert.ok(took >= 0 && took <= READ_MS, `a key was read after ${took} ms`);
 
+    assert.ok(await captioner.isHidden('#signing') && await interpreter.isVisible('#signing'), 'who sends no picture is not asked whether they sign');
     await openText(captioner);
     await captioner.fill('#captions', `Guten Tag ${HOSTILE}`);
     await Promise.all([citizen, official].map((page) => reads(page, '#captions-lines', `Guten Tag ${HOSTILE}`)));

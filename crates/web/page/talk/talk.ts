@@ -133,6 +133,8 @@ export class Talk implements Addition {
     this.#shield.refresh();
     const camera = me?.getTrackPublication(Track.Source.Camera);
     if (camera) this.#signs = camera.trackName === SIGNING;
+    // Who may only look on can't show that they sign.
+    this.#signing.hidden = me?.permissions?.canPublish === false;
     this.#signing.setAttribute('aria-pressed', String(this.#signs));
     // A pair is pinned once when it is there; whoever unpins it has the last word.
     const pair = this.#people.find((one) => one.role === 'interpreter' && one.linked_to !== null);
