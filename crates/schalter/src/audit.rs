@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schalter_audit::growth::{self, GrowthError};
 use schalter_audit::note::VerifyingKey;
+use schalter_audit::verify::EpochFiles;
 use schalter_audit::{Checkpoint, Origin, record, verify};
 use schalter_desk::ledger::{VKEY_FILE, newest_checkpoint, read_log};
 
@@ -17,6 +18,7 @@ use crate::desk::ledger::folder_of;
 use crate::state::StateDir;
 use crate::{Failure, say};
 
+const NOTHING_YET: &str = "nothing is in the log yet";
 /// Most bytes of a checkpoint or record that are read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 
@@ -100,7 +102,7 @@ fn checkpoints(args: &LogArgs) -> Result<ExitCode, Failure> {
         }
     }
     if found == 0 {
-        return Err(Failure::setup("nothing is in the log yet"));
+        return Err(Failure::setup(NOTHING_YET));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -128,7 +130,7 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     if let Some(config) = &args.config {
         let logs = Logs::of(config)?;
         folders = logs.check_authority(args.authority.as_deref())?;
-        // A log that nothing was written to yet is not there.
+        // A log that nothing was written to yet need not be there.
         if args.authority.is_none() && args.checkpoint.is_empty() {
             folders.retain(|folder| folder.exists());
         }
@@ -169,6 +171,7 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     for path in &args.record {
         elsewhere.extend(verify_record(path, &trusted, &elsewhere, &mut findings)?);
     }
+    let mut verified = !args.record.is_empty() || !args.growth.is_empty();
     for folder in &folders {
         // Where there are several, each has the checkpoints of its own.
         let own: Vec<_> = elsewhere
@@ -176,7 +179,13 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
             .filter(|one| folders.len() == 1 || is_of(one, folder))
             .cloned()
             .collect();
-        verify_log(folder, &trusted, &own, &mut findings)?;
+        let files = read_log(folder).map_err(Failure::setup)?;
+        // Before the first event it is empty. That one was emptied shows only against a checkpoint.
+        if files.is_empty() && own.is_empty() {
+            continue;
+        }
+        verified = true;
+        verify_log(folder, &files, &trusted, &own, &mut findings);
     }
     let strange = elsewhere
         .iter()
@@ -185,11 +194,17 @@ fn verify_all(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         findings.wrong(&format!("{}: no office here has this log", one.origin));
     }
     if findings.wrong > 0 {
+        let findings = match findings.wrong {
+            1 => "1 finding".to_owned(),
+            several => format!("{several} findings"),
+        };
         say(&format!(
-            "{} findings: see \"Log mismatch\" in docs/audit.md",
-            findings.wrong
+            "{findings}: see \"Log mismatch\" in docs/audit.md"
         ));
         return Ok(ExitCode::FAILURE);
+    }
+    if !verified {
+        return Err(Failure::setup(NOTHING_YET));
     }
     if !folders.is_empty() && elsewhere.is_empty() {
         say(
@@ -224,12 +239,12 @@ fn is_of(checkpoint: &Checkpoint, folder: &Path) -> bool {
 
 fn verify_log(
     folder: &Path,
+    files: &[EpochFiles],
     trusted: &[VerifyingKey],
     elsewhere: &[Checkpoint],
     findings: &mut Findings,
-) -> Result<(), Failure> {
-    let files = read_log(folder).map_err(Failure::setup)?;
-    let report = verify::log(&files, trusted, elsewhere);
+) {
+    let report = verify::log(files, trusted, elsewhere);
     for seen in &report.epochs {
         let checkpoint = &seen.checkpoint;
         let root = STANDARD.encode(checkpoint.root);
@@ -262,7 +277,6 @@ fn verify_log(
             ));
         }
     }
-    Ok(())
 }
 
 /// Verifies a record; answers the checkpoints in it, which a log is held against, too.

@@ -102,6 +102,12 @@ async fn what_was_logged_is_verified_from_the_outside_and_each_change_is_found()
     let files = Scratch::new("audit");
     let config = desk(&files);
     let mut server = Server::start("audited", &config);
+    let yaml = server.folder.join("schalter.yaml").display().to_string();
+    let (code, said) = ended(&["verify", "--config", &yaml]);
+    assert!(
+        code == 2 && said.contains("nothing is in the log yet"),
+        "{code}: {said}"
+    );
     create(&server, "case-1").await;
     create(&server, "case-2").await;
     let first = checkpoint(&server).await;
