@@ -24,6 +24,14 @@ pub struct Sweep {
 }
 
 impl Desk {
+    /// Has what was acknowledged in the store's own file, so that a copy of that one is whole. The last that is asked of the desk.
+    ///
+    /// # Errors
+    /// [`DeskError::Store`]; nothing is lost by it.
+    pub async fn close(&self) -> Result<(), DeskError> {
+        self.store.finish().await.map_err(DeskError::Store)
+    }
+
     /// Does what is due. To be called every minute or so; how often changes nothing of what is kept but for so long.
     ///
     /// # Errors

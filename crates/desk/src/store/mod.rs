@@ -192,6 +192,9 @@ pub trait Store: Send + Sync + 'static {
         receiver: &'a str,
     ) -> StoreAnswer<'a, Option<u64>>;
 
+    /// Has what was written where a copy of the store finds it. The last that is asked of a store.
+    fn finish(&self) -> StoreAnswer<'_, ()>;
+
     /// Notes how far a receiver of webhooks is.
     fn set_cursor<'a>(
         &'a self,

@@ -241,4 +241,8 @@ impl Store for SqliteStore {
             statements::set_cursor(connection, authority.as_str(), &receiver, seq)
         })
     }
+    fn finish(&self) -> StoreAnswer<'_, ()> {
+        self.writer
+            .run(|connection| statements::empty_log(connection))
+    }
 }

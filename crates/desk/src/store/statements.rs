@@ -253,7 +253,7 @@ pub(super) fn empty_log(connection: &Connection) -> Result<(), StoreError> {
         Ok(())
     } else {
         Err(StoreError::Failed(
-            "erased, but a reader keeps the log from being emptied".to_owned(),
+            "written, but a reader keeps the log from being emptied".to_owned(),
         ))
     }
 }

@@ -104,6 +104,9 @@ impl Running {
         // First: none of them begins to tell others then.
         self.tasks.shutdown().await;
         self.telling.shutdown().await;
+        if let Err(error) = self.desk.close().await {
+            tracing::warn!(%error, "copy the files beside the desk's database with it");
+        }
     }
 }
 

@@ -322,6 +322,9 @@ async fn a_key_of_ones_own_signs_and_off_is_off() {
     assert!(note.starts_with("termin.example.org/ulm/"), "{note}");
     assert!(!files.join("desk.audit/key.pem").exists());
     assert_eq!(server.stop(), Some(0));
+    // A copy of the database's file alone is whole then.
+    let log = std::fs::metadata(files.join("desk.db-wal"));
+    assert_eq!(log.map_or(0, |log| log.len()), 0);
 
     let off = desk(&files).replace("desk:\n", "desk:\n  audit: off\n");
     let server = Server::start("audit-off", &off);
