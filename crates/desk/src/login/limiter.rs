@@ -21,8 +21,8 @@ pub struct Rate {
     pub every: Duration,
 }
 
-/// Wrong links from one address: many people may stand behind it, and each mistypes now and then. A link has 160 random bits, so this keeps
-/// the server's work down rather than guessing.
+/// Wrong links from one address: many people may stand behind it, and each mistypes now and then. A link has 160 random bits: guessing needs
+/// no limit, but whoever tries is told to stop.
 pub const LINK_GUESSES: Rate = Rate {
     burst: 20,
     every: Duration::from_secs(10),

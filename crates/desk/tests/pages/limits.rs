@@ -31,20 +31,24 @@ async fn wrong_links_are_limited_by_address_and_right_ones_are_not() {
             (StatusCode::NOT_FOUND, "link-unknown")
         );
     }
-    let (status, problem) = browser.post("/links/open", right.clone()).await;
+    let wrong = json!({"token": "A".repeat(27)});
+    let (status, problem) = browser.post("/links/open", wrong.clone()).await;
     assert_eq!(
         (status, code(&problem)),
         (StatusCode::TOO_MANY_REQUESTS, "too-many-tries")
     );
     assert_eq!(browser.headers["retry-after"], "10");
+    // Who has a right one shares the address with whoever guesses, and gets in.
+    assert_eq!(browser.post("/links/open", right).await.0, StatusCode::OK);
     let mut other = office.browser();
     other.address = "192.0.2.8:40000".parse().unwrap();
-    assert_eq!(
-        other.post("/links/open", right.clone()).await.0,
-        StatusCode::OK
-    );
+    let elsewhere = other.post("/links/open", wrong.clone()).await;
+    assert_eq!(elsewhere.0, StatusCode::NOT_FOUND);
     office.clock.pass(10);
-    assert_eq!(browser.post("/links/open", right).await.0, StatusCode::OK);
+    assert_eq!(
+        browser.post("/links/open", wrong).await.0,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]

@@ -52,21 +52,20 @@ struct Open {
     token: String,
 }
 
-/// Opens a link. Only wrong ones count against an address: behind one may be a whole town.
+/// Opens a link. Only wrong ones count against an address, and only they are refused for it: behind one may be a whole town.
 async fn open(
     State(pages): State<Pages>,
     Address(address): Address,
     headers: HeaderMap,
     Body(body): Body<Open>,
 ) -> Result<Response, Problem> {
-    let guesses = &pages.login.link_guesses;
-    guesses.check(address, pages.now_ms())?;
     let cookie = pages.site.find_cookie(Jar::Citizen, &headers);
     let opened = match LinkToken::parse(&body.token) {
         Ok(token) => pages.desk.open(&token, cookie.as_ref()).await,
         Err(_) => Err(Refusal::LinkUnknown.into()),
     };
     if let Err(DeskError::Refused(Refusal::LinkUnknown)) = opened {
+        let guesses = &pages.login.link_guesses;
         guesses.take(address, pages.now_ms())?;
     }
     let opened = opened?;
