@@ -230,7 +230,7 @@ describe('pages of the citizen', { timeout: 300_000 }, () => {
     assert.match(await page.locator('#encryption').textContent(), /Das geht nicht mit: Frau Schröder\./);
     if (pictures) for (const width of [1440, 768, 360]) {
       await page.setViewportSize({ width, height: 800 });
-      await page.screenshot({ path: `${pictures}/termin-without-${width}.png` });
+      await page.screenshot({ path: `${pictures}/termin-without-${width}.jpg`, quality: 80 });
     }
     assert.deepEqual(page.errors, []);
   });
