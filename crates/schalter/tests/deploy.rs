@@ -172,9 +172,26 @@ fn libraries() -> Vec<PathBuf> {
 /// A process that ends with the test.
 struct Contained(Child);
 
+/// Whether any process has this program.
+fn is_running(program: &Path) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut programs = processes.filter_map(|it| std::fs::read_link(it.path().join("exe")).ok());
+    programs.any(|own| own == program)
+}
+
 impl Drop for Contained {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // The server's other number takes from it the signal that `--kill-child` asked for (prctl(2), PR_SET_PDEATHSIG). Once it has ended,
+        // so does what started it.
+        let id = self.0.id();
+        let inside = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let inside = inside.ok().and_then(|pids| pids.trim().parse().ok());
+        let ended = inside
+            .and_then(rustix::process::Pid::from_raw)
+            .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        if !matches!(ended, Some(Ok(()))) {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }
@@ -254,7 +271,7 @@ fn as_in_the_image_it_starts_with_its_libraries_and_nothing_else() {
     let log = root.join("log");
     server.stderr(std::fs::File::create(&log).unwrap());
     server.stdout(Stdio::null());
-    let _server = Contained(server.spawn().expect("unshare: apt-get install util-linux"));
+    let server = Contained(server.spawn().expect("unshare: apt-get install util-linux"));
     let mut buffer = [0; 1_024];
     loop {
         let said = manager.recv(&mut buffer);
@@ -268,4 +285,6 @@ fn as_in_the_image_it_starts_with_its_libraries_and_nothing_else() {
         state.read_dir().unwrap().next().is_some(),
         "its state is kept"
     );
+    drop(server);
+    assert!(!is_running(&root.join("usr/local/bin/schalter")));
 }
