@@ -6,8 +6,6 @@ use std::process::{Command, Output};
 
 use schalter_desk::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::server::{Scratch, Server};
 
@@ -31,15 +29,7 @@ async fn ask(server: &Server, request: &str, body: &str) -> (u16, String) {
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port))
-        .await
-        .unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, body.to_owned())
+    server.exchange(&head).await
 }
 
 async fn create(server: &Server, external_ref: &str) {

@@ -319,15 +319,8 @@ async fn a_case_system_makes_an_appointment_with_its_key_and_its_official_comes_
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port))
-            .await
-            .unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, serde_json::from_str::<Value>(body).unwrap())
+        let (status, body) = server.exchange(&request).await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
     };
     assert_eq!(create(&server, "x").await.0, 401);
     let (status, made) = create(&server, secret).await;

@@ -7,8 +7,6 @@ use livekit_protocol::signal_response::Message as Response;
 use livekit_protocol::{AddTrackRequest, TrackSource};
 use schalter_desk::{Clock, SystemClock};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::desk::Browser;
 use crate::server::{Server, Socket, write_config};
@@ -71,16 +69,7 @@ async fn whip(server: &Server, token: &str) -> (u16, String) {
          Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{OFFER}",
         OFFER.len()
     );
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port))
-        .await
-        .unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    (
-        answer.split(' ').nth(1).unwrap().parse().unwrap(),
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned(),
-    )
+    server.exchange(&request).await
 }
 
 #[tokio::test]

@@ -10,8 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schalter_desk::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::reload::until_logged;
 use crate::server::{PATIENCE, Scratch, Server, write_config};
@@ -104,14 +102,8 @@ pub(crate) async fn v1(server: &Server, request: &str, key: &str, body: &str) ->
          If-Match: *\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let address = ("127.0.0.1", server.port);
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
+    let (status, body) = server.exchange(&head).await;
+    (status, serde_json::from_str(&body).unwrap())
 }
 
 pub(crate) async fn create(server: &Server, key: &str) -> Value {

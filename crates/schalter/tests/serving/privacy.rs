@@ -1,8 +1,5 @@
 //! No log of ours has a token, however much an operator asks to be logged.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use schalter_load::livekit::{Grant, mint};
 
 use crate::server::{ADMIN_TOKEN, KEY, SECRET, Server, command, folder};
@@ -32,13 +29,8 @@ async fn no_token_is_logged_at_any_level() {
                 "POST /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
                  Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
             );
-            let mut stream = TcpStream::connect(("127.0.0.1", server.port))
-                .await
-                .unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+            let (status, body) = server.exchange(&request).await;
+            assert_eq!(status, 401, "{body}");
         }
         assert_eq!(server.admin("GET /v1/rooms").await.0, 200);
         let log = server.log();

@@ -295,8 +295,13 @@ impl Server {
 
     /// A plain GET on the public port; answers status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.exchange(&request).await
+    }
+
+    /// Sends a whole request, which must ask for the end of the connection, to the public port; answers status and body.
+    pub(crate) async fn exchange(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
